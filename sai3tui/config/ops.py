@@ -1,0 +1,29 @@
+"""The operations a workload can name, and the three columns groups that result files know."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Op(IntEnum):
+    """An operation on the storage under test. The value is its index in histograms and on the wire."""
+
+    GET = 0
+    PUT = 1
+    LIST = 2
+    STAT = 3
+    DELETE = 4
+    MKDIR = 5
+    RMDIR = 6
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+    @property
+    def group(self) -> str:
+        """`get`, `put` or `meta`: the three groups of perf-log columns."""
+        return self.word if self in (Op.GET, Op.PUT) else "meta"
+
+
+OPS = tuple(Op)
