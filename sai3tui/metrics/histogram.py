@@ -1,0 +1,106 @@
+"""Log-linear histograms of latencies: the one layout on the wire, in memory and in files.
+
+Octave o holds values from 2^o to 2^(o+1) microseconds, o from 0 to 31, cut into equally wide bins. With 64 bins an
+octave the half-width of a bin is at most 0.8 % of its values. A percentile is the upper edge of the bin that holds
+the ceil(q * n)-th smallest sample, so it is never understated; the maximum is kept exactly. Merging is adding counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+OCTAVES = 32
+FINE = 64
+COARSE = 8
+
+Counts = npt.NDArray[np.uint64]
+
+
+def bin_indices(nanoseconds: npt.NDArray[np.int64], bins_per_octave: int) -> npt.NDArray[np.intp]:
+    """The bin of each latency. Values below 1 µs fall into bin 0, those beyond 2^32 µs into the last."""
+    mantissa, exponent = np.frexp(np.maximum(nanoseconds, 1000) / 1000.0)
+    octave = exponent - 1
+    within = ((mantissa * 2.0 - 1.0) * bins_per_octave).astype(np.intp)
+    return np.minimum(octave * bins_per_octave + within, OCTAVES * bins_per_octave - 1)
+
+
+def upper_edge_us(index: int, bins_per_octave: int) -> float:
+    """The largest latency of a bin, in microseconds."""
+    octave, within = divmod(index, bins_per_octave)
+    return math.ldexp(1.0 + (within + 1) / bins_per_octave, octave)
+
+
+class Histogram:
+    """Counts per bin. `max_us` is exact and rounded up to whole microseconds; `sum_us` is exact, for the mean."""
+
+    __slots__ = ("bins_per_octave", "counts", "max_us", "sum_us")
+
+    def __init__(self, bins_per_octave: int = FINE, counts: Counts | None = None, max_us: int = 0, sum_us: int = 0):
+        self.bins_per_octave = bins_per_octave
+        self.counts: Counts = np.zeros(OCTAVES * bins_per_octave, dtype=np.uint64) if counts is None else counts
+        self.max_us = max_us
+        self.sum_us = sum_us
+
+    @property
+    def count(self) -> int:
+        return int(self.counts.sum())
+
+    def record(self, nanoseconds: Sequence[int] | npt.NDArray[np.int64]) -> None:
+        """Add samples, in nanoseconds."""
+        samples = np.asarray(nanoseconds, dtype=np.int64)
+        if not samples.size:
+            return
+        found = np.bincount(bin_indices(samples, self.bins_per_octave), minlength=self.counts.size)
+        self.counts += found.astype(np.uint64)
+        self.max_us = max(self.max_us, -(-int(samples.max()) // 1000))
+        self.sum_us += int(samples.sum()) // 1000
+
+    def merge(self, other: Histogram) -> None:
+        """Add another histogram of the same layout. Raises ValueError if the layouts differ."""
+        if other.bins_per_octave != self.bins_per_octave:
+            raise ValueError(f"cannot merge {other.bins_per_octave} bins per octave into {self.bins_per_octave}")
+        self.counts += other.counts
+        self.max_us = max(self.max_us, other.max_us)
+        self.sum_us += other.sum_us
+
+    def percentile_us(self, q: float) -> float:
+        """The latency in microseconds that a share `q` (0..1) of samples does not exceed; 0.0 if there are none."""
+        total = self.count
+        if not total:
+            return 0.0
+        rank = max(1, math.ceil(q * total))
+        index = int(np.searchsorted(np.cumsum(self.counts), rank))
+        return min(upper_edge_us(index, self.bins_per_octave), float(self.max_us)) if self.max_us else 0.0
+
+    @property
+    def mean_us(self) -> float:
+        total = self.count
+        return self.sum_us / total if total else 0.0
+
+    def sparse(self) -> tuple[list[int], list[int]]:
+        """Differences between the numbers of the bins that are not empty, and their counts."""
+        filled = np.flatnonzero(self.counts)
+        deltas = np.diff(filled, prepend=0)
+        return deltas.tolist(), self.counts[filled].tolist()
+
+    @classmethod
+    def from_sparse(
+        cls, bins_per_octave: int, deltas: Sequence[int], counts: Sequence[int], max_us: int, sum_us: int = 0
+    ) -> Histogram:
+        """The inverse of `sparse`. Raises ValueError for bins outside the layout or lists of unequal length."""
+        if bins_per_octave not in (FINE, COARSE) or len(deltas) != len(counts):
+            raise ValueError("not a histogram")
+        made = cls(bins_per_octave, None, max_us, sum_us)
+        if len(deltas):
+            bins = np.cumsum(np.asarray(deltas, dtype=np.int64))
+            if bins[0] < 0 or bins[-1] >= made.counts.size:
+                raise ValueError(f"bin {int(bins[-1])} is outside the layout")
+            made.counts[bins] = np.asarray(counts, dtype=np.uint64)
+        return made
+
+    def copy(self) -> Histogram:
+        return Histogram(self.bins_per_octave, self.counts.copy(), self.max_us, self.sum_us)
