@@ -1,0 +1,578 @@
+"""The run log's vocabulary: events (what happened) and interval reports (how much, how fast), to and from proto.
+
+Both sides speak it: an agent makes `AgentMessage`s of these, a controller adds its own events, re-stamps everything
+to its clock and appends it to the run log. The screens, `--batch`, the result writers and a finished run opened later
+read nothing else. All times are nanoseconds since the Unix epoch, UTC.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from sai3tui.config.ops import Op
+from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.proto import sai3tui_pb2 as pb
+
+PROTOCOL_VERSION = 1
+
+
+class AgentState(IntEnum):
+    """States of an agent (values of the wire enum). `LOST` and `CONNECTING` exist only in the controller's eyes."""
+
+    IDLE = 0
+    VALIDATING = 1
+    RUNNING = 2
+    AT_BARRIER = 3
+    PAUSED = 4
+    EXCLUDED = 5
+    COMPLETED = 6
+    FAILED = 7
+    ABORTING = 8
+    ABORTED = 9
+    CONNECTING = 100
+    LOST = 101
+
+    @property
+    def word(self) -> str:
+        return self.name.lower().replace("_", " ")
+
+
+class Level(IntEnum):
+    """How grave a finding or a note is."""
+
+    OK = 0
+    INFO = 1
+    WARNING = 2
+    ERROR = 3
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+# --- what an interval or a stage measured --------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class OpStats:
+    """Figures of one operation and size bucket: counts, body bytes, latency histograms.
+
+    `ops` counts operations that succeeded, `errors` those that did not, `attempts` requests sent (retries included).
+    """
+
+    op: Op
+    bucket: int
+    ops: int = 0
+    bytes: int = 0
+    errors: int = 0
+    attempts: int = 0
+    service: Histogram = field(default_factory=Histogram)
+    scheduled: Histogram = field(default_factory=Histogram)
+    ttfb: Histogram = field(default_factory=Histogram)
+
+    def merge(self, other: OpStats) -> None:
+        self.ops += other.ops
+        self.bytes += other.bytes
+        self.errors += other.errors
+        self.attempts += other.attempts
+        self.service.merge(other.service)
+        self.scheduled.merge(other.scheduled)
+        self.ttfb.merge(other.ttfb)
+
+    def copy(self) -> OpStats:
+        return dataclasses.replace(
+            self, service=self.service.copy(), scheduled=self.scheduled.copy(), ttfb=self.ttfb.copy()
+        )
+
+
+@dataclass(slots=True)
+class EndpointStats:
+    """Figures of one operation at one endpoint; the histogram is coarse."""
+
+    endpoint: int
+    uri: str
+    op: Op
+    ops: int = 0
+    bytes: int = 0
+    errors: int = 0
+    attempts: int = 0
+    service: Histogram = field(default_factory=lambda: Histogram(COARSE))
+
+    def merge(self, other: EndpointStats) -> None:
+        self.ops += other.ops
+        self.bytes += other.bytes
+        self.errors += other.errors
+        self.attempts += other.attempts
+        self.service.merge(other.service)
+
+    def copy(self) -> EndpointStats:
+        return dataclasses.replace(self, service=self.service.copy())
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What a stage has done to the objects of the layout so far."""
+
+    planned: int = 0
+    done: int = 0
+    existed: int = 0
+    failed: int = 0
+    bytes: int = 0
+    generation: int = 0
+    repeated_puts: int = 0
+
+    def __add__(self, other: Objects) -> Objects:
+        return Objects(
+            self.planned + other.planned,
+            self.done + other.done,
+            self.existed + other.existed,
+            self.failed + other.failed,
+            self.bytes + other.bytes,
+            max(self.generation, other.generation),
+            self.repeated_puts + other.repeated_puts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """Host and generator figures of one interval; percentages of the whole host, but `worker_cpu_pct` of one core."""
+
+    cpu_user_pct: float = 0.0
+    cpu_system_pct: float = 0.0
+    cpu_iowait_pct: float = 0.0
+    worker_cpu_pct: float = 0.0
+    rss_bytes: int = 0
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One interval of one agent. Counts are the interval's own; `objects` are totals since the stage began."""
+
+    agent: str
+    stage_index: int
+    start_ns: int
+    end_ns: int
+    ops: tuple[OpStats, ...]
+    endpoints: tuple[EndpointStats, ...]
+    objects: Objects
+    vitals: Vitals
+    warmup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """A whole stage of one agent: the merge of its intervals, made by the agent."""
+
+    stage_index: int
+    stage_name: str
+    stage_type: str
+    seconds: float
+    ops: tuple[OpStats, ...] = ()
+    endpoints: tuple[EndpointStats, ...] = ()
+    objects: Objects = Objects()
+    errors: int = 0
+    attempts: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+    failure: Failure | None = None
+    client_limited: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return self.failure is not None
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, at `time_ns` on the controller's clock, at `agent` (empty: the controller)."""
+
+    time_ns: int
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    run_id: str = ""
+    config_name: str = ""
+    layout_hash: str = ""
+    agents: tuple[str, ...] = ()
+    preflight: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConnected(Event):
+    address: str = ""
+    package_version: str = ""
+    hostname: str = ""
+    cores: int = 0
+    clock_offset_ns: int = 0
+    clock_uncertainty_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged(Event):
+    state: AgentState = AgentState.IDLE
+    stage_index: int = 0
+    reason: str = ""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding(Event):
+    """One preflight check on one subject by one agent."""
+
+    check: str = ""
+    subject: str = ""
+    level: Level = Level.OK
+    message: str = ""
+    evidence: str = ""
+    advice: str = ""
+    took_ms: float = 0.0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted(Event):
+    stage_index: int = 0
+    stage_name: str = ""
+    planned_start_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierArrived(Event):
+    stage_index: int = 0
+    summary: StageSummary | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierReleased(Event):
+    stage_index: int = 0
+    start_ns: int = 0
+    arrived: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished(Event):
+    """All agents are through a stage (or it failed): emitted once, by the controller."""
+
+    stage_index: int = 0
+    stage_name: str = ""
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureSeen(Event):
+    """`count` failures of one cause since the last such event; `sample` is one of them."""
+
+    stage_index: int = 0
+    count: int = 1
+    sample: Failure = Failure(ErrorKind.INTERNAL, "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Event):
+    level: Level = Level.INFO
+    text: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRequested(Event):
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    status: str = ""
+    exit_code: int = 0
+    failure: Failure | None = None
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """An event as a JSON object: `type` is the class name, histograms are left out."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, IntEnum):
+            return value.name.lower()
+        if isinstance(value, Histogram):
+            return {"count": value.count, "p50_us": value.percentile_us(0.5), "p99_us": value.percentile_us(0.99)}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return value
+
+    return {"type": type(event).__name__, **plain(event)}
+
+
+# --- proto ---------------------------------------------------------------------------------------------------------
+
+
+def failure_to_proto(failure: Failure) -> pb.Failure:
+    c = failure.context
+    return pb.Failure(
+        kind=pb.ErrorKind.ValueType(int(failure.kind)),
+        message=failure.message,
+        causes=failure.causes,
+        hint=failure.hint,
+        uri=c.uri,
+        endpoint=c.endpoint,
+        object_index=c.object_index,
+        stage=c.stage,
+        agent=c.agent,
+        op=c.op,
+        subclass=c.subclass,
+        http_status=c.http_status,
+        request_id=c.request_id,
+    )
+
+
+def failure_from_proto(m: pb.Failure) -> Failure:
+    known = {int(kind) for kind in ErrorKind}
+    return Failure(
+        ErrorKind(m.kind) if m.kind in known else ErrorKind.INTERNAL,
+        m.message,
+        tuple(m.causes),
+        ErrorContext(
+            m.uri, m.endpoint, m.object_index, m.stage, m.agent, m.op, m.subclass, m.http_status, m.request_id
+        ),
+        m.hint,
+    )
+
+
+def histogram_to_proto(histogram: Histogram) -> pb.Histogram:
+    deltas, counts = histogram.sparse()
+    return pb.Histogram(
+        bins_per_octave=histogram.bins_per_octave,
+        bin_deltas=deltas,
+        counts=counts,
+        max_us=histogram.max_us,
+        sum_us=histogram.sum_us,
+    )
+
+
+def histogram_from_proto(m: pb.Histogram, bins_per_octave: int) -> Histogram:
+    """An absent histogram is an empty one. Raises ValueError for one that does not fit its layout."""
+    if not m.bins_per_octave:
+        return Histogram(bins_per_octave)
+    if m.bins_per_octave != bins_per_octave:
+        raise ValueError(f"{m.bins_per_octave} bins per octave where {bins_per_octave} are meant")
+    return Histogram.from_sparse(bins_per_octave, m.bin_deltas, m.counts, m.max_us, m.sum_us)
+
+
+def op_stats_to_proto(stats: OpStats) -> pb.OpStats:
+    return pb.OpStats(
+        op=int(stats.op),
+        size_bucket=stats.bucket,
+        ops=stats.ops,
+        bytes=stats.bytes,
+        errors=stats.errors,
+        attempts=stats.attempts,
+        service=histogram_to_proto(stats.service),
+        scheduled=histogram_to_proto(stats.scheduled),
+        ttfb=histogram_to_proto(stats.ttfb),
+    )
+
+
+def op_stats_from_proto(m: pb.OpStats) -> OpStats:
+    return OpStats(
+        Op(m.op),
+        m.size_bucket,
+        m.ops,
+        m.bytes,
+        m.errors,
+        m.attempts,
+        histogram_from_proto(m.service, 64),
+        histogram_from_proto(m.scheduled, 64),
+        histogram_from_proto(m.ttfb, 64),
+    )
+
+
+def endpoint_stats_to_proto(stats: EndpointStats) -> pb.EndpointStats:
+    return pb.EndpointStats(
+        endpoint=stats.endpoint,
+        uri=stats.uri,
+        op=int(stats.op),
+        ops=stats.ops,
+        bytes=stats.bytes,
+        errors=stats.errors,
+        attempts=stats.attempts,
+        service=histogram_to_proto(stats.service),
+    )
+
+
+def endpoint_stats_from_proto(m: pb.EndpointStats) -> EndpointStats:
+    return EndpointStats(
+        m.endpoint, m.uri, Op(m.op), m.ops, m.bytes, m.errors, m.attempts, histogram_from_proto(m.service, COARSE)
+    )
+
+
+def objects_to_proto(objects: Objects) -> pb.Objects:
+    return pb.Objects(**dataclasses.asdict(objects))
+
+
+def objects_from_proto(m: pb.Objects) -> Objects:
+    return Objects(m.planned, m.done, m.existed, m.failed, m.bytes, m.generation, m.repeated_puts)
+
+
+def report_to_proto(report: Report) -> pb.Report:
+    return pb.Report(
+        stage_index=report.stage_index,
+        start_ns=report.start_ns,
+        end_ns=report.end_ns,
+        ops=[op_stats_to_proto(s) for s in report.ops],
+        endpoints=[endpoint_stats_to_proto(s) for s in report.endpoints],
+        objects=objects_to_proto(report.objects),
+        vitals=pb.Vitals(**dataclasses.asdict(report.vitals)),
+        warmup=report.warmup,
+    )
+
+
+def report_from_proto(m: pb.Report, agent: str, offset_ns: int = 0) -> Report:
+    """`offset_ns` is what to add to the agent's clock to get the controller's."""
+    v = m.vitals
+    return Report(
+        agent,
+        m.stage_index,
+        m.start_ns + offset_ns,
+        m.end_ns + offset_ns,
+        tuple(op_stats_from_proto(s) for s in m.ops),
+        tuple(endpoint_stats_from_proto(s) for s in m.endpoints),
+        objects_from_proto(m.objects),
+        Vitals(v.cpu_user_pct, v.cpu_system_pct, v.cpu_iowait_pct, v.worker_cpu_pct, v.rss_bytes, v.workers),
+        m.warmup,
+    )
+
+
+def summary_to_proto(s: StageSummary) -> pb.StageSummary:
+    return pb.StageSummary(
+        stage_index=s.stage_index,
+        stage_name=s.stage_name,
+        stage_type=s.stage_type,
+        seconds=s.seconds,
+        failed=s.failed,
+        failure=failure_to_proto(s.failure) if s.failure else None,
+        ops=[op_stats_to_proto(o) for o in s.ops],
+        endpoints=[endpoint_stats_to_proto(e) for e in s.endpoints],
+        objects=objects_to_proto(s.objects),
+        errors=s.errors,
+        attempts=s.attempts,
+        start_ns=s.start_ns,
+        end_ns=s.end_ns,
+        client_limited=s.client_limited,
+    )
+
+
+def summary_from_proto(m: pb.StageSummary, offset_ns: int = 0) -> StageSummary:
+    return StageSummary(
+        m.stage_index,
+        m.stage_name,
+        m.stage_type,
+        m.seconds,
+        tuple(op_stats_from_proto(o) for o in m.ops),
+        tuple(endpoint_stats_from_proto(e) for e in m.endpoints),
+        objects_from_proto(m.objects),
+        m.errors,
+        m.attempts,
+        m.start_ns + offset_ns if m.start_ns else 0,
+        m.end_ns + offset_ns if m.end_ns else 0,
+        failure_from_proto(m.failure) if m.HasField("failure") else None,
+        m.client_limited,
+    )
+
+
+def finding_to_proto(f: Finding) -> pb.Finding:
+    return pb.Finding(
+        check=f.check,
+        subject=f.subject,
+        level=pb.Level.ValueType(int(f.level)),
+        message=f.message,
+        evidence=f.evidence,
+        advice=f.advice,
+        took_ms=f.took_ms,
+        failure=failure_to_proto(f.failure) if f.failure else None,
+        agent=f.agent,
+    )
+
+
+def finding_from_proto(m: pb.Finding, agent: str, time_ns: int) -> Finding:
+    return Finding(
+        time_ns,
+        agent,
+        m.check,
+        m.subject,
+        Level(m.level),
+        m.message,
+        m.evidence,
+        m.advice,
+        m.took_ms,
+        failure_from_proto(m.failure) if m.HasField("failure") else None,
+    )
+
+
+def agent_event_from_proto(m: pb.AgentMessage, agent: str, offset_ns: int) -> Event | Report | None:
+    """What an agent said, on the controller's clock. None for messages that are no part of the run log (pong)."""
+    now = m.agent_time_ns + offset_ns
+    body = m.WhichOneof("body")
+    if body == "report":
+        return report_from_proto(m.report, agent, offset_ns)
+    if body == "state":
+        s = m.state
+        failure = failure_from_proto(s.failure) if s.HasField("failure") else None
+        return StateChanged(now, agent, AgentState(s.state), s.stage_index, s.reason, failure)
+    if body == "arrived":
+        summary = summary_from_proto(m.arrived.summary, offset_ns) if m.arrived.HasField("summary") else None
+        return BarrierArrived(now, agent, m.arrived.stage_index, summary)
+    if body == "stage_started":
+        planned = m.stage_started.planned_start_ns
+        return StageStarted(
+            now,
+            agent,
+            m.stage_started.stage_index,
+            m.stage_started.stage_name,
+            planned + offset_ns if planned else 0,
+        )
+    if body == "finding":
+        return finding_from_proto(m.finding, agent, now)
+    if body == "failure":
+        return FailureSeen(now, agent, m.failure.stage_index, m.failure.count, failure_from_proto(m.failure.sample))
+    if body == "note":
+        return Note(now, agent, Level(m.note.level), m.note.text, m.note.code)
+    return None
+
+
+def merge_ops(parts: Sequence[Sequence[OpStats]]) -> list[OpStats]:
+    """Figures of several agents or intervals as one, per operation and size bucket, in a stable order."""
+    merged: dict[tuple[Op, int], OpStats] = {}
+    for part in parts:
+        for stats in part:
+            known = merged.get((stats.op, stats.bucket))
+            if known is None:
+                merged[stats.op, stats.bucket] = stats.copy()
+            else:
+                known.merge(stats)
+    return [merged[key] for key in sorted(merged)]
+
+
+def merge_endpoints(parts: Sequence[Sequence[EndpointStats]]) -> list[EndpointStats]:
+    """As `merge_ops`, per endpoint URI and operation."""
+    merged: dict[tuple[str, Op], EndpointStats] = {}
+    for part in parts:
+        for stats in part:
+            known = merged.get((stats.uri, stats.op))
+            if known is None:
+                merged[stats.uri, stats.op] = stats.copy()
+            else:
+                known.merge(stats)
+    return [merged[key] for key in sorted(merged)]
