@@ -1,0 +1,61 @@
+"""Fixtures for everybody: a real S3 server per test process, and Textual pictures that do not depend on the clock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before Textual is imported anywhere: it reads its settings once.
+os.environ["TEXTUAL_ANIMATIONS"] = "none"
+for _name in ("TEXTUAL_THEME", "TEXTUAL_DRIVER", "NO_COLOR"):
+    os.environ.pop(_name, None)
+
+import pytest
+import pytest_textual_snapshot
+from syrupy.location import PyTestLocation
+from textual.widgets import Input, TextArea
+
+from tests.servers import ServerUnderTest, running_server
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+class TopLevelSVG(pytest_textual_snapshot.SVGImageExtension):
+    """Keeps baselines in <repository>/snapshots/<test module>/<test name>.svg."""
+
+    @classmethod
+    def dirname(cls, *, test_location: PyTestLocation) -> str:
+        return str(REPOSITORY / "snapshots" / test_location.basename)
+
+
+# snap_compare looks the name up in its module whenever it is called.
+pytest_textual_snapshot.SVGImageExtension = TopLevelSVG
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[ServerUnderTest]:
+    """A real S3 server with two addresses, shared by the tests of one process. Take a bucket of your own."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_environ(s3_server: ServerUnderTest, monkeypatch: pytest.MonkeyPatch) -> ServerUnderTest:
+    """`s3_server`, with its AWS_* variables set in this process for the length of the test."""
+    for name, value in s3_server.environ().items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(autouse=True)
+def steady_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cursors do not blink, so that a picture is the same at any moment."""
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda self: None)
+    monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda self: None)
+
+
+@pytest.fixture(scope="session")
+def svg_extension() -> type[TopLevelSVG]:
+    """For async tests: `assert app.export_screenshot() == snapshot.use_extension(svg_extension)(name="...")`."""
+    return TopLevelSVG
