@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from sai3tui.errors import ResourceError
-from sai3tui.processes import Child, accepts_connections, free_port, start_child, start_with_retries, wait_ready
+from sai3tui.processes import Child, free_port, listens, start_child, start_with_retries, wait_ready
 
 READY_TIMEOUT_S = 20.0
 LOOPBACK = "127.0.0.1"
@@ -99,7 +99,7 @@ class S3Server:
                 command += ["--addr", f"{LOOPBACK}:{port}"]
             child = start_child("rclone serve s3", command, log, environ=_environ(keys))
             try:
-                wait_ready(child, lambda: all(accepts_connections(LOOPBACK, port) for port in ports), READY_TIMEOUT_S)
+                wait_ready(child, lambda: all(listens(child, port) for port in ports), READY_TIMEOUT_S)
             except BaseException:
                 child.end()
                 raise

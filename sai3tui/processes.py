@@ -21,6 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+import psutil
+
 from sai3tui.errors import ResourceError, Sai3Error
 
 # exec keeps the parent-death signal, and a fresh interpreter may call prctl where a preexec_fn in a process with
@@ -59,15 +61,6 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def accepts_connections(host: str, port: int) -> bool:
-    """Whether something listens on `host:port` right now."""
-    try:
-        with socket.create_connection((host, port), timeout=1.0):
-            return True
-    except OSError:
-        return False
-
-
 @dataclass(slots=True)
 class Child:
     """One process that we started and will end. `log` holds what it wrote."""
@@ -101,6 +94,15 @@ class Child:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
+
+
+def listens(child: Child, port: int) -> bool:
+    """Whether `child` itself, and not some other process, listens on the TCP port."""
+    try:
+        sockets = psutil.Process(child.pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    return any(entry.status == psutil.CONN_LISTEN and entry.laddr.port == port for entry in sockets)
 
 
 def start_child(

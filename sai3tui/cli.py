@@ -1,0 +1,311 @@
+"""The command line: which front starts, and with which exit code it ends.
+
+Everything that is slow to import is imported by the command that needs it: `validate` starts in a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from sai3tui.errors import ErrorKind, Failure, Sai3Error
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+DEFAULT_LISTEN = "127.0.0.1:7167"
+
+DESCRIPTION = """\
+Measure object and file storage from many hosts at once.
+
+  sai3tui                    the control room, on its home screen
+  sai3tui CONFIG             the control room with a configuration
+  sai3tui --batch CONFIG     the same run without a screen
+  sai3tui COMMAND ...        one of the commands below; each has its own --help
+"""
+
+EPILOG = """\
+exit codes:
+  0    success
+  1    the run failed
+  2    wrong usage or an invalid configuration
+  3    preflight failed
+  6    incomplete coverage: an agent was lost and the run went on
+  129  stopped by SIGHUP
+  130  stopped by SIGINT, or aborted in the control room
+  143  stopped by SIGTERM
+"""
+
+COMMANDS = {
+    "demo": "start a storage server and agents on this host and run a short test against them",
+    "agent": "run an agent, which creates load when a controller tells it to",
+    "validate": "check configuration files and report every problem with its position",
+    "plan": "show what a configuration would do, without contacting anything",
+    "preflight": "check agents and storage for a configuration, without running it",
+}
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"sai3tui: {message}\nTry: {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: sys.argv) and return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = _parse(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except Sai3Error as error:
+        return _report(error.failure(), error, verbose=options.verbose)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`): nothing can be told to them any more.
+        sys.stderr.close()
+        return 128 + signal.SIGPIPE
+
+
+def _report(failure: Failure, error: BaseException, *, verbose: bool) -> int:
+    lines = [f"sai3tui: {failure.message}"]
+    lines += [f"  because: {cause}" for cause in failure.causes]
+    if failure.hint:
+        lines.append(f"  hint: {failure.hint}")
+    sys.stderr.write("\n".join(lines) + "\n")
+    if verbose:
+        traceback.print_exception(error, file=sys.stderr)
+    return EXIT_USAGE if failure.kind in (ErrorKind.CONFIG, ErrorKind.RESOLVE) else EXIT_FAILED
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """The options of a command line. The first word decides: a command's name, or else a configuration file."""
+    commands = _command_parser()
+    front = _front_parser()
+    first = next((word for word in arguments if not word.startswith("-")), "")
+    flags_before = arguments[: arguments.index(first)] if first else arguments
+    if first in COMMANDS and all(flag in ("-v", "--verbose") for flag in flags_before):
+        return commands.parse_args([first, *flags_before, *arguments[len(flags_before) + 1 :]])
+    return front.parse_args(arguments)
+
+
+def _front_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sai3tui",
+        usage="sai3tui [-h] [--version] [--batch] [options] [CONFIG]\n       sai3tui COMMAND ...",
+        description=DESCRIPTION + "\ncommands:\n" + "".join(f"  {name:<11}{text}\n" for name, text in COMMANDS.items()),
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_version(parser)
+    parser.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help="a YAML file that describes the run")
+    parser.add_argument("--batch", action="store_true", help="run without a screen")
+    parser.add_argument("--json", action="store_true", help="with --batch: JSON lines on stdout and nothing else")
+    parser.add_argument("--results", metavar="DIR", type=Path, help="where results directories are made (default: .)")
+    parser.add_argument("--fresh", action="store_true", help="forget what an earlier run of this layout has created")
+    parser.add_argument("--no-preflight", action="store_true", help="do not check first; the results will say so")
+    parser.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+    _add_verbose(parser)
+    parser.set_defaults(command=_front)
+    return parser
+
+
+def _command_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="sai3tui", allow_abbrev=False)
+    add = parser.add_subparsers(dest="name", required=True, parser_class=_Parser).add_parser
+
+    def command(name: str, function: Command) -> argparse.ArgumentParser:
+        sub = add(name, description=COMMANDS[name].capitalize() + ".", allow_abbrev=False)
+        _add_verbose(sub)
+        sub.set_defaults(command=function)
+        return sub
+
+    demo = command("demo", _demo)
+    demo.add_argument("--batch", action="store_true", help="run without a screen")
+    demo.add_argument("--agents", metavar="N", type=_positive, default=2, help="local agents to start (default: 2)")
+    demo.add_argument("--file", action="store_true", help="test a temporary directory instead of an S3 server")
+    demo.add_argument("--results", metavar="DIR", type=Path, help="where the results directory is made (default: .)")
+    demo.add_argument("--json", action="store_true", help="with --batch: JSON lines on stdout and nothing else")
+
+    agent = command("agent", _agent)
+    agent.add_argument(
+        "--listen", metavar="HOST:PORT", default=DEFAULT_LISTEN, help=f"where to listen (default: {DEFAULT_LISTEN})"
+    )
+    agent.add_argument("--data-dir", metavar="DIR", type=Path, help="object states and spool (default: user data)")
+    agent.add_argument(
+        "--allow-path", metavar="DIR", type=Path, action="append", default=[], help="file:// targets may be below DIR"
+    )
+    agent.add_argument("--insecure", action="store_true", help="allow a --listen that other hosts can reach")
+
+    validate = command("validate", _validate)
+    validate.add_argument("files", metavar="FILE", nargs="+")
+    validate.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+    plan = command("plan", _plan)
+    plan.add_argument("file", metavar="FILE")
+    plan.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    plan.add_argument("--object", metavar="I,J,...", type=_indices, default=(), help="where these objects go")
+
+    preflight = command("preflight", _preflight)
+    preflight.add_argument("config", metavar="CONFIG", type=Path)
+    preflight.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    preflight.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+    return parser
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action=_VersionAction, nargs=0, help="print the version and exit")
+
+
+def _add_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="store_true", help="show debug messages and tracebacks")
+
+
+class _VersionAction(argparse.Action):
+    """Looks the version up only when asked: importlib.metadata is slow."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"sai3tui {version('sai3tui')}\n")
+        parser.exit(EXIT_OK)
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.split(","))
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty address; write HOST:PORT,HOST:PORT")
+    return parts
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 64")
+    return int(text)
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of object indices; write 0,1,63999")
+    return tuple(int(part) for part in parts)
+
+
+def _front(options: argparse.Namespace) -> int:
+    if not options.batch:
+        for name in ("json", "fresh", "no_preflight"):
+            if getattr(options, name):
+                return _usage(f"--{name.replace('_', '-')} works with --batch only")
+        return _control_room(options)
+    if options.config is None:
+        return _usage("--batch needs a CONFIG")
+    from sai3tui.batch import BatchOptions, run_batch
+
+    _log_to_stderr(options.verbose)
+    return run_batch(
+        BatchOptions(
+            config=options.config,
+            json=options.json,
+            results=options.results,
+            fresh=options.fresh,
+            preflight=not options.no_preflight,
+            agents=options.agents,
+            verbose=options.verbose,
+        )
+    )
+
+
+def _control_room(options: argparse.Namespace) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+        return _usage("the control room needs a terminal on stdin, stdout and stderr; use --batch CONFIG without one")
+    from sai3tui.app import AppOptions, run_app
+
+    return run_app(
+        AppOptions(config=options.config, results=options.results, agents=options.agents, verbose=options.verbose)
+    )
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from sai3tui.demo import DemoOptions, run_demo
+
+    _log_to_stderr(options.verbose)
+    return run_demo(
+        DemoOptions(
+            batch=options.batch or options.json,
+            agents=options.agents,
+            file=options.file,
+            results=options.results,
+            json=options.json,
+            verbose=options.verbose,
+        )
+    )
+
+
+def _agent(options: argparse.Namespace) -> int:
+    from sai3tui.agent.main import AgentOptions, run_agent
+
+    return run_agent(
+        AgentOptions(
+            listen=options.listen,
+            data_dir=options.data_dir,
+            allow_path=tuple(options.allow_path),
+            insecure=options.insecure,
+            verbose=options.verbose,
+        )
+    )
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from sai3tui.inspect_commands import validate_files
+
+    return validate_files(options.files, options.json, sys.stdout)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from sai3tui.inspect_commands import plan_file
+
+    return plan_file(options.file, options.json, options.object, sys.stdout)
+
+
+def _preflight(options: argparse.Namespace) -> int:
+    from sai3tui.batch import BatchOptions, run_preflight
+
+    _log_to_stderr(options.verbose)
+    return run_preflight(
+        BatchOptions(
+            config=options.config,
+            json=options.json,
+            results=None,
+            fresh=False,
+            preflight=True,
+            agents=options.agents,
+            verbose=options.verbose,
+        )
+    )
+
+
+def _usage(message: str) -> int:
+    sys.stderr.write(f"sai3tui: {message}\nTry: sai3tui --help\n")
+    return EXIT_USAGE
+
+
+def _log_to_stderr(verbose: bool) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if verbose:
+        logging.getLogger("sai3tui").setLevel(logging.DEBUG)
