@@ -7,6 +7,7 @@ part in comparisons.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -118,12 +119,12 @@ class DirectoryStructure:
         """Directories on all levels."""
         if self.width == 1:
             return self.depth
-        return (self.width ** (self.depth + 1) - self.width) // (self.width - 1)
+        return (self.leaves - 1) * self.width // (self.width - 1)
 
     @property
     def leaves(self) -> int:
         """Directories on the deepest level."""
-        return int(self.width**self.depth)
+        return math.prod([self.width] * self.depth)
 
     @property
     def files(self) -> int:
