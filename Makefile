@@ -1,0 +1,88 @@
+# Everything works in a fresh clone with Python 3.11 or newer, git and make. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Two processes suit a small machine; each has a storage server and agents of its own.
+TEST_PROCESSES ?= 2
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@python=""; \
+	for name in $${PYTHON:-python3.13 python3.12 python3.11 python3}; do \
+	  if "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    python="$$name"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python 3.11 or newer with the venv and ensurepip modules was found." >&2; \
+	  echo "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$python"; \
+	"$$python" -m venv $(VENV)
+
+# The stamps hold what was installed last, so that an unchanged lock file installs nothing.
+$(VENV)/.stamp-demo: requirements.lock pyproject.toml | $(BIN)/python
+	@if [ ! -e $(VENV)/.stamp-dev ]; then \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+$(VENV)/.stamp-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: venv
+venv: $(VENV)/.stamp-dev ## install everything for development into .venv
+
+.PHONY: demo
+demo: $(VENV)/.stamp-demo ## run the demo (control room on a terminal, else batch)
+	@exec $(BIN)/sai3tui demo
+
+.PHONY: test
+test: $(VENV)/.stamp-dev ## run the test suite
+	@$(BIN)/pytest -q -n $(TEST_PROCESSES) -m "not slow"
+
+.PHONY: test-long
+test-long: $(VENV)/.stamp-dev ## run the test suite and the slow tests
+	@$(BIN)/pytest -q -n $(TEST_PROCESSES)
+
+.PHONY: lint
+lint: $(VENV)/.stamp-dev ## check style, types and import layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+.PHONY: format
+format: $(VENV)/.stamp-dev ## rewrite the code in the one style
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+.PHONY: lock
+lock: $(VENV)/.stamp-dev ## renew the lock files from pyproject.toml
+	@$(COMPILE) --all-extras -o requirements-dev.lock
+	@$(COMPILE) --extra demo --extra build -c requirements-dev.lock -o requirements.lock
+
+.PHONY: proto
+proto: $(VENV)/.stamp-dev ## generate the protocol code anew
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \
+	  sai3tui/proto/sai3tui.proto
+
+.PHONY: snapshots
+snapshots: $(VENV)/.stamp-dev ## accept how the screens look now (look at the pictures before you commit them)
+	@$(BIN)/pytest -q -n 0 tests/test_ui_*.py --snapshot-update
+
+.PHONY: bench
+bench: $(VENV)/.stamp-dev ## measure this machine with the scripts in benchmarks/
+	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
