@@ -1,0 +1,195 @@
+"""Stages and barriers, in all the dialects they are written in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sai3tui.config.fields import Block
+from sai3tui.config.model import (
+    Barrier,
+    BarrierSync,
+    BarrierType,
+    Completion,
+    Prepare,
+    Stage,
+    StageType,
+)
+from sai3tui.config.problems import ProblemList
+from sai3tui.config.yaml12 import MappingNode, ScalarNode
+
+STAGE_WORDS = {"preflight": "validation", "workload": "execute"}
+"""Other words for stage types, as documents of the predecessor have them."""
+
+COMPLETIONS: dict[StageType, tuple[Completion, ...]] = {
+    StageType.VALIDATION: (Completion.VALIDATION_PASSED,),
+    StageType.PREPARE: (Completion.TASKS_DONE, Completion.DURATION_OR_TASKS),
+    StageType.EXECUTE: (Completion.DURATION, Completion.DURATION_OR_TASKS),
+    StageType.CLEANUP: (Completion.TASKS_DONE, Completion.DURATION_OR_TASKS),
+    StageType.HYBRID: (Completion.DURATION_OR_TASKS,),
+    StageType.CUSTOM: (Completion.SCRIPT_EXIT, Completion.DURATION_OR_TASKS),
+}
+"""What may end a stage of each type; the first one is the default."""
+
+
+def read_barrier_sync(distributed: Block) -> BarrierSync:
+    block = distributed.block("barrier_sync")
+    if block is None:
+        return BarrierSync()
+    base = Barrier()
+    default = replace(
+        base,
+        heartbeat_interval=block.seconds("default_heartbeat_interval", default=base.heartbeat_interval),
+        missed_threshold=block.count("default_missed_threshold", default=base.missed_threshold, least=1, most=10_000),
+        query_timeout=block.seconds("default_query_timeout", default=base.query_timeout),
+        query_retries=block.count("default_query_retries", default=base.query_retries, most=10_000),
+        agent_barrier_timeout=block.seconds(
+            "default_agent_barrier_timeout", "agent_barrier_timeout", default=base.agent_barrier_timeout
+        ),
+    )
+    phases = []
+    for stage_type in StageType:
+        if block.has(stage_type.value):
+            barrier = read_barrier(block, stage_type.value, default)
+            if barrier is not None:
+                phases.append((stage_type, barrier))
+    enabled = block.boolean("enabled", default=False)
+    block.finish()
+    return BarrierSync(enabled, default, tuple(phases))
+
+
+def read_barrier(parent: Block, name: str, inherited: Barrier) -> Barrier | None:
+    """The barrier under `name`, what it leaves out taken from `inherited`; None where there is none."""
+    node = parent.get(name)
+    if isinstance(node, ScalarNode):
+        kind = parent.choice(name, of=BarrierType, default=inherited.type)
+        return replace(inherited, type=kind)
+    block = parent.block(name)
+    if block is None:
+        return None
+    barrier = Barrier(
+        block.choice("type", "barrier_type", of=BarrierType, default=inherited.type),
+        block.seconds("heartbeat_interval", default=inherited.heartbeat_interval),
+        block.count("missed_threshold", default=inherited.missed_threshold, least=1, most=10_000),
+        block.seconds("query_timeout", default=inherited.query_timeout),
+        block.count("query_retries", default=inherited.query_retries, most=10_000),
+        block.seconds("agent_barrier_timeout", "timeout", "timeout_secs", default=inherited.agent_barrier_timeout),
+    )
+    block.without_effect("timeout_seconds", "enabled")
+    block.finish()
+    return barrier
+
+
+def read_stages(distributed: Block, sync: BarrierSync, duration: float) -> tuple[Stage, ...]:
+    """The stages in their order; empty where the file has none."""
+    stages = []
+    for place, block in enumerate(distributed.blocks("stages"), 1):
+        stage = _read_stage(_flattened(block), place, sync, duration)
+        if stage is not None:
+            stages.append(stage)
+    _check_unique(stages, distributed.problems)
+    return tuple(sorted(stages, key=lambda stage: stage.order))
+
+
+def synthesised_stages(prepare: Prepare | None, execute: bool, duration: float, sync: BarrierSync) -> tuple[Stage, ...]:
+    """The stages of a file without a list of them: validation, then what it has something to do for."""
+    kinds = [(StageType.VALIDATION, "preflight")]
+    if prepare is not None and prepare.ensure_objects:
+        kinds.append((StageType.PREPARE, "prepare"))
+    if execute:
+        kinds.append((StageType.EXECUTE, "execute"))
+    if prepare is not None and prepare.ensure_objects and prepare.cleanup:
+        kinds.append((StageType.CLEANUP, "cleanup"))
+    return tuple(
+        Stage(
+            name,
+            order,
+            kind,
+            COMPLETIONS[kind][0],
+            sync.for_stage(kind),
+            duration if kind is StageType.EXECUTE else None,
+        )
+        for order, (kind, name) in enumerate(kinds, 1)
+    )
+
+
+def _flattened(block: Block) -> Block:
+    """A stage whose fields stand under `config:` as if they stood beside it; what is beside it wins."""
+    config = block.get("config")
+    if config is None:
+        return block
+    if not isinstance(config, MappingNode):
+        block.wrong(("config",), config, "a mapping")
+        return block
+    outer = tuple(entry for entry in block.node.entries if entry.key != "config")
+    taken = {entry.key for entry in outer}
+    inner = tuple(entry for entry in config.entries if entry.key not in taken)
+    return Block(MappingNode(outer + inner, block.node.at), block.name, block.problems)
+
+
+def _read_stage(block: Block, place: int, sync: BarrierSync, duration: float) -> Stage | None:
+    kind = None
+    if block.require("type", "stage_type"):
+        kind = block.choice("type", "stage_type", of=StageType, default=None, aliases=STAGE_WORDS)
+    if kind is None:
+        return None
+    name = block.text("name", default=None)
+    order = block.count("order", default=None, most=10**9)
+    if name is None or order is None:
+        name, order = name or f"{kind.value}-{place}", place if order is None else order
+        block.problems.notice(block.at, "assumed", f"{block.name} is stage {name!r}, order {order}")
+    inherited = sync.for_stage(kind)
+    barrier = read_barrier(block, "barrier", inherited) or read_barrier(block, "barrier_sync", inherited) or inherited
+    stage = Stage(
+        name,
+        order,
+        kind,
+        _read_completion(block, kind, name),
+        barrier,
+        _read_duration(block, kind, name, duration),
+        block.seconds("timeout_secs", "timeout", default=None),
+        block.boolean("optional", default=False),
+        block.count("expected_objects", default=None),
+        block.count("expected_tasks", default=None),
+        block.text("command", "script", default="") if kind is StageType.CUSTOM else "",
+        tuple(arg.text for arg in block.texts("args")) if kind is StageType.CUSTOM else (),
+        block.at,
+    )
+    if kind is StageType.CUSTOM:
+        block.require("command", "script")
+    block.without_effect("description", "duration", "duration_secs")
+    block.finish()
+    return stage
+
+
+def _read_completion(block: Block, kind: StageType, name: str) -> Completion:
+    allowed = COMPLETIONS[kind]
+    completion = block.choice("completion", of=Completion, default=allowed[0])
+    if completion not in allowed:
+        words = " or ".join(word.value for word in allowed)
+        message = f"stage {name!r} is of type {kind.value}: its completion should be {words}, not {completion.value}"
+        block.error(block.position_of("completion"), "stage", message)
+        return allowed[0]
+    return completion
+
+
+def _read_duration(block: Block, kind: StageType, name: str, duration: float) -> float | None:
+    if kind is StageType.HYBRID:
+        return block.seconds("max_duration", "duration", "duration_secs", default=None)
+    if kind is not StageType.EXECUTE:
+        return None
+    found = block.seconds("duration", "duration_secs", default=None)
+    if found is None and not block.has("duration", "duration_secs"):
+        block.problems.notice(block.at, "assumed", f"stage {name!r} takes the file's duration of {duration:g} s")
+    return duration if found is None else found
+
+
+def _check_unique(stages: list[Stage], problems: ProblemList) -> None:
+    names: set[str] = set()
+    orders: set[int] = set()
+    for stage in stages:
+        if stage.name in names:
+            problems.error(stage.at, "stage", f"duplicate stage name: {stage.name}", "every stage needs its own name")
+        if stage.order in orders:
+            problems.error(stage.at, "stage", f"duplicate stage order: {stage.order}", "number the stages 1, 2, 3, ...")
+        names.add(stage.name)
+        orders.add(stage.order)

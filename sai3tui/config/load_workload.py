@@ -1,0 +1,284 @@
+"""The blocks that say what is done and to what: `workload`, `prepare`, sizes, `io_rate`, `error_handling`."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from sai3tui.config.fields import Block, describe
+from sai3tui.config.model import (
+    DEFAULT_DIR_MASK,
+    MIB,
+    ArrivalKind,
+    CleanupMode,
+    Content,
+    DirectoryStructure,
+    Distribution,
+    EnsureObjects,
+    ErrorHandling,
+    Fill,
+    IoRate,
+    Prepare,
+    PrepareStrategy,
+    SizeKind,
+    SizeSpec,
+    WorkloadOp,
+    fixed_size,
+)
+from sai3tui.config.ops import Op
+from sai3tui.config.units import UnitError, parse_count
+from sai3tui.config.yaml12 import MappingNode, ScalarNode
+
+SIZE_NAMES = ("size_spec", "size_distribution")
+UNIFORM_DEFAULTS = (1024, MIB)
+MAX_TREE = 2**62
+MAX_SHARDS = 65536
+
+
+class _OpWord(StrEnum):
+    GET = "get"
+    PUT = "put"
+    LIST = "list"
+    STAT = "stat"
+    DELETE = "delete"
+    MKDIR = "mkdir"
+    RMDIR = "rmdir"
+
+
+def read_workload(top: Block) -> tuple[WorkloadOp, ...]:
+    """All entries of `workload` that can be read."""
+    top.require("workload")
+    return tuple(op for block in top.blocks("workload") if (op := _read_op(block)) is not None)
+
+
+def _read_op(block: Block) -> WorkloadOp | None:
+    word = block.choice("op", of=_OpWord, default=None) if block.require("op") else None
+    weight = block.count("weight", default=0, most=10**9) if block.require("weight") else 0
+    concurrency = block.count("concurrency", default=None, least=1, most=1_000_000)
+    path = block.text("path", default=None)
+    position = block.position_of("path")
+    recursive = block.boolean("recursive", default=False)
+    block.without_effect("use_multi_endpoint")
+    size = read_size(block, *SIZE_NAMES, plain=("object_size", "size"))
+    content = read_content(block, Content())
+    block.finish()
+    if word is None:
+        return None
+    op = Op[word.name]
+    if path is None and op is not Op.PUT:
+        block.require("path")
+    if op is Op.PUT and size is None:
+        if not block.has(*SIZE_NAMES, "object_size", "size"):
+            message = f"{block.name} is a put without a size"
+            block.error(block.at, "required", message, "add object_size: 1MiB, or size_spec:")
+        return None
+    return WorkloadOp(op, weight, path or "", size if op is Op.PUT else None, content, concurrency, recursive, position)
+
+
+def read_content(block: Block, default: Content) -> Content:
+    fill = block.choice("fill", of=Fill, default=default.fill, aliases={"prand": "random", "zeros": "zero"})
+    dedup = block.count("dedup_factor", default=default.dedup_factor, least=1, most=1_000_000)
+    compress = block.count("compress_factor", default=default.compress_factor, least=1, most=1_000_000)
+    return Content(fill, dedup, compress)
+
+
+def read_size(block: Block, *names: str, plain: tuple[str, ...] = ()) -> SizeSpec | None:
+    """The size specification under one of `names`, else the plain size under one of `plain`, else None."""
+    node = block.get(*names)
+    if node is None:
+        size = block.size(*plain, default=None, least=1) if plain else None
+        return None if size is None else fixed_size(size)
+    if plain:
+        block.without_effect(*plain)
+    if isinstance(node, ScalarNode):
+        size = block.size(*names, default=None, least=1)
+        return None if size is None else fixed_size(size)
+    if isinstance(node, MappingNode):
+        spec = block.block(*names)
+        return None if spec is None else _read_size_map(spec)
+    block.wrong(names, node, "a size, or a mapping with type, min, max, mean, std_dev")
+    return None
+
+
+def _read_size_map(spec: Block) -> SizeSpec | None:
+    for kind in SizeKind:
+        # {fixed: 32KB} and {uniform: {min: 1KB, max: 4KB}}, as the predecessor's documents write it
+        if not spec.has("type") and spec.has(kind.value):
+            if kind is SizeKind.FIXED:
+                size = spec.size("fixed", default=None, least=1)
+                spec.finish()
+                return None if size is None else fixed_size(size)
+            inner = spec.block(kind.value)
+            spec.finish()
+            return None if inner is None else _read_sized(inner, kind)
+    if not spec.require("type"):
+        return None
+    named = spec.choice("type", of=SizeKind, default=None)
+    return None if named is None else _read_sized(spec, named)
+
+
+def _read_sized(spec: Block, kind: SizeKind) -> SizeSpec | None:
+    spec.without_effect("type")
+    if kind is SizeKind.FIXED:
+        size = spec.size("size", "value", "fixed", default=None, least=1) if spec.require("size", "value") else None
+        spec.finish()
+        return None if size is None else fixed_size(size)
+    lognormal = kind is SizeKind.LOGNORMAL
+    minimum = spec.size("min", "min_size", default=1 if lognormal else UNIFORM_DEFAULTS[0], least=1)
+    maximum = spec.size("max", "max_size", default=0 if lognormal else UNIFORM_DEFAULTS[1], least=1)
+    mean = spec.size("mean", default=0, least=1) if lognormal and spec.require("mean") else 0
+    deviation = spec.size("std_dev", "stddev", default=0, least=1) if lognormal and spec.require("std_dev") else 0
+    spec.finish()
+    if maximum and minimum > maximum:
+        spec.error(spec.position_of("min", "min_size"), "range", f"{spec.name}: min {minimum} is above max {maximum}")
+        return None
+    if lognormal and not (mean and deviation):
+        return None
+    return SizeSpec(kind, minimum, maximum, mean, deviation)
+
+
+def read_prepare(top: Block) -> Prepare | None:
+    block = top.block("prepare")
+    if block is None:
+        return None
+    tree = _read_tree(block)
+    content, size = _read_prepare_defaults(block)
+    entries = tuple(
+        entry for item in block.blocks("ensure_objects") if (entry := _read_ensure(item, content, size)) is not None
+    )
+    if block.has("directory_structure") and not block.items("ensure_objects"):
+        message = "directory_structure requires at least one ensure_objects entry"
+        block.error(block.position_of("directory_structure"), "required", message, "add ensure_objects: [{count: 0}]")
+    if tree is not None:
+        entries = tuple(_check_count(block, entry, tree) for entry in entries)
+    cleanup_only = block.boolean("cleanup_only", default=False)
+    if cleanup_only:
+        block.problems.notice(block.position_of("cleanup_only"), "not-yet", "prepare.cleanup_only is not acted on yet")
+    prepare = Prepare(
+        entries,
+        tree,
+        block.choice("prepare_strategy", of=PrepareStrategy, default=PrepareStrategy.SEQUENTIAL),
+        block.boolean("skip_verification", default=False),
+        block.boolean("force_overwrite", default=False),
+        block.boolean("cleanup", default=False),
+        cleanup_only,
+        block.choice("cleanup_mode", of=CleanupMode, default=CleanupMode.TOLERANT),
+        block.seconds("post_prepare_delay", default=0.0),
+        block.count("key_prefix_shards", default=0, most=MAX_SHARDS),
+        block.at,
+    )
+    block.without_effect("strategy", "enabled", "use_multi_endpoint")
+    block.finish()
+    return prepare
+
+
+def _read_prepare_defaults(block: Block) -> tuple[Content, SizeSpec | None]:
+    """Content and size written beside `ensure_objects` instead of in it: taken as defaults of all entries."""
+    content = read_content(block, Content())
+    size = read_size(block, *SIZE_NAMES)
+    for name in ("fill", "dedup_factor", "compress_factor", *SIZE_NAMES):
+        if block.has(name):
+            message = f"prepare.{name} is taken for every entry of ensure_objects that has none"
+            block.problems.notice(block.position_of(name), "assumed", message)
+    return content, size
+
+
+def _read_ensure(block: Block, content: Content, default_size: SizeSpec | None) -> EnsureObjects | None:
+    count = block.count("count", default=None) if block.require("count") else None
+    base = block.placed("base_uri")
+    size = read_size(block, *SIZE_NAMES, plain=("object_size", "size", "file_size"))
+    if size is None and block.has("min_size", "max_size"):
+        low = block.size("min_size", default=None, least=1)
+        high = block.size("max_size", default=None, least=1)
+        low, high = low or min(MIB, high or MIB), high or max(MIB, low or MIB)
+        if low > high:
+            block.error(
+                block.position_of("min_size"), "range", f"{block.name}: min_size {low} is above max_size {high}"
+            )
+            high = low
+        size = fixed_size(low) if low == high else SizeSpec(SizeKind.UNIFORM, low, high)
+    block.without_effect("min_size", "max_size", "use_multi_endpoint", "strategy", "enabled")
+    made = read_content(block, content)
+    block.finish()
+    if count is None:
+        return None
+    return EnsureObjects(count, base, size or default_size or fixed_size(MIB), made, block.at)
+
+
+def _read_tree(prepare: Block) -> DirectoryStructure | None:
+    block = prepare.block("directory_structure")
+    if block is None:
+        return None
+    before = prepare.problems.has_errors
+    width = block.count("width", default=1, least=1) if block.require("width") else 1
+    depth = block.count("depth", default=1, least=1, most=64) if block.require("depth") else 1
+    files = block.count("files_per_dir", default=0)
+    # "uniform" is what the documents of the predecessor call files in every directory
+    spread = block.choice("distribution", of=Distribution, default=Distribution.BOTTOM, aliases={"uniform": "all"})
+    mask = block.text("dir_mask", default=DEFAULT_DIR_MASK)
+    block.finish()
+    if (width > 1 and mask.count("%d") < 2) or "/" in mask or mask in ("", ".", ".."):
+        message = f"{block.name}.dir_mask {mask!r} does not name directories apart"
+        block.error(
+            block.position_of("dir_mask"), "range", message, "write two %d: level and number, as in d%d_w%d.dir"
+        )
+    if depth * math.log2(width) > 62 or width**depth * 2 * max(1, files) > MAX_TREE:
+        message = f"directory tree size overflow: width {width}, depth {depth}, {files} files in each"
+        block.error(block.at, "range", message, "make it smaller")
+        return None
+    if prepare.problems.has_errors and not before:
+        return None
+    return DirectoryStructure(width, depth, files, spread, mask, block.at)
+
+
+def _check_count(block: Block, entry: EnsureObjects, tree: DirectoryStructure) -> EnsureObjects:
+    if entry.count not in (0, tree.files):
+        message = f"ensure_objects.count ({entry.count}) does not match directory tree total files ({tree.files})"
+        block.error(entry.at, "count", message, f"set count to {tree.files}, or to 0 to have it calculated")
+    return entry
+
+
+def read_io_rate(top: Block) -> IoRate | None:
+    block = top.block("io_rate")
+    if block is None:
+        return None
+    iops = 0
+    node = block.get("iops")
+    if block.require("iops") and node is not None:
+        value = node.value if isinstance(node, ScalarNode) else None
+        unlimited = isinstance(value, str) and value.lower() in ("max", "unlimited")
+        negative = isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
+        if not unlimited and not negative:
+            try:
+                iops = parse_count(value) if isinstance(value, int | float | str) else -1
+            except UnitError:
+                iops = -1
+            if iops < 0 or isinstance(value, bool):
+                block.error(node.at, "unit", f"invalid IOPS value: {describe(node)}", "write a number, or max")
+                iops = 0
+    rate = IoRate(iops, block.choice("distribution", of=ArrivalKind, default=ArrivalKind.EXPONENTIAL))
+    block.finish()
+    return rate
+
+
+def read_error_handling(top: Block) -> ErrorHandling:
+    block = top.block("error_handling")
+    if block is None:
+        return ErrorHandling()
+    default = ErrorHandling()
+    initial = block.number("initial_retry_delay_ms", default=default.initial_retry_delay * 1000)
+    longest = block.number("max_retry_delay_ms", default=default.max_retry_delay * 1000)
+    found = ErrorHandling(
+        block.count("max_total_errors", default=default.max_total_errors),
+        block.number("error_rate_threshold", default=default.error_rate_threshold),
+        block.seconds("backoff_duration", default=default.backoff_duration),
+        block.seconds("error_rate_window", default=default.error_rate_window),
+        block.boolean("retry_on_error", default=default.retry_on_error),
+        block.count("max_retries", default=default.max_retries, most=1000),
+        initial / 1000,
+        longest / 1000,
+        block.number("retry_backoff_multiplier", default=default.retry_backoff_multiplier, least=1.0),
+        block.number("retry_jitter_factor", default=default.retry_jitter_factor, most=1.0),
+    )
+    block.finish()
+    return found
