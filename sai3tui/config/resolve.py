@@ -1,0 +1,183 @@
+"""THE resolver: from a configuration to every URI that any stage will touch. Pure; contacts nothing.
+
+validate, plan, preflight, prepare, execute and cleanup all ask here, so none of them can see another place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sai3tui.config.load import load_config, problems_error
+from sai3tui.config.locations import RUNNABLE_SCHEMES, Location
+from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, Namespace, StageType
+from sai3tui.config.ops import Op
+from sai3tui.config.problems import Problem, ProblemList, has_errors
+from sai3tui.config.resolve_objects import resolve_ops, resolve_sets
+from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint
+from sai3tui.config.roots import AgentRoots, Roots, find_roots
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What came of resolving. `resolved` is None if there is an error among the problems."""
+
+    resolved: Resolved | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        return self.resolved is not None
+
+    def require(self) -> Resolved:
+        """The resolved configuration. Raises ConfigError with all errors where there is none."""
+        if self.resolved is None:
+            raise problems_error(self.problems)
+        return self.resolved
+
+
+def load_resolved(source: str | bytes, path: str, *, agents_override: Sequence[str] = ()) -> Resolution:
+    """Load a file and resolve it, with the problems of both. Never raises for what a file can contain."""
+    loaded = load_config(source, path, agents_override=agents_override)
+    if loaded.config is None:
+        return Resolution(None, loaded.problems)
+    resolution = resolve(loaded.config)
+    problems = ProblemList(path)
+    problems.extend(loaded.problems)
+    problems.extend(resolution.problems)
+    return Resolution(resolution.resolved, problems.sorted())
+
+
+def resolve(config: Config) -> Resolution:
+    """Resolve every URI of `config`. Never raises for what a config can contain."""
+    problems = ProblemList(config.path)
+    resolved = _resolve(config, problems)
+    found = problems.sorted()
+    return Resolution(None if has_errors(found) else resolved, found)
+
+
+def deal(connections: int, endpoints: int) -> list[int]:
+    """`connections` dealt evenly over `endpoints`; the first ones get one more where it does not divide."""
+    each, rest = divmod(connections, endpoints)
+    return [each + (number < rest) for number in range(endpoints)]
+
+
+def _resolve(config: Config, problems: ProblemList) -> Resolved | None:
+    roots = find_roots(config, problems)
+    if roots is None:
+        return None
+    shared, probe = _shared_namespace(config, roots, problems)
+    agents = _agents(config, roots, shared, problems)
+    sets = resolve_sets(config, roots, problems)
+    ops = resolve_ops(config, roots, sets, problems)
+    blockers = _blockers(config, roots, problems)
+    return Resolved(config, agents, sets, ops, shared, probe, blockers)
+
+
+def _shared_namespace(config: Config, roots: Roots, problems: ProblemList) -> tuple[bool, bool]:
+    """Whether all endpoints of all agents show the same objects, and whether that is a guess to be probed."""
+    blocks = [config.multi_endpoint, *(agent.multi_endpoint for agent in config.agents)]
+    said = {block.namespace: block for block in blocks if block is not None and block.namespace is not Namespace.AUTO}
+    if len(said) > 1:
+        at = said[Namespace.INDEPENDENT].at
+        problems.error(at, "namespace", "namespace is shared in one place and independent in another", "use one")
+    fleet = config.distributed
+    if Namespace.SHARED in said and not fleet.shared_filesystem:
+        at = said[Namespace.SHARED].at
+        message = "namespace: shared contradicts distributed.shared_filesystem: false"
+        problems.error(at, "namespace", message, "remove one of them")
+    if said:
+        return Namespace.SHARED in said, False
+    if not fleet.shared_filesystem:
+        return False, False
+    places = {root.namespace for root in roots.all()}
+    first = roots.all()[0]
+    if len(places) == 1:
+        return True, False
+    if not first.is_object_store:
+        at = next((block.at for block in blocks if block is not None), fleet.at)
+        message = "endpoints are different directories: taken as independent storage"
+        problems.notice(at, "assumed", message, "set multi_endpoint.namespace: shared if all show the same files")
+    return False, not first.is_object_store
+
+
+def _agents(config: Config, roots: Roots, shared: bool, problems: ProblemList) -> tuple[ResolvedAgent, ...]:
+    found = []
+    for index, (agent, own) in enumerate(zip(config.agents, roots.agents, strict=True)):
+        locations = own.locations
+        if not shared and _needs_own_prefix(config, roots, index):
+            prefix = f"agent-{index + 1}/"
+            locations = tuple(location.under(prefix) for location in locations)
+            message = f"agents do not share their objects: those of {agent.id!r} stand under {prefix!r}"
+            problems.notice(agent.at, "assumed", message)
+        concurrency = agent.concurrency_override or config.concurrency
+        if concurrency < len(locations):
+            message = f"agent {agent.id!r} has {concurrency} connections for {len(locations)} endpoints"
+            problems.error(agent.at, "concurrency", message, "raise concurrency to at least one for each endpoint")
+        endpoints = tuple(
+            ResolvedEndpoint(_as_run(location), share)
+            for location, share in zip(locations, deal(concurrency, len(locations)), strict=True)
+        )
+        cache = agent.kv_cache_dir or config.distributed.kv_cache_dir
+        strategy = _strategy(config, agent)
+        found.append(ResolvedAgent(index, agent.id, agent.address, concurrency, endpoints, strategy, cache))
+    return tuple(found)
+
+
+def _strategy(config: Config, agent: AgentConfig) -> EndpointStrategy:
+    block = agent.multi_endpoint or config.multi_endpoint
+    return block.strategy if block is not None else EndpointStrategy.ROUND_ROBIN
+
+
+def _needs_own_prefix(config: Config, roots: Roots, index: int) -> bool:
+    """Whether an agent with an index space of its own would meet another one's objects under the same keys."""
+    mine = roots.agents[index]
+    isolated = not config.distributed.shared_filesystem
+    if mine.from_target and isolated and not config.distributed.local:
+        return True
+    others = [number for number in range(len(roots.agents)) if number != index]
+    return any(_may_meet(config, mine, roots.agents[other], index, other, isolated) for other in others)
+
+
+def _may_meet(config: Config, mine: AgentRoots, theirs: AgentRoots, index: int, other: int, isolated: bool) -> bool:
+    places = {_place(location) for location in mine.locations}
+    if not places & {_place(location) for location in theirs.locations}:
+        return False
+    if mine.locations[0].is_object_store or not isolated:
+        return True
+    # The same directory on two hosts that are said not to share files is two directories.
+    hosts = [config.agents[number].address.rpartition(":")[0] for number in (index, other)]
+    return hosts[0] == hosts[1]
+
+
+def _place(location: Location) -> tuple[str, int, str, str]:
+    return (location.host, location.port, location.bucket, location.prefix)
+
+
+def _as_run(location: Location) -> Location:
+    """direct:// runs as file:// until it has an engine of its own; the notice has been given."""
+    return replace(location, scheme="file") if location.scheme == "direct" else location
+
+
+def _blockers(config: Config, roots: Roots, problems: ProblemList) -> tuple[str, ...]:
+    """What this version accepts and cannot run, said once each."""
+    found = []
+    scheme = roots.all()[0].scheme
+    at = config.target.at if config.target is not None else config.distributed.at
+    if scheme == "direct":
+        message = "direct:// runs as file://, through the page cache: reads may be served from memory"
+        problems.warning(at, "not-yet", message)
+    elif scheme not in RUNNABLE_SCHEMES:
+        found.append(f"{scheme}:// cannot be run yet")
+        problems.notice(at, "not-yet", found[-1])
+    found += [
+        f"stages of type {stage.type.value} cannot be run yet ({stage.name!r})"
+        for stage in config.stages
+        if stage.type in (StageType.CUSTOM, StageType.HYBRID)
+    ]
+    if scheme not in ("file", "direct"):
+        for op in config.workload:
+            if op.op in (Op.MKDIR, Op.RMDIR) and op.weight:
+                message = f"{op.op.word} has no meaning on {scheme}://, which has no directories"
+                problems.error(op.at, "operation", message, "remove the entry")
+    return tuple(found)

@@ -1,0 +1,186 @@
+"""Object sets and operations: which keys there will be, and which of them each entry of the workload means."""
+
+from __future__ import annotations
+
+from sai3tui.config.model import Config, EnsureObjects, Position, Prepare, WorkloadOp
+from sai3tui.config.ops import Op
+from sai3tui.config.patterns import (
+    PathKind,
+    kind_of,
+    list_prefix,
+    literal_prefix,
+    matches_all,
+    may_match,
+)
+from sai3tui.config.problems import ProblemList
+from sai3tui.config.resolved import OpSource, ResolvedOp, ResolvedSet, SetKind
+from sai3tui.config.roots import Roots
+from sai3tui.errors import ConfigError
+
+READING = frozenset({Op.GET, Op.STAT})
+DELETING = frozenset({Op.DELETE, Op.RMDIR})
+_DIRECTORY_OPS = frozenset({Op.LIST, Op.MKDIR, Op.RMDIR})
+
+
+def has_delete_pool(config: Config) -> bool:
+    """Whether what is read and what is deleted are two pools of the same count, so that no read meets a delete."""
+    prepare = config.prepare
+    if prepare is None or prepare.directory_structure is not None:
+        return False
+    ops = {entry.op for entry in config.workload}
+    return bool(ops & READING) and bool(ops & DELETING)
+
+
+def resolve_sets(config: Config, roots: Roots, problems: ProblemList) -> tuple[ResolvedSet, ...]:
+    """The object sets of prepare, numbered in the order of the file."""
+    sets: list[ResolvedSet] = []
+    if config.prepare is None:
+        return ()
+    pools = [SetKind.PREPARED, *([SetKind.DELETABLE] if has_delete_pool(config) else [])]
+    for entry in config.prepare.ensure_objects:
+        prefix = _set_prefix(entry, roots, problems)
+        if prefix is None:
+            continue
+        kinds = [SetKind.TREE] if config.prepare.directory_structure is not None else pools
+        for kind in kinds:
+            made = _make_set(len(sets), kind, prefix, entry, config.prepare)
+            if any(other.prefix == made.prefix and other.kind is kind for other in sets):
+                message = f"two entries of ensure_objects make the same objects under {prefix!r}"
+                problems.error(_place_of(entry), "objects", message, "give them different base_uri")
+            sets.append(made)
+        if sets[-1].count == 0:
+            problems.warning(entry.at, "objects", "this entry of ensure_objects makes no objects: its count is 0")
+    return tuple(sets)
+
+
+def _make_set(number: int, kind: SetKind, prefix: str, entry: EnsureObjects, prepare: Prepare) -> ResolvedSet:
+    tree = prepare.directory_structure
+    count = tree.files if tree is not None else entry.count
+    shards = prepare.key_prefix_shards if tree is None else 0
+    return ResolvedSet(number, kind, prefix, count, entry.size, entry.content, shards, tree, entry.at)
+
+
+def _place_of(entry: EnsureObjects) -> Position:
+    return entry.base_uri.at if entry.base_uri is not None else entry.at
+
+
+def _set_prefix(entry: EnsureObjects, roots: Roots, problems: ProblemList) -> str | None:
+    text = entry.base_uri.text if entry.base_uri is not None else ""
+    if "*" in text:
+        problems.error(_place_of(entry), "uri", f"base_uri {text!r} has a '*' in it", "name one directory")
+        return None
+    if text and not text.endswith("/"):
+        text += "/"
+    try:
+        return roots.key_of(text)
+    except ConfigError as error:
+        problems.error(_place_of(entry), "uri", f"base_uri {error.message}", error.hint)
+        return None
+
+
+def resolve_ops(
+    config: Config, roots: Roots, sets: tuple[ResolvedSet, ...], problems: ProblemList
+) -> tuple[ResolvedOp, ...]:
+    """Every entry of the workload, with those of weight 0 too."""
+    found = []
+    for number, entry in enumerate(config.workload):
+        try:
+            pattern = roots.key_of(entry.path)
+        except ConfigError as error:
+            problems.error(entry.at, "uri", f"path {error.message}", error.hint)
+            continue
+        source, set_ids = OpSource.PREFIX, tuple[int, ...]()
+        if entry.op in _DIRECTORY_OPS:
+            pattern = _directory(pattern)
+        elif entry.op is Op.PUT:
+            pattern, source, set_ids = _put(pattern, sets)
+        else:
+            pattern, source, set_ids = _existing(entry, pattern, sets, problems)
+        found.append(
+            ResolvedOp(
+                number,
+                entry.op,
+                entry.weight,
+                pattern,
+                source,
+                set_ids,
+                entry.size,
+                entry.content,
+                entry.concurrency,
+                entry.recursive,
+                entry.at,
+            )
+        )
+    _warn_of_deleted_trees(found, problems)
+    return tuple(found)
+
+
+def _directory(pattern: str) -> str:
+    if kind_of(pattern) is PathKind.GLOB:
+        return list_prefix(pattern)
+    return pattern if not pattern or pattern.endswith("/") else pattern + "/"
+
+
+def _put(pattern: str, sets: tuple[ResolvedSet, ...]) -> tuple[str, OpSource, tuple[int, ...]]:
+    """A PUT into a tree overwrites its files; any other one makes objects of its own."""
+    below = pattern if kind_of(pattern) is PathKind.GLOB else _directory(pattern) + "*"
+    ids = tuple(s.set_id for s in sets if s.tree is not None and _may_match_set(below, s))
+    if ids:
+        return below, OpSource.SETS, ids
+    return _directory(pattern), OpSource.NEW, ()
+
+
+def _existing(
+    entry: WorkloadOp, pattern: str, sets: tuple[ResolvedSet, ...], problems: ProblemList
+) -> tuple[str, OpSource, tuple[int, ...]]:
+    """What GET, STAT and DELETE find: objects of prepare, else what exists already."""
+    deletable = [s for s in sets if s.kind is SetKind.DELETABLE]
+    candidates = [s for s in sets if s.kind is not SetKind.DELETABLE]
+    if entry.op is Op.DELETE and deletable:
+        pattern = pattern.replace("prepared-", "deletable-")
+        candidates = deletable
+    elif "deletable-" in pattern:
+        candidates = list(sets)
+    ids = tuple(s.set_id for s in candidates if _may_match_set(pattern, s))
+    if ids:
+        return pattern, OpSource.SETS, ids
+    covering = [s for s in candidates if s.count and _covers(s, pattern)]
+    what = f"{entry.op.word} {pattern!r}"
+    if covering and entry.weight:
+        example = _example(covering[0])
+        message = f"{what} matches nothing that prepare makes under {covering[0].prefix or '/'!r}"
+        problems.error(entry.at, "pattern", message, f"its objects are named like {example!r}")
+    else:
+        message = f"{what} matches nothing that prepare makes: the objects must exist already"
+        problems.warning(entry.at, "pattern", message)
+    return pattern, OpSource.LISTED, ()
+
+
+def _covers(made: ResolvedSet, pattern: str) -> bool:
+    """Whether `pattern` looks into the place where the set stands."""
+    literal = literal_prefix(pattern)
+    return literal.startswith(made.prefix) or made.prefix.startswith(literal)
+
+
+def _may_match_set(pattern: str, made: ResolvedSet) -> bool:
+    return any(may_match(pattern, template) for template in made.templates())
+
+
+def matches_whole_set(pattern: str, made: ResolvedSet) -> bool:
+    """Whether every key of the set matches for sure, so that none has to be looked at."""
+    return all(matches_all(pattern, template) for template in made.templates())
+
+
+def _example(made: ResolvedSet) -> str:
+    template = made.templates()[0]
+    stem, _, last = template.rpartition("-" if made.tree is None else "_")
+    numbers = last.replace("\0", "0" * 8)
+    return f"{stem}{'-' if made.tree is None else '_'}{numbers}".replace("\0", "1").replace("\1", "00")
+
+
+def _warn_of_deleted_trees(ops: list[ResolvedOp], problems: ProblemList) -> None:
+    read = {set_id for op in ops if op.op in READING and op.weight for set_id in op.set_ids}
+    for op in ops:
+        if op.op is Op.DELETE and op.weight and read & set(op.set_ids):
+            message = f"delete {op.pattern!r} takes objects that other entries read: reads of them will fail"
+            problems.warning(op.at, "pattern", message, "delete from a base_uri of its own")

@@ -1,0 +1,164 @@
+"""What a configuration means: every place, object set and operation with its URI settled. Made by `resolve.py` only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sai3tui.config.locations import Location
+from sai3tui.config.model import (
+    NOWHERE,
+    Config,
+    Content,
+    DirectoryStructure,
+    Distribution,
+    EndpointStrategy,
+    Position,
+    SizeSpec,
+    Stage,
+)
+from sai3tui.config.ops import Op
+from sai3tui.config.patterns import HEX, NUMBER
+from sai3tui.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedEndpoint:
+    """One endpoint of one agent and how many of the agent's connections are bound to it."""
+
+    location: Location
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedAgent:
+    """`index` counts agents from 0; at the start of a generation it is also the agent's slot. `address` is empty for
+    the local agent that the front starts."""
+
+    index: int
+    id: str
+    address: str
+    concurrency: int
+    endpoints: tuple[ResolvedEndpoint, ...]
+    strategy: EndpointStrategy = EndpointStrategy.ROUND_ROBIN
+    kv_cache_dir: str | None = None
+
+
+class SetKind(StrEnum):
+    TREE = "tree"
+    PREPARED = "prepared"
+    DELETABLE = "deletable"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSet:
+    """One object set. Its keys begin with `prefix` (empty or ending in `/`) under every endpoint's root.
+
+    `count` is per index space: in a shared namespace there is one, otherwise one for every agent.
+    """
+
+    set_id: int
+    kind: SetKind
+    prefix: str
+    count: int
+    size: SizeSpec
+    content: Content
+    shards: int = 0
+    tree: DirectoryStructure | None = None
+    at: Position = field(default=NOWHERE, compare=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.prefix}({self.kind.value})"
+
+    @property
+    def directories(self) -> int:
+        return self.tree.directories if self.tree is not None else 0
+
+    def templates(self) -> tuple[str, ...]:
+        """What the keys look like, for `patterns`; none for an empty set."""
+        if self.count == 0:
+            return ()
+        if self.tree is None:
+            shard = f"{HEX}/" if self.shards else ""
+            return (f"{self.prefix}{shard}{self.kind.value}-{NUMBER}.dat",)
+        mask, depth = self.tree.dir_mask, self.tree.depth
+        names = [mask.replace("%d", str(level), 1).replace("%d", NUMBER, 1) for level in range(1, depth + 1)]
+        first = depth if self.tree.distribution is Distribution.BOTTOM else 1
+        return tuple(f"{self.prefix}{'/'.join(names[:levels])}/file_{NUMBER}.dat" for levels in range(first, depth + 1))
+
+
+class OpSource(StrEnum):
+    """Where the keys of an operation come from."""
+
+    SETS = "sets"
+    """Objects of prepare: those of `set_ids` that match `pattern`. A PUT overwrites them."""
+    LISTED = "listed"
+    """Objects that must exist already and are found by LIST."""
+    NEW = "new"
+    """A PUT makes objects of its own below `pattern`."""
+    PREFIX = "prefix"
+    """LIST, MKDIR, RMDIR: `pattern` is the directory itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedOp:
+    """One entry of the workload. `number` is its place there, from 0; `pattern` is relative to every endpoint root."""
+
+    number: int
+    op: Op
+    weight: int
+    pattern: str
+    source: OpSource
+    set_ids: tuple[int, ...] = ()
+    size: SizeSpec | None = None
+    content: Content = field(default_factory=Content)
+    concurrency: int | None = None
+    recursive: bool = False
+    at: Position = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A configuration with nothing left to guess.
+
+    `shared`: all endpoints of all agents show the same objects, which the agents divide among them. Otherwise every
+    agent has an index space of its own, in which object i is at home at endpoint i mod E. `probe`: that was assumed
+    from file:// paths and is to be settled by looking. `blockers` say what this version cannot run yet.
+    """
+
+    config: Config
+    agents: tuple[ResolvedAgent, ...]
+    sets: tuple[ResolvedSet, ...]
+    ops: tuple[ResolvedOp, ...]
+    shared: bool
+    probe: bool = False
+    blockers: tuple[str, ...] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.config.stages
+
+    @property
+    def scheme(self) -> str:
+        return self.agents[0].endpoints[0].location.scheme
+
+    @property
+    def slots(self) -> int:
+        """Into how many parts an index space is divided: the agents, or 1 where each has its own."""
+        return len(self.agents) if self.shared else 1
+
+    @property
+    def shards(self) -> int:
+        """Shards that new objects of PUT are spread over; 0 for none."""
+        return self.config.prepare.key_prefix_shards if self.config.prepare is not None else 0
+
+    def slot_of(self, agent: int) -> int:
+        """The slot that agent number `agent` begins with."""
+        return agent if self.shared else 0
+
+    def require_runnable(self) -> None:
+        """Raises ConfigError where the file asks for what this version cannot run yet."""
+        if self.blockers:
+            hint = "remove it from the file; validate and plan still work with it"
+            raise ConfigError("; ".join(self.blockers), hint=hint)
