@@ -1,0 +1,93 @@
+"""What an agent has said in a run, numbered and bounded, for those who come later or lost their connection."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+
+from sai3tui.proto import sai3tui_pb2 as pb
+
+REPORT_BYTES = 32 * 1024 * 1024
+OTHER_BYTES = 16 * 1024 * 1024
+
+
+class _Shelf:
+    """Messages in order, the oldest dropped beyond a number of bytes."""
+
+    __slots__ = ("_bytes", "_limit", "dropped", "messages")
+
+    def __init__(self, limit: int) -> None:
+        self.messages: deque[tuple[int, pb.AgentMessage, int]] = deque()
+        self.dropped = 0
+        self._limit = limit
+        self._bytes = 0
+
+    def put(self, message: pb.AgentMessage) -> None:
+        size = message.ByteSize()
+        self.messages.append((message.sequence, message, size))
+        self._bytes += size
+        while self._bytes > self._limit and len(self.messages) > 1:
+            self._bytes -= self.messages.popleft()[2]
+            self.dropped += 1
+
+    def since(self, cursor: int) -> Iterator[tuple[int, pb.AgentMessage]]:
+        # Readers are nearly always at the end: looking from there costs what is new, not what is kept.
+        late: list[tuple[int, pb.AgentMessage]] = []
+        for sequence, message, _ in reversed(self.messages):
+            if sequence < cursor:
+                break
+            late.append((sequence, message))
+        return reversed(late)
+
+
+class Spool:
+    """The numbered messages of one run. Interval reports are bounded apart, so that they push nothing else out."""
+
+    def __init__(self, run_id: str, *, report_bytes: int = REPORT_BYTES, other_bytes: int = OTHER_BYTES) -> None:
+        self.run_id = run_id
+        self.last_sequence = 0
+        self._reports = _Shelf(report_bytes)
+        self._others = _Shelf(other_bytes)
+        self._news = asyncio.Event()
+        self._closed = False
+
+    @property
+    def dropped(self) -> int:
+        """How many of the oldest messages are not kept any more."""
+        return self._reports.dropped + self._others.dropped
+
+    def append(self, message: pb.AgentMessage) -> None:
+        """Number `message` and keep it; whoever follows is woken."""
+        self.last_sequence += 1
+        message.run_id = self.run_id
+        message.sequence = self.last_sequence
+        (self._reports if message.WhichOneof("body") == "report" else self._others).put(message)
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing will be appended any more: those who follow come to an end."""
+        self._closed = True
+        self._wake()
+
+    def since(self, cursor: int) -> list[pb.AgentMessage]:
+        """What is kept from sequence number `cursor` on, in order."""
+        return [m for _, m in heapq.merge(self._reports.since(cursor), self._others.since(cursor), key=lambda e: e[0])]
+
+    async def follow(self, cursor: int) -> AsyncIterator[pb.AgentMessage]:
+        """What is kept from `cursor` on, then everything new, until the spool is closed."""
+        while True:
+            news = self._news
+            for message in self.since(cursor):
+                yield message
+                cursor = message.sequence + 1
+            if self.last_sequence >= cursor:
+                continue
+            if self._closed:
+                return
+            await news.wait()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
