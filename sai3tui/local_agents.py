@@ -69,6 +69,11 @@ class LocalAgents:
     def pids(self) -> tuple[int, ...]:
         return tuple(child.pid for child in self._children)
 
+    def kill(self, number: int) -> None:
+        """End agent `number` (from 0) with SIGKILL, as a crash of its host would."""
+        self._children[number].process.kill()
+        self._children[number].process.wait()
+
     def close(self) -> None:
         """End them all. Idempotent; returns when they are gone."""
         end_all(self._children)
