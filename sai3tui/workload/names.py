@@ -1,0 +1,23 @@
+"""Names of objects outside trees."""
+
+from __future__ import annotations
+
+from sai3tui.workload.rng import combine
+
+
+def pool_name(pool: str, index: int, shards: int = 0) -> str:
+    """`prepared-00000007.dat` or `deletable-...`, below its shard if there are shards: `a1/prepared-00000161.dat`."""
+    name = f"{pool}-{index:08d}.dat"
+    return f"{shard_name(index, shards)}/{name}" if shards else name
+
+
+def shard_name(number: int, shards: int) -> str:
+    """The shard of `number`: two hexadecimal digits or more."""
+    return f"{number % shards:02x}"
+
+
+def new_name(seed: int, stage: int, slot: int, sequence: int, shards: int = 0) -> str:
+    """The name of the object that PUT number `sequence` of a slot makes in a stage: `obj_<u64>`, below its shard."""
+    number = combine(seed, stage, slot, sequence)
+    name = f"obj_{number}"
+    return f"{shard_name(number, shards)}/{name}" if shards else name

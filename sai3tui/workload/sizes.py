@@ -1,0 +1,143 @@
+"""How large object i is: a function of the object set's seed and i alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sai3tui.config.model import SizeKind, SizeSpec
+from sai3tui.workload.exact import exp, exp_array, log, normal_quantile, normal_quantile_array
+from sai3tui.workload.rng import (
+    U64,
+    below,
+    below_array,
+    combine,
+    extend_array,
+    splitmix64,
+    splitmix64_array,
+    uniform,
+    uniform_array,
+)
+
+I64 = NDArray[np.int64]
+
+MAX_TRIES = 100
+"""So often a lognormal size outside its bounds is drawn again before it is clamped."""
+LARGEST = 2**62
+_MAX_EXPONENT = 60.0
+
+
+class Sizes:
+    """The sizes of one object set, in bytes. Immutable; needs no memory per object.
+
+    `size(i)` for one index, `sizes(array)` for many (the same numbers), `mean` is expected over all indices.
+    """
+
+    __slots__ = ("_mu", "_one", "_seed", "_sigma", "mean", "spec")
+
+    def __init__(self, spec: SizeSpec, seed: int) -> None:
+        self.spec = spec
+        self._seed = seed
+        self._mu = self._sigma = 0.0
+        self._one: Callable[[int], int]
+        match spec.kind:
+            case SizeKind.FIXED:
+                self._one = self._fixed
+                self.mean = float(spec.minimum)
+            case SizeKind.UNIFORM:
+                self._one = self._uniform
+                self.mean = (spec.minimum + spec.maximum) / 2
+            case SizeKind.LOGNORMAL:
+                variation = spec.std_dev / spec.mean
+                variance = log(1.0 + variation * variation)
+                self._sigma = math.sqrt(variance)
+                self._mu = log(float(spec.mean)) - variance / 2.0
+                self._one = self._lognormal
+                self.mean = self._truncated_mean()
+
+    def size(self, index: int) -> int:
+        return self._one(index)
+
+    def sizes(self, indices: U64) -> I64:
+        """The sizes of many objects at once."""
+        match self.spec.kind:
+            case SizeKind.FIXED:
+                return np.full(len(indices), self.spec.minimum, dtype=np.int64)
+            case SizeKind.UNIFORM:
+                bits = extend_array(combine(self._seed), indices)
+                drawn = below_array(bits, self.spec.maximum - self.spec.minimum + 1)
+                return drawn.astype(np.int64) + self.spec.minimum
+            case SizeKind.LOGNORMAL:
+                return self._lognormal_array(indices)
+
+    @property
+    def maximum(self) -> int:
+        """No object is larger."""
+        return self.spec.maximum or LARGEST
+
+    def _fixed(self, index: int) -> int:
+        return self.spec.minimum
+
+    def _uniform(self, index: int) -> int:
+        low = self.spec.minimum
+        return low + below(combine(self._seed, index), self.spec.maximum - low + 1)
+
+    def _lognormal(self, index: int) -> int:
+        low, high = self.spec.minimum, self.maximum
+        state = combine(self._seed, index)
+        size = 0
+        for attempt in range(MAX_TRIES):
+            normal = normal_quantile(uniform(splitmix64(state ^ attempt)))
+            size = math.floor(exp(min(self._mu + self._sigma * normal, _MAX_EXPONENT)) + 0.5)
+            size = min(size, LARGEST)
+            if low <= size <= high:
+                return size
+        return min(max(size, low), high)
+
+    def _lognormal_array(self, indices: U64) -> I64:
+        low, high = self.spec.minimum, self.maximum
+        states = extend_array(combine(self._seed), indices)
+        result = np.empty(len(indices), dtype=np.int64)
+        open_places = np.arange(len(indices))
+        for attempt in range(MAX_TRIES):
+            normal = normal_quantile_array(uniform_array(splitmix64_array(states[open_places] ^ np.uint64(attempt))))
+            exponent = np.minimum(self._mu + self._sigma * normal, _MAX_EXPONENT)
+            drawn = np.minimum(np.floor(exp_array(exponent) + 0.5).astype(np.int64), LARGEST)
+            result[open_places] = drawn
+            open_places = open_places[(drawn < low) | (drawn > high)]
+            if not len(open_places):
+                return result
+        result[open_places] = np.clip(result[open_places], low, high)
+        return result
+
+    def _truncated_mean(self) -> float:
+        """The mean of the lognormal between its bounds, with the little that ends clamped after all tries.
+
+        A size is kept if it rounds to one within the bounds, so those are half a byte further out.
+        """
+        low, high = self.spec.minimum, self.spec.maximum
+        mu, sigma = self._mu, self._sigma
+        a = (math.log(max(low - 0.5, 0.5)) - mu) / sigma
+        b = (math.log(high + 0.5) - mu) / sigma if high else math.inf
+        under, over = _phi(a), _phi(-b)
+        kept = _mass(a, b)
+        missed = (1.0 - kept) ** MAX_TRIES
+        clamped = (under * low + over * self.maximum) / (under + over) if missed and under + over > 0.0 else 0.0
+        if kept <= 0.0:
+            return clamped
+        within = math.exp(mu + sigma * sigma / 2.0) * _mass(a - sigma, b - sigma) / kept
+        within = min(max(within, float(low)), float(self.maximum))
+        return (1.0 - missed) * within + missed * clamped
+
+
+def _phi(x: float) -> float:
+    """The share of a standard normal below `x`."""
+    return 0.5 * math.erfc(-x / math.sqrt(2.0))
+
+
+def _mass(a: float, b: float) -> float:
+    """The share of a standard normal between `a` and `b`, exact in both tails."""
+    return _phi(b) - _phi(a) if a < 0.0 else _phi(-a) - _phi(-b)
