@@ -1,0 +1,169 @@
+"""What the stages hand to the worker pool: jobs, and leases on the indices that they are about.
+
+A lease is the right, and the duty, to do something to some object indices once. Who grants leases (the state cache)
+has written down that the work begins before it does so; what becomes of each index is reported to it. Object index
+i = slot + (first_k + j * stride) * slots, for j from 0 to count - 1, unless `explicit` lists the indices.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sai3tui.config.model import Content, IoRate
+from sai3tui.config.ops import Op
+from sai3tui.errors import Failure
+from sai3tui.workload.keyspace import KeySpace
+
+MAX_OUTSTANDING = 1024
+"""Indices of a set that are leased and not reported yet, over all connections, unless those are more."""
+
+LEASES_PER_CONNECTION = 2
+"""The one it works on, and the next, so that it need not wait for the state cache."""
+
+
+def lease_size(count: int, connections: int) -> int:
+    """Indices per lease for a set of `count` objects and an agent's `connections`, at least 1: all that is leased at
+    once is at most min(1 % of the set, `MAX_OUTSTANDING`), or `LEASES_PER_CONNECTION` objects per connection."""
+    allowed = min(count // 100, MAX_OUTSTANDING)
+    return max(1, allowed // (LEASES_PER_CONNECTION * max(1, connections)))
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """See the module. `explicit`, if not empty, is the bytes of an array('Q') of object indices."""
+
+    lease_id: int
+    set_id: int
+    generation: int
+    slot: int
+    slots: int
+    endpoint: int
+    first_k: int
+    count: int
+    stride: int = 1
+    epoch: int = 0
+    explicit: bytes = b""
+
+    def indices(self) -> Iterable[int]:
+        """The object indices, in order."""
+        if self.explicit:
+            listed = array("Q")
+            listed.frombytes(self.explicit)
+            return listed
+        first = self.slot + self.first_k * self.slots
+        step = self.stride * self.slots
+        return range(first, first + self.count * step, step)
+
+
+class LeaseSource(Protocol):
+    """Who grants leases and hears what became of them. Called on the loop of the pool only."""
+
+    async def grant(self, endpoint: int, want: int, set_id: int | None = None) -> Lease | None:
+        """A lease of at most `want` indices for connections to `endpoint`, or None if there is nothing left for them.
+
+        `set_id` names the set that an execute stage needs (names for new objects, objects to delete); None stands for
+        any set of the job. The source has durably recorded that work on these indices begins before it returns.
+        Raises Sai3Error if it cannot; that ends the stage. After `lost` there may be something left again.
+        """
+        ...
+
+    def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
+        """Some indices of a lease are settled. Called several times per lease, each index once."""
+        ...
+
+    def lost(self, lease_id: int) -> None:
+        """A worker died or was stopped: indices of this lease that were not reported as finished may or may not have
+        been worked on, and are the source's to grant again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a retryable failure is tried again, and after how many seconds. 0 retries: not at all."""
+
+    max_retries: int = 0
+    initial_delay: float = 0.1
+    max_delay: float = 5.0
+    multiplier: float = 2.0
+    jitter: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class SetSpec:
+    """One object set as workers see it. `seed` is the dataset seed that content is made of."""
+
+    set_id: int
+    objects: KeySpace
+    content: Content = field(default_factory=Content)
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedJob:
+    """PUT or DELETE everything that the lease source grants (prepare, cleanup).
+
+    `start_ns` is on CLOCK_MONOTONIC, 0: at once. `lease_size` as from the function of that name. The stage is stopped
+    and has failed when more than `max_errors` operations failed for good (None: no limit). `missing_is_done`: a
+    DELETE of what is not there has succeeded.
+    """
+
+    op: Op
+    sets: tuple[SetSpec, ...]
+    lease_size: int = 1
+    start_ns: int = 0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    max_errors: int | None = None
+    missing_is_done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Indices first + j * step, j from 0 to count - 1, each as likely as the others."""
+
+    first: int
+    step: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MixOp:
+    """One kind of operation in a mix.
+
+    Indices come from leases if `leased` (PUT of new names, DELETE), else from `draws`: one for all endpoints, or one
+    per endpoint where each has objects of its own. `generation` is that of the content that a PUT onto an existing
+    object writes; its version is counted from 1.
+    """
+
+    op: Op
+    weight: int
+    set_id: int
+    draws: tuple[Draw, ...] = ()
+    leased: bool = False
+    generation: int = 0
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MixJob:
+    """A mix of operations for `duration` seconds (execute). `io_rate` is that of the whole agent.
+
+    `seed` decides which operations are drawn. Operations in flight at the end have `drain` seconds to complete;
+    they count.
+    """
+
+    ops: tuple[MixOp, ...]
+    sets: tuple[SetSpec, ...]
+    duration: float
+    seed: int = 1
+    lease_size: int = 8
+    start_ns: int = 0
+    drain: float = 10.0
+    io_rate: IoRate | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    max_errors: int | None = None
+
+
+Job = LeasedJob | MixJob
