@@ -29,7 +29,8 @@ from sai3tui.errors import ResourceError, Sai3Error
 # threads may not. The parent can die before prctl is called, hence the look at getppid.
 _LEASH = """
 import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, int(sys.argv[2]), 0, 0, 0)
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, int(sys.argv[2]), 0, 0, 0)
 if os.getppid() != int(sys.argv[1]):
     sys.exit(1)
 os.execvp(sys.argv[3], sys.argv[3:])
