@@ -1,0 +1,131 @@
+"""Events in words: the lines of the events pane, of `--batch` and of a finished run's log."""
+
+from __future__ import annotations
+
+from sai3tui.errors import Failure
+from sai3tui.events import (
+    AbortRequested,
+    AgentConnected,
+    AgentState,
+    BarrierArrived,
+    BarrierReleased,
+    Event,
+    FailureSeen,
+    Finding,
+    Level,
+    Note,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    StateChanged,
+)
+from sai3tui.results.views import LogLine
+
+_QUIET_STATES = frozenset(
+    {AgentState.IDLE, AgentState.RUNNING, AgentState.AT_BARRIER, AgentState.COMPLETED, AgentState.VALIDATING}
+)
+
+
+def log_line(event: Event) -> LogLine | None:
+    """What to say about an event; None for those that other lines already tell."""
+    told = _tell(event)
+    return LogLine(event.time_ns, told[0], event.agent, told[1]) if told else None
+
+
+def failure_lines(failure: Failure) -> list[str]:
+    """A failure for people: what, why, where, what to do; one fact a line."""
+    lines = [failure.message]
+    lines += [f"because: {cause}" for cause in failure.causes]
+    c = failure.context
+    where = [
+        f"{word} {value}"
+        for word, value in (
+            ("agent", c.agent),
+            ("stage", c.stage),
+            ("operation", c.op),
+            ("URI", c.uri),
+            ("endpoint", c.endpoint),
+            ("object", str(c.object_index) if c.object_index >= 0 else ""),
+            ("HTTP status", str(c.http_status) if c.http_status else ""),
+            ("request id", c.request_id),
+        )
+        if value
+    ]
+    if where:
+        lines.append("where: " + ", ".join(where))
+    if failure.hint:
+        lines.append(f"hint: {failure.hint}")
+    return lines
+
+
+def _tell(event: Event) -> tuple[Level, str] | None:
+    match event:
+        case RunStarted():
+            count = len(event.agents)
+            plural = "" if count == 1 else "s"
+            skipped = "" if event.preflight else ", preflight skipped"
+            return Level.INFO, f"run {event.run_id} of {event.config_name} on {count} agent{plural}{skipped}"
+        case AgentConnected():
+            return (
+                Level.INFO,
+                f"connected to {event.address}: {event.hostname}, {event.cores} cores, "
+                f"sai3tui {event.package_version}, clock {-event.clock_offset_ns / 1e6:+.1f} ms",
+            )
+        case StageStarted():
+            return Level.INFO, f"stage {event.stage_index} {event.stage_name} started"
+        case BarrierArrived():
+            return _tell_arrival(event)
+        case BarrierReleased():
+            who = f"{len(event.arrived)} arrived"
+            if event.missing:
+                who += f", without {', '.join(event.missing)}"
+            level = Level.WARNING if event.missing else Level.INFO
+            return level, f"barrier {event.stage_index} released: {event.reason or who}"
+        case StageFinished():
+            if event.failure is not None:
+                text = f"stage {event.stage_index} {event.stage_name} failed: {event.failure.sentence()}"
+                return Level.ERROR, text
+            return Level.INFO, f"stage {event.stage_index} {event.stage_name} finished"
+        case FailureSeen():
+            return Level.ERROR, f"{event.count} x {_where(event.sample)}{event.sample.sentence()}"
+        case Note():
+            return event.level, event.text
+        case AbortRequested():
+            return Level.WARNING, f"aborting: {event.reason}"
+        case RunFinished():
+            level = Level.INFO if event.exit_code == 0 else Level.ERROR
+            return level, f"run finished: {event.status.replace('_', ' ')}, exit code {event.exit_code}"
+        case Finding():
+            if event.level < Level.WARNING:
+                return None
+            subject = f" {event.subject}" if event.subject else ""
+            return event.level, f"preflight {event.check}{subject}: {event.message}"
+        case StateChanged():
+            if event.failure is not None:
+                return Level.ERROR, f"{event.state.word}: {event.failure.sentence()}"
+            if event.state in _QUIET_STATES:
+                return None
+            reason = f": {event.reason}" if event.reason else ""
+            return Level.WARNING, f"{event.state.word}{reason}"
+        case _:
+            return None
+
+
+def _tell_arrival(event: BarrierArrived) -> tuple[Level, str]:
+    if event.summary is None:
+        return Level.INFO, "ready" if event.stage_index == 0 else f"at barrier {event.stage_index}"
+    s = event.summary
+    ops = sum(stats.ops for stats in s.ops)
+    text = f"stage {s.stage_index} {s.stage_name} done in {s.seconds:.2f} s: {ops} operations, {s.errors} errors"
+    if s.objects.existed:
+        text += f", {s.objects.existed} objects existed"
+    if s.failure is not None:
+        return Level.ERROR, f"stage {s.stage_index} {s.stage_name} failed, but is optional: {s.failure.sentence()}"
+    return (Level.WARNING if s.errors else Level.INFO), text
+
+
+def _where(failure: Failure) -> str:
+    c = failure.context
+    parts = [part for part in (c.op.upper(), c.uri or c.endpoint) if part]
+    return f"{' '.join(parts)}: " if parts else ""

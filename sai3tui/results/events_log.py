@@ -1,0 +1,78 @@
+"""`events.jsonl`: everything that happened, one JSON object a line, readable by people, programs and ourselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from sai3tui import events
+from sai3tui.config.ops import Op
+from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.events import Event, event_json
+from sai3tui.results.files import utc_text
+
+
+def event_line(event: Event) -> bytes:
+    document = event_json(event)
+    return (json.dumps({"time": utc_text(event.time_ns), **document}, ensure_ascii=False) + "\n").encode()
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Events in the order written. Lines that are no event (a cut-off last one, one of a later version) are skipped.
+
+    Raises OSError if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        for line in file:
+            event = parse_event(line)
+            if event is not None:
+                yield event
+
+
+def parse_event(line: bytes) -> Event | None:
+    try:
+        document = json.loads(line)
+        kind = document.get("type", "")
+        cls = getattr(events, kind, None) if isinstance(kind, str) else None
+        if not (isinstance(cls, type) and issubclass(cls, Event)):
+            return None
+        made = _value(cls, document)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return made if isinstance(made, Event) else None
+
+
+def _value(annotation: Any, value: Any) -> Any:
+    """`value` as JSON has it, as the type `annotation` says."""
+    origin = typing.get_origin(annotation)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _value(next(a for a in typing.get_args(annotation) if a is not type(None)), value)
+    if origin is tuple:
+        inner = typing.get_args(annotation)[0]
+        # Histograms are not kept here, so statistics are not either: metrics.zst has them.
+        if inner in (events.OpStats, events.EndpointStats):
+            return ()
+        return tuple(_value(inner, item) for item in value)
+    if isinstance(annotation, type) and issubclass(annotation, IntEnum):
+        return annotation[str(value).upper()]
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        hints = typing.get_type_hints(annotation, _NAMES)
+        known = {field.name for field in dataclasses.fields(annotation)}
+        return annotation(**{name: _value(hints[name], item) for name, item in value.items() if name in known})
+    if annotation in (int, str, float, bool):
+        if annotation is float and isinstance(value, int):
+            return float(value)
+        if type(value) is not annotation:
+            raise TypeError(f"{value!r} where {annotation.__name__} is meant")
+    return value
+
+
+_NAMES = {**vars(events), "Failure": Failure, "ErrorContext": ErrorContext, "ErrorKind": ErrorKind, "Op": Op}

@@ -1,0 +1,133 @@
+"""Rates and totals out of measured figures: the one place where a number that anybody reads is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sai3tui.config.ops import Op
+from sai3tui.events import OpStats
+from sai3tui.metrics.histogram import Histogram
+from sai3tui.results.views import Rates, StageView
+
+GROUPS = ("get", "put", "meta")
+MIB = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Figures:
+    """Merged figures of any operations: counts, body bytes, service latencies."""
+
+    ops: int = 0
+    bytes: int = 0
+    errors: int = 0
+    attempts: int = 0
+    service: Histogram = field(default_factory=Histogram)
+
+    def add(self, stats: OpStats) -> None:
+        self.ops += stats.ops
+        self.bytes += stats.bytes
+        self.errors += stats.errors
+        self.attempts += stats.attempts
+        self.service.merge(stats.service)
+
+    def percentile_us(self, q: float) -> float:
+        return self.service.percentile_us(q)
+
+
+class OpTable:
+    """A growing merge of `OpStats`, per operation and size bucket. What is added is never changed."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[Op, int], OpStats] = {}
+
+    def add(self, ops: Iterable[OpStats]) -> None:
+        for stats in ops:
+            known = self._rows.get((stats.op, stats.bucket))
+            if known is None:
+                self._rows[stats.op, stats.bucket] = stats.copy()
+            else:
+                known.merge(stats)
+
+    def rows(self) -> list[OpStats]:
+        """Per operation and bucket, in a stable order; not copies."""
+        return [self._rows[key] for key in sorted(self._rows)]
+
+    @property
+    def ops(self) -> int:
+        return sum(stats.ops for stats in self._rows.values())
+
+    @property
+    def errors(self) -> int:
+        return sum(stats.errors for stats in self._rows.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(stats.bytes for stats in self._rows.values())
+
+    def counts(self) -> dict[tuple[Op, int], tuple[int, int, int]]:
+        """Operations, bytes and errors per operation and bucket: what two tables of the same thing agree in."""
+        return {key: (s.ops, s.bytes, s.errors) for key, s in self._rows.items() if s.ops or s.errors}
+
+
+def merged(ops: Iterable[OpStats]) -> Figures:
+    """All operations as one."""
+    figures = Figures()
+    for stats in ops:
+        figures.add(stats)
+    return figures
+
+
+def by_group(ops: Iterable[OpStats]) -> dict[str, Figures]:
+    """Figures of `get`, `put` and `meta`; all three are always there."""
+    groups = {name: Figures() for name in GROUPS}
+    for stats in ops:
+        groups[stats.op.group].add(stats)
+    return groups
+
+
+def per_second(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds > 0 else 0.0
+
+
+def rates_of(ops: Iterable[OpStats], seconds: float) -> Rates:
+    """Averages over `seconds`; no time, no rates."""
+    groups = by_group(ops)
+    get, put, meta = groups["get"], groups["put"], groups["meta"]
+    return Rates(
+        get_ops=per_second(get.ops, seconds),
+        get_bytes=per_second(get.bytes, seconds),
+        put_ops=per_second(put.ops, seconds),
+        put_bytes=per_second(put.bytes, seconds),
+        meta_ops=per_second(meta.ops, seconds),
+        get_p50_us=get.percentile_us(0.5),
+        get_p99_us=get.percentile_us(0.99),
+        put_p50_us=put.percentile_us(0.5),
+        put_p99_us=put.percentile_us(0.99),
+        meta_p50_us=meta.percentile_us(0.5),
+        meta_p99_us=meta.percentile_us(0.99),
+        errors=per_second(get.errors + put.errors + meta.errors, seconds),
+    )
+
+
+def stage_json(stage: StageView) -> dict[str, object]:
+    """A stage's totals as the machine-readable result shows them. `objects` are those of the layout it dealt with."""
+    return {
+        "index": stage.index,
+        "name": stage.name,
+        "type": stage.type,
+        "status": stage.status.value,
+        "seconds": round(stage.elapsed_s, 3),
+        "objects": stage.done,
+        "existed": stage.existed,
+        "repeated_puts": stage.repeated_puts,
+        "bytes": stage.total_bytes,
+        "ops": stage.total_ops,
+        "ops_per_s": round(per_second(stage.total_ops, stage.elapsed_s), 3),
+        "mib_per_s": round(per_second(stage.total_bytes, stage.elapsed_s) / MIB, 3),
+        "p50_us": round(stage.p50_us, 1),
+        "p99_us": round(stage.p99_us, 1),
+        "errors": stage.errors,
+    }

@@ -1,0 +1,137 @@
+"""`metadata.json`: what ran, where, when, with which code, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.results.figures import stage_json
+from sai3tui.results.files import utc_text
+from sai3tui.results.views import Outcome, StageInfo, StageView
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMeta:
+    id: str
+    address: str
+    version: str = ""
+    hostname: str = ""
+    cores: int = 0
+    concurrency: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunMeta:
+    """What is known of a run before its end. `started_ns`: nanoseconds since the epoch; `preflight`: whether it was
+    run; `command_line` holds no secrets because we take none there."""
+
+    run_id: str
+    config_name: str
+    config_path: str
+    layout_hash: str
+    started_ns: int
+    version: str
+    hostname: str
+    agents: tuple[AgentMeta, ...]
+    stages: tuple[StageInfo, ...]
+    preflight: bool = True
+    distributed: bool = True
+    command_line: tuple[str, ...] = ()
+    notices: tuple[str, ...] = field(default=())
+
+    def with_agents(self, agents: tuple[AgentMeta, ...]) -> RunMeta:
+        return replace(self, agents=agents)
+
+
+def metadata_json(meta: RunMeta, stages: tuple[StageView, ...], outcome: Outcome | None, ended_ns: int) -> bytes:
+    """The document; without an outcome the run is still going, or its controller died."""
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": meta.version,
+        "run_id": meta.run_id,
+        "test_name": meta.config_name,
+        "config_path": meta.config_path,
+        "layout_hash": meta.layout_hash,
+        "start_time": utc_text(meta.started_ns),
+        "end_time": utc_text(ended_ns) if outcome else None,
+        "duration_secs": round((ended_ns - meta.started_ns) / 1e9, 3) if outcome else None,
+        "command_line": list(meta.command_line),
+        "hostname": meta.hostname,
+        "distributed": meta.distributed,
+        "preflight": "run" if meta.preflight else "skipped",
+        "agents": [f"{agent.id} ({agent.address})" for agent in meta.agents],
+        "agent_details": [asdict(agent) for agent in meta.agents],
+        "notices": list(meta.notices),
+        "stages": [stage_json(stage) | {"barrier": stage.barrier, "duration_s": stage.duration_s} for stage in stages],
+        "status": outcome.status if outcome else "running",
+        "exit_code": outcome.exit_code if outcome else None,
+        "failure": failure_json(outcome.failure) if outcome and outcome.failure else None,
+        "resume": outcome.resume if outcome else "",
+        "start_ns": meta.started_ns,
+        "end_ns": ended_ns if outcome else 0,
+    }
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadMeta:
+    """A `metadata.json` read back. `outcome` is None for a run that never said how it ended."""
+
+    meta: RunMeta
+    outcome: Outcome | None
+    ended_ns: int
+    stages: tuple[dict[str, Any], ...]
+
+
+def parse_metadata(data: bytes) -> ReadMeta:
+    """Raises ValueError for what is not such a document."""
+    try:
+        document = json.loads(data)
+        if document["format"] != FORMAT:
+            raise ValueError(f"format {document['format']} is not known")
+        meta = RunMeta(
+            run_id=str(document["run_id"]),
+            config_name=str(document["test_name"]),
+            config_path=str(document["config_path"]),
+            layout_hash=str(document["layout_hash"]),
+            started_ns=int(document["start_ns"]),
+            version=str(document["version"]),
+            hostname=str(document["hostname"]),
+            agents=tuple(AgentMeta(**agent) for agent in document["agent_details"]),
+            stages=tuple(
+                StageInfo(int(s["index"]), str(s["name"]), str(s["type"]), str(s["barrier"]), float(s["duration_s"]))
+                for s in document["stages"]
+            ),
+            preflight=document["preflight"] == "run",
+            distributed=bool(document["distributed"]),
+            command_line=tuple(document["command_line"]),
+            notices=tuple(document["notices"]),
+        )
+        outcome = None
+        if document["exit_code"] is not None:
+            failure = failure_from_json(document["failure"]) if document["failure"] else None
+            outcome = Outcome(
+                str(document["status"]), int(document["exit_code"]), failure, resume=str(document.get("resume", ""))
+            )
+        return ReadMeta(meta, outcome, int(document["end_ns"]), tuple(document["stages"]))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a metadata document: {type(error).__name__}: {error}") from error
+
+
+def failure_json(failure: Failure) -> dict[str, Any]:
+    return asdict(failure) | {"kind": failure.kind.word, "causes": list(failure.causes)}
+
+
+def failure_from_json(document: dict[str, Any]) -> Failure:
+    """Raises KeyError or TypeError for another document."""
+    return Failure(
+        ErrorKind[document["kind"].upper()],
+        document["message"],
+        tuple(document["causes"]),
+        ErrorContext(**document["context"]),
+        document["hint"],
+    )

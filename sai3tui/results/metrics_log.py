@@ -1,0 +1,128 @@
+"""`metrics.zst`: every report of every agent, so that a finished run can be opened again with all its histograms.
+
+A zstd stream of records: length and name of the agent, length and bytes of a `Report` message; lengths are base-128
+varints. Times are on the controller's clock. A stream that breaks off is good up to there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import zstandard
+from google.protobuf.message import DecodeError
+
+from sai3tui.events import Report, report_from_proto, report_to_proto
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.results.files import OnError, OutputFile
+
+MAGIC = b"sai3tui-metrics-1\n"
+LEVEL = 3
+LONGEST = 64 * 1024 * 1024
+
+
+class MetricsLog:
+    """Writes it. `flush` makes all so far readable; `end_frame` also ends the zstd frame."""
+
+    def __init__(self, path: Path, on_error: OnError) -> None:
+        self._file = OutputFile(path, on_error)
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._pending = [MAGIC]
+
+    def write(self, report: Report) -> None:
+        name = report.agent.encode()
+        body = report_to_proto(report).SerializeToString()
+        self._pending += [_varint(len(name)), name, _varint(len(body)), body]
+
+    def flush(self) -> None:
+        if self._pending:
+            data = self._compressor.compress(b"".join(self._pending))
+            data += self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+            self._pending.clear()
+            self._file.write(data)
+        self._file.flush()
+
+    def end_frame(self) -> None:
+        self.flush()
+        self._file.write(self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._file.sync()
+
+    def close(self) -> None:
+        self.flush()
+        self._file.write(self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
+        self._file.close()
+
+
+class _Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def read_reports(path: Path) -> Iterator[Report]:
+    """Reports in the order written, up to where the file is whole.
+
+    Raises OSError if it cannot be read, ValueError if it is another kind of file.
+    """
+    with (
+        path.open("rb") as file,
+        zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream,
+    ):
+        if _read(stream, len(MAGIC)) != MAGIC:
+            raise ValueError(f"{path} is no metrics file")
+        while True:
+            report = _record(stream)
+            if report is None:
+                return
+            yield report
+
+
+def _record(stream: _Readable) -> Report | None:
+    name = _sized(stream)
+    body = _sized(stream) if name is not None else None
+    if name is None or body is None:
+        return None
+    try:
+        return report_from_proto(pb.Report.FromString(body), name.decode())
+    except (DecodeError, ValueError, OverflowError):
+        return None
+
+
+def _sized(stream: _Readable) -> bytes | None:
+    length = shift = 0
+    while True:
+        byte = _read(stream, 1)
+        if not byte or shift > 35:
+            return None
+        length |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            break
+        shift += 7
+    if length > LONGEST:
+        return None
+    data = _read(stream, length)
+    return data if len(data) == length else None
+
+
+def _read(stream: _Readable, size: int) -> bytes:
+    """Up to `size` bytes; fewer at the end or where the stream is broken."""
+    parts: list[bytes] = []
+    while size > 0:
+        try:
+            part = stream.read(size)
+        except zstandard.ZstdError:
+            break
+        if not part:
+            break
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

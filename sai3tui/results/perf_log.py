@@ -1,0 +1,106 @@
+"""`perf_log.tsv`: one row an interval, in the predecessor's 31 columns, with what they promise: the interval's own
+latencies, percentiles of merged histograms, real errors and a warm-up flag."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sai3tui.events import OpStats, Report, Vitals
+from sai3tui.results.figures import MIB, Figures, by_group, per_second
+from sai3tui.results.seconds import SECOND_NS, FleetSecond
+
+FLEET_ID = "controller"
+
+
+def _latency_columns(group: str) -> tuple[str, ...]:
+    return tuple(f"{group}_{name}_us" for name in ("mean", "p50", "p90", "p99"))
+
+
+def _data_columns(group: str) -> tuple[str, ...]:
+    return (*(f"{group}_{name}" for name in ("ops", "bytes", "iops", "mbps")), *_latency_columns(group))
+
+
+COLUMNS = (
+    "agent_id",
+    "timestamp_epoch_ms",
+    "elapsed_s",
+    "stage",
+    *_data_columns("get"),
+    *_data_columns("put"),
+    "meta_ops",
+    "meta_iops",
+    *_latency_columns("meta"),
+    "cpu_user_pct",
+    "cpu_system_pct",
+    "cpu_iowait_pct",
+    "errors",
+    "is_warmup",
+)
+HEADER = "\t".join(COLUMNS) + "\n"
+
+
+def fleet_row(second: FleetSecond, stage: str) -> str:
+    """A second of all agents."""
+    return _row(
+        FLEET_ID,
+        second.end_ns,
+        (second.end_ns - second.start_ns) / SECOND_NS + second.number,
+        stage,
+        second.ops.rows(),
+        second.seconds,
+        second.mean_vitals,
+        second.warmup,
+    )
+
+
+def agent_row(report: Report, stage: str, stage_start_ns: int) -> str:
+    """An interval of one agent."""
+    return _row(
+        report.agent,
+        report.end_ns,
+        max(0.0, (report.end_ns - stage_start_ns) / SECOND_NS),
+        stage,
+        report.ops,
+        (report.end_ns - report.start_ns) / SECOND_NS,
+        report.vitals,
+        report.warmup,
+    )
+
+
+def _row(
+    agent: str,
+    end_ns: int,
+    elapsed_s: float,
+    stage: str,
+    ops: Iterable[OpStats],
+    seconds: float,
+    vitals: Vitals,
+    warmup: bool,
+) -> str:
+    groups = by_group(ops)
+    fields = [plain(agent), str(end_ns // 1_000_000), f"{elapsed_s:.3f}", plain(stage)]
+    for name in ("get", "put"):
+        figures = groups[name]
+        fields += [
+            str(figures.ops),
+            str(figures.bytes),
+            f"{per_second(figures.ops, seconds):.1f}",
+            f"{per_second(figures.bytes, seconds) / MIB:.2f}",
+            *_latencies(figures),
+        ]
+    meta = groups["meta"]
+    fields += [str(meta.ops), f"{per_second(meta.ops, seconds):.1f}", *_latencies(meta)]
+    fields += [f"{vitals.cpu_user_pct:.1f}", f"{vitals.cpu_system_pct:.1f}", f"{vitals.cpu_iowait_pct:.1f}"]
+    fields += [str(sum(figures.errors for figures in groups.values())), "1" if warmup else "0"]
+    return "\t".join(fields) + "\n"
+
+
+def _latencies(figures: Figures) -> list[str]:
+    service = figures.service
+    values = [service.mean_us, *(service.percentile_us(q) for q in (0.5, 0.9, 0.99))]
+    return [str(round(value)) for value in values]
+
+
+def plain(text: str) -> str:
+    """A name as one field of a table."""
+    return " ".join(text.split())

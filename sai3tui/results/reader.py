@@ -1,0 +1,164 @@
+"""Finished (or broken off) runs, read back: from the run log through the same tally as when they were live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sai3tui.config.ops import Op
+from sai3tui.errors import ErrorKind, Sai3Error
+from sai3tui.results.events_log import read_events
+from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
+from sai3tui.results.metrics_log import read_reports
+from sai3tui.results.stage_tally import StageTally, endpoint_totals
+from sai3tui.results.tally import Item, Tally
+from sai3tui.results.views import EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
+
+NAME_PATTERN = "sai3-*"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEntry:
+    """One directory in a list of runs. `problem` says why one cannot be opened; all else is empty then."""
+
+    path: Path
+    name: str
+    config_name: str = ""
+    started_ns: int = 0
+    seconds: float = 0.0
+    status: str = ""
+    exit_code: int | None = None
+    agents: int = 0
+    operations: int = 0
+    bytes: int = 0
+    errors: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as its directory tells it. `outcome` is None if it never said how it ended; `endpoints` holds those of
+    each stage, by stage index."""
+
+    path: Path
+    meta: RunMeta
+    outcome: Outcome | None
+    ended_ns: int
+    stages: tuple[StageView, ...]
+    endpoints: dict[int, tuple[EndpointView, ...]]
+    series: Series
+    failures: tuple[FailureGroup, ...]
+    log: tuple[LogLine, ...]
+    status_text: str
+    files: tuple[str, ...]
+
+
+def list_runs(root: Path) -> list[RunEntry]:
+    """The runs in `root`, the newest first; broken directories are in it with a `problem`. Raises OSError if `root`
+    cannot be listed; one that does not exist has no runs."""
+    if not root.is_dir():
+        return []
+    found = [_entry(path) for path in root.glob(NAME_PATTERN) if path.is_dir()]
+    return sorted(found, key=lambda entry: (entry.started_ns, entry.name), reverse=True)
+
+
+def load_run(path: Path) -> RunRecord:
+    """Raises Sai3Error, naming the file, if the directory is not a run's or cannot be read."""
+    read = _metadata(path)
+    tally = Tally(read.meta.stages, log_lines=None, series_seconds=None)
+    try:
+        items = _items(path)
+    except (OSError, ValueError) as error:
+        raise Sai3Error(f"cannot read the run log in {path}", kind=ErrorKind.RESOURCE) from error
+    for item in items:
+        tally.apply(item)
+    for stage in tally.stages.values():
+        if stage.live:
+            stage.finish(read.ended_ns or max((part.reported_ns for part in stage.agents.values()), default=0), None)
+    ended_ns = read.ended_ns or max((line.time_ns for line in tally.log), default=read.meta.started_ns)
+    return RunRecord(
+        path=path,
+        meta=read.meta,
+        outcome=read.outcome,
+        ended_ns=ended_ns,
+        stages=tally.views(ended_ns),
+        endpoints={index: endpoint_views(stage) for index, stage in tally.stages.items()},
+        series=tally.series,
+        failures=tally.failures,
+        log=tally.log,
+        status_text=_text(path / "STATUS.txt"),
+        files=tuple(sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())),
+    )
+
+
+def endpoint_views(stage: StageTally) -> tuple[EndpointView, ...]:
+    """Averages of a stage per endpoint, over all agents."""
+    seconds = stage.seconds or 1.0
+    views = []
+    for uri, per_op in sorted(endpoint_totals(stage.endpoints).items()):
+        ops = sum(stats.ops for stats in per_op.values())
+        views.append(
+            EndpointView(
+                uri=uri,
+                get_bytes=per_op[Op.GET].bytes / seconds if Op.GET in per_op else 0.0,
+                put_bytes=per_op[Op.PUT].bytes / seconds if Op.PUT in per_op else 0.0,
+                ops=ops / seconds,
+                p99_us=max((stats.service.percentile_us(0.99) for stats in per_op.values()), default=0.0),
+                total_ops=ops,
+                errors=sum(stats.errors for stats in per_op.values()),
+            )
+        )
+    return tuple(views)
+
+
+def _entry(path: Path) -> RunEntry:
+    try:
+        read = parse_metadata((path / "metadata.json").read_bytes())
+    except OSError as error:
+        return RunEntry(path, path.name, problem=f"metadata.json: {error.strerror}")
+    except ValueError as error:
+        return RunEntry(path, path.name, problem=f"metadata.json: {error}")
+    outcome = read.outcome
+    return RunEntry(
+        path=path,
+        name=path.name,
+        config_name=read.meta.config_name,
+        started_ns=read.meta.started_ns,
+        seconds=max(0.0, (read.ended_ns - read.meta.started_ns) / 1e9) if outcome else 0.0,
+        status=outcome.status if outcome else "unfinished",
+        exit_code=outcome.exit_code if outcome else None,
+        agents=len(read.meta.agents),
+        operations=sum(int(stage.get("ops", 0)) for stage in read.stages),
+        bytes=sum(int(stage.get("bytes", 0)) for stage in read.stages),
+        errors=sum(int(stage.get("errors", 0)) for stage in read.stages),
+    )
+
+
+def _metadata(path: Path) -> ReadMeta:
+    file = path / "metadata.json"
+    hint = "a results directory is made by a run; see `sai3tui --batch --help`"
+    try:
+        return parse_metadata(file.read_bytes())
+    except OSError as error:
+        raise Sai3Error(f"cannot read {file}: {error.strerror}", hint=hint, kind=ErrorKind.RESOURCE) from error
+    except ValueError as error:
+        raise Sai3Error(f"{file} is broken: {error}", hint=hint, kind=ErrorKind.RESOURCE) from error
+
+
+def _items(path: Path) -> list[Item]:
+    """Events and reports in one order: as they were written, merged by when they ended."""
+    items: list[tuple[int, int, int, Item]] = []
+    events = path / "events.jsonl"
+    metrics = path / "metrics.zst"
+    if events.exists():
+        items += [(event.time_ns, 1, n, event) for n, event in enumerate(read_events(events))]
+    if metrics.exists():
+        items += [(report.end_ns, 0, n, report) for n, report in enumerate(read_reports(metrics))]
+    return [item for *_, item in sorted(items, key=lambda entry: entry[:3])]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

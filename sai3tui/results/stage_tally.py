@@ -1,0 +1,184 @@
+"""What one stage has measured so far, over all agents and for each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sai3tui.config.ops import Op
+from sai3tui.errors import Failure
+from sai3tui.events import EndpointStats, Objects, Report, StageSummary, Vitals, merge_endpoints
+from sai3tui.results.figures import Figures, OpTable, merged, rates_of
+from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
+from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
+
+
+@dataclass(slots=True)
+class AgentStage:
+    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet."""
+
+    ops: OpTable = field(default_factory=OpTable)
+    endpoints: list[EndpointStats] = field(default_factory=list)
+    objects: Objects = Objects()
+    vitals: Vitals = Vitals()
+    rates: Rates = Rates()
+    started_ns: int = 0
+    reported_ns: int = 0
+    arrived_ns: int = 0
+    summary: StageSummary | None = None
+
+
+class StageTally:
+    """The growing figures of one stage. Reports are merged as they come; a summary settles its agent's figures."""
+
+    def __init__(self, info: StageInfo) -> None:
+        self.info = info
+        self.status = StageStatus.PENDING
+        self.start_ns = 0
+        self.end_ns = 0
+        self.participants: tuple[str, ...] = ()
+        self.agents: dict[str, AgentStage] = {}
+        self.ops = OpTable()
+        self.failure: Failure | None = None
+        self._aligner: SecondAligner | None = None
+
+    def begin(self, start_ns: int, participants: tuple[str, ...]) -> None:
+        self.start_ns = start_ns
+        self.participants = participants
+        self.status = StageStatus.RUNNING
+        self._aligner = SecondAligner(self.info.index, start_ns, participants)
+
+    def started(self, agent: str, time_ns: int) -> None:
+        self._agent(agent).started_ns = time_ns
+
+    def report(self, report: Report) -> list[FleetSecond]:
+        """Merge one interval; returns the seconds that are complete now."""
+        if self._aligner is None:
+            self.begin(report.start_ns, (report.agent,))
+        part = self._agent(report.agent)
+        part.ops.add(report.ops)
+        part.endpoints = merge_endpoints([part.endpoints, report.endpoints])
+        part.objects = report.objects
+        part.vitals = report.vitals
+        part.reported_ns = max(part.reported_ns, report.end_ns)
+        part.rates = rates_of(report.ops, (report.end_ns - report.start_ns) / SECOND_NS)
+        self.ops.add(report.ops)
+        return self._aligner.add(report) if self._aligner is not None else []
+
+    def arrived(self, agent: str, time_ns: int, summary: StageSummary | None) -> tuple[list[FleetSecond], int]:
+        """The agent is through. Returns the seconds complete now, and how many operations its reports lacked."""
+        part = self._agent(agent)
+        part.arrived_ns = time_ns
+        part.rates = Rates()
+        lacking = 0
+        if summary is not None:
+            part.summary = summary
+            part.objects = summary.objects
+            lacking = self._settle(part, summary)
+        closed = self._aligner.leave(agent) if self._aligner is not None else []
+        if self.status is StageStatus.RUNNING:
+            self.status = StageStatus.AT_BARRIER
+        return closed, lacking
+
+    def lost(self, agent: str) -> list[FleetSecond]:
+        return self._aligner.leave(agent) if self._aligner is not None else []
+
+    def finish(self, time_ns: int, failure: Failure | None) -> list[FleetSecond]:
+        """All are through, or the stage failed."""
+        self.status = StageStatus.FAILED if failure is not None else StageStatus.DONE
+        self.failure = failure
+        self.end_ns = time_ns
+        return self._aligner.finish() if self._aligner is not None else []
+
+    def tick(self, now_ns: int) -> list[FleetSecond]:
+        return self._aligner.tick(now_ns) if self._aligner is not None and self.live else []
+
+    @property
+    def live(self) -> bool:
+        return self.status in (StageStatus.RUNNING, StageStatus.AT_BARRIER)
+
+    @property
+    def figures(self) -> Figures:
+        return merged(self.ops.rows())
+
+    @property
+    def endpoints(self) -> list[EndpointStats]:
+        """Over all agents, per endpoint URI and operation."""
+        return merge_endpoints([part.endpoints for part in self.agents.values()])
+
+    @property
+    def objects(self) -> Objects:
+        return sum((part.objects for part in self.agents.values()), Objects())
+
+    @property
+    def seconds(self) -> float:
+        """How long was measured: of the agent that took longest, by its summary or else its last report."""
+        return max((self._seconds(part) for part in self.agents.values()), default=0.0)
+
+    def agent_seconds(self, agent: str) -> float:
+        part = self.agents.get(agent)
+        return self._seconds(part) if part is not None else 0.0
+
+    def view(self, now_ns: int) -> StageView:
+        figures = self.figures
+        objects = self.objects
+        seconds = self.seconds
+        arrivals = sorted((part.arrived_ns, agent) for agent, part in self.agents.items() if part.arrived_ns)
+        first = arrivals[0][0] if arrivals else 0
+        came = {agent for _, agent in arrivals}
+        missing = tuple(agent for agent in self.participants if agent not in came) if arrivals and self.live else ()
+        elapsed = max(0.0, (now_ns - self.start_ns) / SECOND_NS) if self.status is StageStatus.RUNNING else seconds
+        starts = [part.started_ns for part in self.agents.values() if part.started_ns]
+        return StageView(
+            index=self.info.index,
+            name=self.info.name,
+            type=self.info.type,
+            barrier=self.info.barrier,
+            status=self.status,
+            elapsed_s=elapsed,
+            duration_s=self.info.duration_s,
+            done=objects.done,
+            planned=objects.planned,
+            arrived=tuple((agent, (time_ns - first) / SECOND_NS) for time_ns, agent in arrivals),
+            waiting_for=missing,
+            waiting_s=max(0.0, (now_ns - first) / SECOND_NS) if missing else 0.0,
+            rates=rates_of(self.ops.rows(), seconds),
+            total_ops=figures.ops,
+            total_bytes=figures.bytes,
+            errors=figures.errors,
+            existed=objects.existed,
+            repeated_puts=objects.repeated_puts,
+            start_skew_ms=(max(starts) - min(starts)) / 1e6 if starts else 0.0,
+            failure=self.failure,
+            p50_us=figures.percentile_us(0.5),
+            p99_us=figures.percentile_us(0.99),
+        )
+
+    def _seconds(self, part: AgentStage) -> float:
+        if part.summary is not None:
+            return part.summary.seconds
+        return max(0.0, (part.reported_ns - self.start_ns) / SECOND_NS) if part.reported_ns else 0.0
+
+    def _agent(self, agent: str) -> AgentStage:
+        return self.agents.setdefault(agent, AgentStage())
+
+    def _settle(self, part: AgentStage, summary: StageSummary) -> int:
+        """Where reports and summary differ, the summary is right: it lost nothing on the way."""
+        whole = OpTable()
+        whole.add(summary.ops)
+        if whole.counts() == part.ops.counts():
+            return 0
+        lacking = abs(whole.ops - part.ops.ops) + abs(whole.errors - part.ops.errors)
+        part.ops = whole
+        part.endpoints = list(summary.endpoints)
+        self.ops = OpTable()
+        for known in self.agents.values():
+            self.ops.add(known.ops.rows())
+        return lacking
+
+
+def endpoint_totals(endpoints: list[EndpointStats]) -> dict[str, dict[Op, EndpointStats]]:
+    """Per URI and operation."""
+    table: dict[str, dict[Op, EndpointStats]] = {}
+    for stats in endpoints:
+        table.setdefault(stats.uri, {})[stats.op] = stats
+    return table

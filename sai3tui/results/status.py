@@ -1,0 +1,94 @@
+"""`STATUS.txt`: how the run ended, what was done, what failed and why, and how to go on, for a person in a hurry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sai3tui.results.describe import failure_lines
+from sai3tui.results.figures import MIB, per_second
+from sai3tui.results.files import utc_text
+from sai3tui.results.metadata import RunMeta
+from sai3tui.results.views import FailureGroup, Outcome, StageView
+
+MOST_CAUSES = 20
+
+
+def stage_table(stages: Iterable[StageView]) -> list[str]:
+    """Per stage what was done, in aligned columns; the same in STATUS.txt and at the end of `--batch`."""
+    header = ("stage", "status", "objects", "ops", "MiB", "seconds", "ops/s", "MiB/s", "p50 ms", "p99 ms", "errors")
+    rows: list[Sequence[str]] = [header]
+    for s in stages:
+        rows.append(
+            (
+                f"{s.index} {s.name}",
+                s.status.value,
+                str(s.done) + (f" (+{s.existed} existed)" if s.existed else ""),
+                str(s.total_ops),
+                f"{s.total_bytes / MIB:.1f}",
+                f"{s.elapsed_s:.2f}",
+                f"{per_second(s.total_ops, s.elapsed_s):.1f}",
+                f"{per_second(s.total_bytes, s.elapsed_s) / MIB:.1f}",
+                f"{s.p50_us / 1000:.2f}",
+                f"{s.p99_us / 1000:.2f}",
+                str(s.errors),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def status_text(
+    meta: RunMeta,
+    outcome: Outcome,
+    stages: tuple[StageView, ...],
+    failures: tuple[FailureGroup, ...],
+    ended_ns: int,
+    directory: Path,
+) -> str:
+    """The whole file. It names only files that are there."""
+    word = "SUCCESS" if outcome.exit_code == 0 else "FAILURE"
+    lines = [
+        f"TEST STATUS: {word}",
+        f"Timestamp: {utc_text(ended_ns)}",
+        "",
+        "=== Summary ===",
+        f"Run: {meta.run_id} of {meta.config_name}",
+        f"Ended: {outcome.status.replace('_', ' ')}, exit code {outcome.exit_code}",
+        f"Started: {utc_text(meta.started_ns)}, {(ended_ns - meta.started_ns) / 1e9:.1f} s",
+        f"Preflight: {'run' if meta.preflight else 'SKIPPED'}",
+        f"Total agents: {len(meta.agents)}",
+        f"Total operations: {sum(stage.total_ops for stage in stages)}",
+        f"Total errors: {sum(stage.errors for stage in stages)}",
+        "",
+        *stage_table(stages),
+        "",
+        "=== Agent Details ===",
+        *(f"{a.id}: {a.address}, {a.hostname or 'unknown host'}, sai3tui {a.version or '?'}" for a in meta.agents),
+    ]
+    if outcome.failure is not None:
+        lines += ["", "=== What failed ===", *failure_lines(outcome.failure)]
+    if failures:
+        lines += ["", "=== Failures by cause ==="]
+        for group in failures[:MOST_CAUSES]:
+            lines.append(f"{group.count} x {group.sample.sentence()} ({', '.join(group.agents) or 'controller'})")
+            if group.sample.context.uri:
+                lines.append(f"    for example {group.sample.context.uri}")
+        if len(failures) > MOST_CAUSES:
+            lines.append(f"and {len(failures) - MOST_CAUSES} more causes")
+    if outcome.resume:
+        lines += [
+            "",
+            "=== How to go on ===",
+            "What was created is recorded and will not be created again:",
+            outcome.resume,
+        ]
+    files = sorted(path.name for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
+    lines += ["", "=== Files ===", *files]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,164 @@
+"""The one reducer of a run: events and reports in, figures out.
+
+The live snapshot, the result files and a finished run that is opened later are all made from a `Tally`, so their
+numbers cannot differ. No I/O and no clock: the same items in the same order give the same figures.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from sai3tui.events import (
+    BarrierArrived,
+    BarrierReleased,
+    Event,
+    FailureSeen,
+    Report,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    StateChanged,
+)
+from sai3tui.results.describe import log_line
+from sai3tui.results.failures import FailureGroups
+from sai3tui.results.figures import merged
+from sai3tui.results.seconds import SECOND_NS, FleetSecond
+from sai3tui.results.stage_tally import StageTally
+from sai3tui.results.views import FailureGroup, LogLine, Rates, Series, StageInfo, StageStatus, StageView
+
+LOG_LINES = 500
+SERIES_SECONDS = 3600
+Item = Event | Report
+
+
+class Tally:
+    """Figures of a run. `series_seconds` bounds the fleet's time series (None: all of it)."""
+
+    def __init__(
+        self,
+        stages: Iterable[StageInfo],
+        *,
+        log_lines: int | None = LOG_LINES,
+        series_seconds: int | None = SERIES_SECONDS,
+    ) -> None:
+        self.stages = {info.index: StageTally(info) for info in stages}
+        self.started_ns = 0
+        self.ended_ns = 0
+        self.stage_index = 0
+        self.fleet = Rates()
+        self.log_total = 0
+        self._log: deque[LogLine] = deque(maxlen=log_lines)
+        self._points: deque[tuple[float, float, float, float, float, float, int]] = deque(maxlen=series_seconds)
+        self._failures = FailureGroups()
+        self._series: Series | None = Series()
+
+    def apply(self, item: Item) -> list[FleetSecond]:
+        """Take in one event or report; returns the fleet's seconds that are complete now."""
+        closed: list[FleetSecond] = []
+        if isinstance(item, Report):
+            stage = self.stages.get(item.stage_index)
+            if stage is not None:
+                closed = stage.report(item)
+        else:
+            closed = self._event(item)
+            line = log_line(item)
+            if line is not None:
+                self._log.append(line)
+                self.log_total += 1
+        return self._note(closed)
+
+    def tick(self, now_ns: int) -> list[FleetSecond]:
+        """Time passes: complete the seconds whose missing reports are overdue."""
+        stage = self.stages.get(self.stage_index)
+        return self._note(stage.tick(now_ns)) if stage is not None else []
+
+    def leave(self, agent: str) -> list[FleetSecond]:
+        """An agent is gone: nobody waits for its reports."""
+        stage = self.stages.get(self.stage_index)
+        return self._note(stage.lost(agent)) if stage is not None else []
+
+    @property
+    def series(self) -> Series:
+        if self._series is None:
+            columns: Sequence[tuple[float, ...]] = list(zip(*self._points, strict=True))
+            at, get, put, ops, p50, p99, index = columns
+            self._series = Series(at, get, put, ops, p50, p99, tuple(int(i) for i in index))
+        return self._series
+
+    @property
+    def log(self) -> tuple[LogLine, ...]:
+        return tuple(self._log)
+
+    @property
+    def failures(self) -> tuple[FailureGroup, ...]:
+        return self._failures.groups()
+
+    def views(self, now_ns: int) -> tuple[StageView, ...]:
+        return tuple(stage.view(now_ns) for _, stage in sorted(self.stages.items()))
+
+    def _event(self, event: Event) -> list[FleetSecond]:
+        match event:
+            case RunStarted():
+                self.started_ns = event.time_ns
+            case BarrierReleased():
+                stage = self.stages.get(event.stage_index + 1)
+                if stage is not None:
+                    stage.begin(event.start_ns, event.arrived)
+                    self.stage_index = stage.info.index
+            case StageStarted():
+                if event.stage_index in self.stages:
+                    self.stages[event.stage_index].started(event.agent, event.time_ns)
+            case BarrierArrived():
+                if event.stage_index in self.stages:
+                    closed, _ = self.stages[event.stage_index].arrived(event.agent, event.time_ns, event.summary)
+                    return closed
+            case StageFinished():
+                if event.stage_index in self.stages:
+                    return self.stages[event.stage_index].finish(event.time_ns, event.failure)
+            case FailureSeen():
+                self._failures.add(event.sample, event.count, event.agent, event.time_ns)
+            case StateChanged():
+                if event.failure is not None and event.failure not in self._failures:
+                    self._failures.add(event.failure, 1, event.agent, event.time_ns)
+            case RunFinished():
+                return self._end(event)
+            case _:
+                pass
+        return []
+
+    def _end(self, event: RunFinished) -> list[FleetSecond]:
+        self.ended_ns = event.time_ns
+        if event.failure is not None and event.failure not in self._failures:
+            self._failures.add(event.failure, 1, event.failure.context.agent, event.time_ns)
+        closed: list[FleetSecond] = []
+        for stage in self.stages.values():
+            if stage.live:
+                closed += stage.finish(event.time_ns, event.failure)
+                stage.status = StageStatus.FAILED
+            elif stage.status is StageStatus.PENDING:
+                stage.status = StageStatus.SKIPPED
+        self.fleet = Rates()
+        return closed
+
+    def _note(self, closed: list[FleetSecond]) -> list[FleetSecond]:
+        for second in closed:
+            if not second.has_rate:
+                continue
+            rates = second.rates
+            whole = merged(second.ops.rows())
+            self.fleet = rates
+            self._points.append(
+                (
+                    (second.end_ns - self.started_ns) / SECOND_NS,
+                    rates.get_bytes,
+                    rates.put_bytes,
+                    rates.ops,
+                    whole.percentile_us(0.5),
+                    whole.percentile_us(0.99),
+                    second.stage_index,
+                )
+            )
+            self._series = None
+        return closed

@@ -1,0 +1,141 @@
+"""Writes a run's results directory while the run goes, from the same items and the same tally as the screen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sai3tui.errors import ResourceError
+from sai3tui.events import Event, Report, StageFinished
+from sai3tui.results import perf_log, stage_tsv
+from sai3tui.results.directory import make_directory
+from sai3tui.results.events_log import event_line
+from sai3tui.results.files import OutputFile, safe_name, write_whole
+from sai3tui.results.metadata import RunMeta, metadata_json
+from sai3tui.results.metrics_log import MetricsLog
+from sai3tui.results.seconds import FleetSecond
+from sai3tui.results.stage_tally import StageTally
+from sai3tui.results.status import status_text
+from sai3tui.results.tally import Item, Tally
+from sai3tui.results.views import Outcome, StageStatus
+
+PREPARE = "prepare"
+
+
+class RunWriter:
+    """One results directory. A file that cannot be written is given up with one entry in `problems`; the run and the
+    other files go on."""
+
+    def __init__(self, directory: Path, meta: RunMeta, tally: Tally) -> None:
+        self.directory = directory
+        self.meta = meta
+        self.problems: list[ResourceError] = []
+        self._tally = tally
+        self._events = OutputFile(directory / "events.jsonl", self._failed)
+        self._fleet = OutputFile(directory / "perf_log.tsv", self._failed)
+        self._fleet.write(perf_log.HEADER.encode())
+        self._metrics = MetricsLog(directory / "metrics.zst", self._failed)
+        self._agents: dict[str, OutputFile] = {}
+        self._written: set[int] = set()
+
+    @classmethod
+    def create(
+        cls, root: Path, meta: RunMeta, tally: Tally, config_text: bytes, plan: dict[str, Any] | None
+    ) -> RunWriter:
+        """Make the directory and what is known at the start. Raises ResourceError if there can be no directory."""
+        writer = cls(make_directory(root, meta.config_name, meta.started_ns), meta, tally)
+        writer._whole("config.yaml", config_text)
+        if plan is not None:
+            writer._whole("plan.json", (json.dumps(plan, indent=2, ensure_ascii=False) + "\n").encode())
+        writer._whole("metadata.json", metadata_json(meta, tally.views(meta.started_ns), None, meta.started_ns))
+        return writer
+
+    def write(self, item: Item, closed: list[FleetSecond]) -> None:
+        """One item, after the tally took it in; `closed` are the seconds it completed."""
+        if isinstance(item, Report):
+            self._report(item)
+        elif isinstance(item, Event):
+            self._events.write(event_line(item))
+        self.seconds(closed)
+        if isinstance(item, StageFinished):
+            self._end_stage(item)
+
+    def seconds(self, closed: list[FleetSecond]) -> None:
+        """Rows of the fleet's perf log."""
+        for second in closed:
+            stage = self._tally.stages[second.stage_index]
+            self._fleet.write(perf_log.fleet_row(second, stage.info.name).encode())
+
+    def flush(self) -> None:
+        """Once a second: what happened so far is in the files."""
+        self._metrics.flush()
+        for file in self._growing():
+            file.flush()
+
+    def finish(self, outcome: Outcome, ended_ns: int) -> None:
+        """The last items are in: stages that did not end get their tables too, then the summaries. Closes all."""
+        for stage in self._tally.stages.values():
+            if stage.status not in (StageStatus.PENDING, StageStatus.SKIPPED) and stage.info.index not in self._written:
+                self._tables(stage, ended_ns)
+        self._metrics.close()
+        for file in self._growing():
+            file.close()
+        views = self._tally.views(ended_ns)
+        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns))
+        text = status_text(self.meta, outcome, views, self._tally.failures, ended_ns, self.directory)
+        self._whole("STATUS.txt", text.encode())
+
+    def close(self) -> None:
+        """Leave without an end: nothing that was given is lost. Idempotent, harmless after `finish`."""
+        for file in self._growing():
+            file.close()
+
+    def _report(self, report: Report) -> None:
+        self._metrics.write(report)
+        stage = self._tally.stages.get(report.stage_index)
+        if stage is None:
+            return
+        file = self._agents.get(report.agent)
+        if file is None:
+            path = self.directory / "agents" / safe_name(report.agent) / "perf_log.tsv"
+            file = self._agents[report.agent] = OutputFile(path, self._failed)
+            file.write(perf_log.HEADER.encode())
+        file.write(perf_log.agent_row(report, stage.info.name, stage.start_ns).encode())
+
+    def _end_stage(self, event: StageFinished) -> None:
+        stage = self._tally.stages.get(event.stage_index)
+        if stage is None:
+            return
+        self._tables(stage, event.time_ns)
+        self._metrics.end_frame()
+        for file in self._growing():
+            file.sync()
+
+    def _tables(self, stage: StageTally, time_ns: int) -> None:
+        self._written.add(stage.info.index)
+        self._whole(stage_tsv.results_name(stage), stage_tsv.results_table(stage).encode())
+        if stage.endpoints:
+            self._whole(stage_tsv.endpoints_name(stage), stage_tsv.endpoints_table(stage).encode())
+        if stage.info.type == PREPARE:
+            rows = stage_tsv.ledger_rows(stage, self.meta.config_name, time_ns)
+            ledger = OutputFile(self.directory / "populate_ledger.tsv", self._failed)
+            if not self._ledger_begun:
+                ledger.write(stage_tsv.LEDGER_HEADER.encode())
+            ledger.write(rows.encode())
+            ledger.close()
+
+    @property
+    def _ledger_begun(self) -> bool:
+        path = self.directory / "populate_ledger.tsv"
+        return path.exists() and path.stat().st_size > 0
+
+    def _growing(self) -> list[OutputFile]:
+        return [self._events, self._fleet, *self._agents.values()]
+
+    def _whole(self, name: str, data: bytes) -> None:
+        write_whole(self.directory / name, data, self._failed)
+
+    def _failed(self, error: ResourceError) -> None:
+        if all(known.message != error.message for known in self.problems):
+            self.problems.append(error)
