@@ -17,23 +17,7 @@ MOST_CAUSES = 20
 def stage_table(stages: Iterable[StageView]) -> list[str]:
     """Per stage what was done, in aligned columns; the same in STATUS.txt and at the end of `--batch`."""
     header = ("stage", "status", "objects", "ops", "MiB", "seconds", "ops/s", "MiB/s", "p50 ms", "p99 ms", "errors")
-    rows: list[Sequence[str]] = [header]
-    for s in stages:
-        rows.append(
-            (
-                f"{s.index} {s.name}",
-                s.status.value,
-                str(s.done) + (f" (+{s.existed} existed)" if s.existed else ""),
-                str(s.total_ops),
-                f"{s.total_bytes / MIB:.1f}",
-                f"{s.elapsed_s:.2f}",
-                f"{per_second(s.total_ops, s.elapsed_s):.1f}",
-                f"{per_second(s.total_bytes, s.elapsed_s) / MIB:.1f}",
-                f"{s.p50_us / 1000:.2f}",
-                f"{s.p99_us / 1000:.2f}",
-                str(s.errors),
-            )
-        )
+    rows: list[Sequence[str]] = [header, *(_cells(stage) for stage in stages)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     return [
         "  ".join(
@@ -42,6 +26,22 @@ def stage_table(stages: Iterable[StageView]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _cells(s: StageView) -> tuple[str, ...]:
+    return (
+        f"{s.index} {s.name}",
+        s.status.value,
+        str(s.done) + (f" (+{s.existed} existed)" if s.existed else ""),
+        str(s.total_ops),
+        f"{s.total_bytes / MIB:.1f}",
+        f"{s.elapsed_s:.2f}",
+        f"{per_second(s.total_ops, s.elapsed_s):.1f}",
+        f"{per_second(s.total_bytes, s.elapsed_s) / MIB:.1f}",
+        f"{s.p50_us / 1000:.2f}",
+        f"{s.p99_us / 1000:.2f}",
+        str(s.errors),
+    )
 
 
 def status_text(

@@ -1,0 +1,203 @@
+"""The live fleet as a value: everything that happened, reduced to the snapshot that fronts show.
+
+Pure: items, heartbeats and the clock in, a `RunSnapshot` out. Figures come from the run's `Tally`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from sai3tui.controller.clock import ClockEstimate
+from sai3tui.controller.snapshot import AgentView, Phase, RunSnapshot
+from sai3tui.errors import Failure
+from sai3tui.events import (
+    AgentConnected,
+    AgentState,
+    BarrierReleased,
+    Finding,
+    Report,
+    RunFinished,
+    RunStarted,
+    StateChanged,
+    Vitals,
+)
+from sai3tui.results.figures import rates_of
+from sai3tui.results.reader import endpoint_views
+from sai3tui.results.seconds import FleetSecond
+from sai3tui.results.tally import Item, Tally
+from sai3tui.results.views import EndpointView, Outcome, Rates, StageInfo
+
+HISTORY = 60
+SILENT_RATE_NS = 3_000_000_000
+SHORT_NS = 200_000_000
+_GONE = frozenset({AgentState.LOST, AgentState.EXCLUDED})
+
+
+@dataclass(slots=True)
+class LiveAgent:
+    """What is known of one agent now. Times in nanoseconds on our clock; 0: never."""
+
+    id: str
+    address: str
+    concurrency: int = 0
+    state: AgentState = AgentState.CONNECTING
+    stage_index: int = 0
+    heard_ns: int = 0
+    reported_ns: int = 0
+    clock: ClockEstimate = ClockEstimate()
+    version: str = ""
+    hostname: str = ""
+    cores: int = 0
+    rates: Rates = Rates()
+    history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    failure: Failure | None = None
+
+
+class Fleet:
+    """Agents, phase and findings of one run, beside its tally."""
+
+    def __init__(self, config_name: str) -> None:
+        self.config_name = config_name
+        self.phase = Phase.CONNECTING
+        self.run_id = ""
+        self.results_dir = ""
+        self.notices: tuple[str, ...] = ()
+        self.outcome: Outcome | None = None
+        self.tally = Tally(())
+        self.agents: dict[str, LiveAgent] = {}
+        self.findings: list[Finding] = []
+        self._version = 0
+        self._endpoints: tuple[int, tuple[EndpointView, ...]] = (-1, ())
+
+    def plan(self, run_id: str, stages: tuple[StageInfo, ...], agents: tuple[LiveAgent, ...]) -> None:
+        """What the configuration says, once it is read."""
+        self.run_id = run_id
+        self.tally = Tally(stages)
+        self.agents = {agent.id: agent for agent in agents}
+
+    def apply(self, item: Item) -> list[FleetSecond]:
+        """Take in one event or report; returns the seconds it completed."""
+        agent = self.agents.get(item.agent)
+        if agent is not None:
+            self._agent(agent, item)
+        if isinstance(item, Finding):
+            self.findings.append(item)
+        closed = self.tally.apply(item)
+        if isinstance(item, BarrierReleased):
+            for known in self.agents.values():
+                known.rates = Rates()
+        elif isinstance(item, RunStarted):
+            self.phase = Phase.RUNNING
+        elif isinstance(item, RunFinished):
+            for known in self.agents.values():
+                known.rates = Rates()
+        return closed
+
+    def heard(self, agent_id: str, now_ns: int, clock: ClockEstimate | None = None) -> None:
+        """A sign of life of an agent."""
+        agent = self.agents.get(agent_id)
+        if agent is not None:
+            agent.heard_ns = max(agent.heard_ns, now_ns)
+            if clock is not None:
+                agent.clock = clock
+
+    def lost(self, agent_id: str, failure: Failure) -> list[FleetSecond]:
+        agent = self.agents.get(agent_id)
+        if agent is not None:
+            agent.state = AgentState.LOST
+            agent.failure = failure
+            agent.rates = Rates()
+        return self.tally.leave(agent_id)
+
+    def forget_findings(self) -> None:
+        self.findings.clear()
+
+    def tick(self, now_ns: int) -> list[FleetSecond]:
+        for agent in self.agents.values():
+            if agent.reported_ns and now_ns - agent.reported_ns > SILENT_RATE_NS:
+                agent.rates = Rates()
+        return self.tally.tick(now_ns)
+
+    def snapshot(self, now_ns: int) -> RunSnapshot:
+        """Everything at `now_ns`, with a new version."""
+        self._version += 1
+        tally = self.tally
+        end_ns = tally.ended_ns or now_ns
+        here = sum(1 for agent in self.agents.values() if agent.state not in _GONE)
+        return RunSnapshot(
+            version=self._version,
+            phase=self.phase,
+            run_id=self.run_id,
+            config_name=self.config_name,
+            results_dir=self.results_dir,
+            started_ns=tally.started_ns,
+            elapsed_s=max(0.0, (end_ns - tally.started_ns) / 1e9) if tally.started_ns else 0.0,
+            stage_index=tally.stage_index,
+            stages=tally.views(now_ns),
+            agents=tuple(self._view(agent, now_ns) for agent in self.agents.values()),
+            endpoints=self._endpoint_views(),
+            fleet=tally.fleet,
+            series=tally.series,
+            log=tally.log,
+            log_total=tally.log_total,
+            findings=tuple(self.findings),
+            failures=tally.failures,
+            coverage=here / len(self.agents) if self.agents else 1.0,
+            notices=self.notices,
+            outcome=self.outcome,
+        )
+
+    def _agent(self, agent: LiveAgent, item: Item) -> None:
+        if isinstance(item, Report):
+            if item.end_ns - item.start_ns >= SHORT_NS:
+                agent.rates = rates_of(item.ops, (item.end_ns - item.start_ns) / 1e9)
+                agent.history.append(agent.rates.get_bytes + agent.rates.put_bytes)
+            agent.reported_ns = max(agent.reported_ns, item.end_ns)
+        elif isinstance(item, StateChanged):
+            agent.state = item.state
+            agent.stage_index = item.stage_index
+            if item.state is not AgentState.RUNNING:
+                agent.rates = Rates()
+            if item.failure is not None:
+                agent.failure = item.failure
+        elif isinstance(item, AgentConnected):
+            agent.state = AgentState.IDLE
+            agent.version = item.package_version
+            agent.hostname = item.hostname
+            agent.cores = item.cores
+            agent.clock = ClockEstimate(item.clock_offset_ns, item.clock_uncertainty_ns)
+
+    def _view(self, agent: LiveAgent, now_ns: int) -> AgentView:
+        stage = self.tally.stages.get(self.tally.stage_index)
+        part = stage.agents.get(agent.id) if stage is not None else None
+        return AgentView(
+            id=agent.id,
+            address=agent.address,
+            state=agent.state,
+            stage_index=agent.stage_index,
+            concurrency=agent.concurrency,
+            rates=agent.rates,
+            done=part.objects.done if part else 0,
+            planned=part.objects.planned if part else 0,
+            errors=sum(s.agents[agent.id].ops.errors for s in self.tally.stages.values() if agent.id in s.agents),
+            heartbeat_age_s=max(0.0, (now_ns - agent.heard_ns) / 1e9) if agent.heard_ns else 0.0,
+            clock_offset_ms=agent.clock.offset_ns / 1e6,
+            clock_uncertainty_ms=agent.clock.uncertainty_ns / 1e6,
+            version=agent.version,
+            hostname=agent.hostname,
+            cores=agent.cores,
+            vitals=part.vitals if part else Vitals(),
+            history=tuple(agent.history),
+            failure=agent.failure,
+        )
+
+    def _endpoint_views(self) -> tuple[EndpointView, ...]:
+        """Averages over the stage so far; made anew only when something was reported."""
+        stage = self.tally.stages.get(self.tally.stage_index)
+        if stage is None:
+            return ()
+        mark = hash((stage.info.index, stage.ops.ops, stage.ops.errors, stage.status))
+        if self._endpoints[0] != mark:
+            self._endpoints = (mark, endpoint_views(stage))
+        return self._endpoints[1]
