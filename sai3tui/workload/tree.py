@@ -16,7 +16,7 @@ class Tree:
         self.directories = shape.directories
         self.files = shape.files
         # An unusual mask may have fewer than two places; what is missing is then left out, as the format says.
-        self._mask = (shape.dir_mask.split("%d", 2) + ["", ""])[:3]
+        self._mask = [*shape.dir_mask.split("%d", 2), "", ""][:3]
         starts = [0]
         for level in range(1, shape.depth + 1):
             starts.append(starts[-1] + shape.width**level)
