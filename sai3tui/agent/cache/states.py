@@ -1,0 +1,115 @@
+"""Two bits per object: what is known about each index of one slot of one object set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+CHUNK = 64 * 1024
+"""Objects per chunk; a chunk is 16 KiB, and what is written at once."""
+
+CHUNK_BYTES = CHUNK // 4
+
+Numbers = npt.NDArray[np.int64]
+
+
+class ObjectState(IntEnum):
+    """PLANNED: never touched. CREATING: a PUT may have happened. CREATED: it did. DELETED: created, then deleted."""
+
+    PLANNED = 0
+    CREATING = 1
+    CREATED = 2
+    DELETED = 3
+
+
+class SlotStates:
+    """States of the `count` objects k = 0.. of a slot. Chunks that were never touched take no memory."""
+
+    def __init__(self, count: int, chunks: Mapping[int, bytes] | None = None) -> None:
+        self.count = count
+        self._chunks: dict[int, npt.NDArray[np.uint8]] = {}
+        self._totals = np.zeros(4, dtype=np.int64)
+        self._totals[ObjectState.PLANNED] = count
+        self._dirty: set[int] = set()
+        for number, packed in (chunks or {}).items():
+            if number * CHUNK >= count or len(packed) != CHUNK_BYTES:
+                raise ValueError(f"chunk {number} with {len(packed)} bytes is not one of {count} objects")
+            self._chunks[number] = np.frombuffer(packed, dtype=np.uint8).copy()
+            found = np.bincount(self.chunk(number), minlength=4)
+            self._totals += found
+            self._totals[ObjectState.PLANNED] -= found.sum()
+
+    def total(self, state: ObjectState) -> int:
+        """How many objects are in `state`."""
+        return int(self._totals[state])
+
+    def get(self, k: int) -> ObjectState:
+        number, within = divmod(k, CHUNK)
+        packed = self._chunks.get(number)
+        return ObjectState.PLANNED if packed is None else ObjectState(int(packed[within >> 2]) >> 2 * (within & 3) & 3)
+
+    def chunks(self) -> Iterator[int]:
+        """The numbers of all chunks, touched or not."""
+        return iter(range(-(-self.count // CHUNK)))
+
+    def chunk(self, number: int) -> npt.NDArray[np.uint8]:
+        """The states of the objects of one chunk, one byte each, as a copy."""
+        size = min(CHUNK, self.count - number * CHUNK)
+        packed = self._chunks.get(number)
+        if packed is None:
+            return np.zeros(size, dtype=np.uint8)
+        states = np.empty((CHUNK_BYTES, 4), dtype=np.uint8)
+        for place in range(4):
+            np.right_shift(packed, 2 * place, out=states[:, place])
+        states &= 3
+        return states.reshape(-1)[:size]
+
+    def set(self, ks: Numbers, state: ObjectState) -> None:
+        """Put the objects `ks`, which must be distinct, into `state`."""
+        if not ks.size:
+            return
+        numbers = ks // CHUNK
+        if numbers[0] == numbers[-1] and (numbers == numbers[0]).all():
+            self._set_in_chunk(int(numbers[0]), ks % CHUNK, state)
+            return
+        for number in np.unique(numbers):
+            self._set_in_chunk(int(number), ks[numbers == number] % CHUNK, state)
+
+    def _set_in_chunk(self, number: int, within: Numbers, state: ObjectState) -> None:
+        packed = self._chunks.get(number)
+        if packed is None:
+            packed = self._chunks[number] = np.zeros(CHUNK_BYTES, dtype=np.uint8)
+        for place in range(4):
+            bytes_at = within[(within & 3) == place] >> 2
+            if not bytes_at.size:
+                continue
+            old = packed[bytes_at]
+            self._totals -= np.bincount((old >> 2 * place) & 3, minlength=4)
+            self._totals[state] += bytes_at.size
+            packed[bytes_at] = (old & (0xFF ^ 3 << 2 * place)) | (state << 2 * place)
+        self._dirty.add(number)
+
+    def take_dirty(self) -> dict[int, bytes]:
+        """The packed chunks that changed since the last call."""
+        dirty, self._dirty = self._dirty, set()
+        return {number: self._chunks[number].tobytes() for number in dirty}
+
+    def where(self, wanted: npt.NDArray[np.bool_]) -> Iterator[Numbers]:
+        """The objects whose state s has `wanted[s]`, ascending, one array per chunk that has any. Each chunk is looked
+        at when it is reached."""
+        for number in self.chunks():
+            if number not in self._chunks and not wanted[ObjectState.PLANNED]:
+                continue
+            found = np.flatnonzero(wanted[self.chunk(number)])
+            if found.size:
+                yield found.astype(np.int64) + number * CHUNK
+
+
+def wanted(*states: ObjectState) -> npt.NDArray[np.bool_]:
+    """A mask for `SlotStates.where`."""
+    mask = np.zeros(4, dtype=np.bool_)
+    mask[list(states)] = True
+    return mask

@@ -1,0 +1,155 @@
+"""LMDB with one writer thread: rows are handed over in memory and committed in groups."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import lmdb
+
+from sai3tui.errors import ErrorContext, ResourceError
+
+Rows = Mapping[bytes, bytes | None]
+"""Key to value; None deletes."""
+
+MAP_SLACK = 512 * 1024 * 1024
+
+
+class StateStore:
+    """One LMDB environment. Reads see what is committed; `commit` returns when its rows are on disk.
+
+    Use it on one event loop. All methods that write raise ResourceError, naming the directory, once a commit failed.
+    """
+
+    def __init__(self, directory: Path, environment: lmdb.Environment) -> None:
+        self.directory = directory
+        self._environment = environment
+        self._loop = asyncio.get_running_loop()
+        self._wake = threading.Condition()
+        self._rows: dict[bytes, bytes | None] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self._closing = False
+        self._error: ResourceError | None = None
+        self._thread = threading.Thread(target=self._write, name="state-cache", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, directory: Path, objects: int) -> StateStore:
+        """The store in `directory`, made if it is not there, with room for the states of `objects` objects."""
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            # Copy-on-write needs old and new pages at once, and generations overlap. The file is sparse.
+            environment = lmdb.open(
+                os.fspath(directory), map_size=MAP_SLACK + 2 * objects, metasync=False, max_readers=16, subdir=True
+            )
+        except (OSError, lmdb.Error) as error:
+            raise _unusable(directory, "cannot be opened") from error
+        return cls(directory, environment)
+
+    def get(self, key: bytes) -> bytes | None:
+        with self._environment.begin() as transaction:
+            value = transaction.get(key)
+        return None if value is None else bytes(value)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All committed rows whose key starts with `prefix`, in order."""
+        with self._environment.begin() as transaction, transaction.cursor() as cursor:
+            found = cursor.set_range(prefix)
+            while found and bytes(cursor.key()).startswith(prefix):
+                yield bytes(cursor.key()), bytes(cursor.value())
+                found = cursor.next()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a commit failed: nothing can be written any more."""
+        return self._error is not None
+
+    def put(self, rows: Rows) -> None:
+        """Hand `rows` over; they are committed soon."""
+        self._hand_over(rows, None)
+
+    async def commit(self, rows: Rows) -> None:
+        """Hand `rows` over and wait until they, and all handed over before, are on disk."""
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._hand_over(rows, done)
+        await done
+
+    async def copy_to(self, directory: Path) -> None:
+        """A compact copy of what is committed, into an existing empty directory."""
+        try:
+            await asyncio.to_thread(self._environment.copy, os.fspath(directory), compact=True)
+        except lmdb.Error as error:
+            raise _unusable(directory, "cannot take a copy of the state cache") from error
+
+    async def close(self) -> None:
+        """Commit what was handed over and close. Idempotent. Raises if the last commit failed."""
+        if self._closing:
+            return
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+        self._environment.close()
+        if self._error is not None and self._rows:
+            raise self._error
+
+    def _hand_over(self, rows: Rows, done: asyncio.Future[None] | None) -> None:
+        with self._wake:
+            if self._closing:
+                raise ResourceError(f"the state cache in {self.directory} is closed")
+            if self._error is not None:
+                raise self._error
+            self._rows.update(rows)
+            if done is not None:
+                self._waiting.append(done)
+            self._wake.notify()
+
+    def _write(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._rows or self._waiting or self._closing)
+                if not (self._rows or self._waiting):
+                    return
+                rows, self._rows = self._rows, {}
+                waiting, self._waiting = self._waiting, []
+            error: ResourceError | None = None
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    for key, value in rows.items():
+                        if value is None:
+                            transaction.delete(key)
+                        else:
+                            transaction.put(key, value)
+            except (lmdb.Error, OSError) as cause:
+                error = _unusable(self.directory, "cannot be written")
+                error.__cause__ = cause
+            if error is not None:
+                with self._wake:
+                    self._error = error
+                    waiting += self._waiting
+                    self._waiting = []
+                    self._rows = {**rows, **self._rows}
+            self._loop.call_soon_threadsafe(_settle, waiting, error)
+            if error is not None:
+                return
+
+
+def _settle(waiting: list[asyncio.Future[None]], error: ResourceError | None) -> None:
+    for future in waiting:
+        if future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+
+def _unusable(directory: Path, what: str) -> ResourceError:
+    return ResourceError(
+        f"the state cache in {directory} {what}",
+        hint="make room there or choose another place with --data-dir",
+        context=ErrorContext(uri=str(directory)),
+    )
