@@ -121,10 +121,12 @@ def _first_and_last(plan: Plan) -> list[str]:
     """The first and the last object of each endpoint, as far as a screen holds them; --json has all."""
     ends = [(agent, each) for agent in plan.agents for each in agent.endpoints if each.first is not None]
     rows = [("agent", "index", "first and last object of each endpoint")]
-    for agent, endpoint in ends[:MAX_ENDPOINTS_SHOWN]:
-        for found in (endpoint.first, endpoint.last):
-            if found is not None:
-                rows.append((agent.id, format_count(found.index), found.uri))
+    rows += [
+        (agent.id, format_count(found.index), found.uri)
+        for agent, endpoint in ends[:MAX_ENDPOINTS_SHOWN]
+        for found in (endpoint.first, endpoint.last)
+        if found is not None
+    ]
     if not ends:
         return []
     more = len(ends) - MAX_ENDPOINTS_SHOWN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sai3tui.config.coverage import finds_any
 from sai3tui.config.model import Config, EnsureObjects, Position, Prepare, WorkloadOp
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import (
@@ -9,8 +10,6 @@ from sai3tui.config.patterns import (
     kind_of,
     list_prefix,
     literal_prefix,
-    matches_all,
-    may_match,
 )
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.resolved import OpSource, ResolvedOp, ResolvedSet, SetKind
@@ -124,7 +123,7 @@ def _directory(pattern: str) -> str:
 def _put(pattern: str, sets: tuple[ResolvedSet, ...]) -> tuple[str, OpSource, tuple[int, ...]]:
     """A PUT into a tree overwrites its files; any other one makes objects of its own."""
     below = pattern if kind_of(pattern) is PathKind.GLOB else _directory(pattern) + "*"
-    ids = tuple(s.set_id for s in sets if s.tree is not None and _may_match_set(below, s))
+    ids = tuple(s.set_id for s in sets if s.tree is not None and finds_any(below, s))
     if ids:
         return below, OpSource.SETS, ids
     return _directory(pattern), OpSource.NEW, ()
@@ -141,7 +140,7 @@ def _existing(
         candidates = deletable
     elif "deletable-" in pattern:
         candidates = list(sets)
-    ids = tuple(s.set_id for s in candidates if _may_match_set(pattern, s))
+    ids = tuple(s.set_id for s in candidates if finds_any(pattern, s))
     if ids:
         return pattern, OpSource.SETS, ids
     covering = [s for s in candidates if s.count and _covers(s, pattern)]
@@ -160,15 +159,6 @@ def _covers(made: ResolvedSet, pattern: str) -> bool:
     """Whether `pattern` looks into the place where the set stands."""
     literal = literal_prefix(pattern)
     return literal.startswith(made.prefix) or made.prefix.startswith(literal)
-
-
-def _may_match_set(pattern: str, made: ResolvedSet) -> bool:
-    return any(may_match(pattern, template) for template in made.templates())
-
-
-def matches_whole_set(pattern: str, made: ResolvedSet) -> bool:
-    """Whether every key of the set matches for sure, so that none has to be looked at."""
-    return all(matches_all(pattern, template) for template in made.templates())
 
 
 def _example(made: ResolvedSet) -> str:
