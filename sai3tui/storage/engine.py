@@ -5,7 +5,8 @@ most one operation in flight. `issue` starts it and returns; when it ends, the e
 event loop. Nothing on this path is a coroutine: a task per operation costs more than the operation (benchmarks/).
 
 Times are `time.monotonic_ns()` values: `t0` right before the request is handed to the kernel (after signing and body
-preparation of the first piece), `t_first` at the first byte of the answer, `t_last` when the operation is complete.
+preparation of the first piece), `t_first` at the first byte of the answer (0 if none came), `t_last` when the
+operation is complete.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Body(Protocol):
 
     def piece(self, offset: int, length: int) -> memoryview:
         """Bytes [offset, offset + length); length is at most `PIECE_BYTES`. Valid until the connection's next
-        operation is issued, so an engine may hand it to the kernel without copying."""
+        operation is issued, so an engine may hand it to the kernel without copying. Called from the loop's thread, or
+        (files) from an I/O thread, never twice at a time for one connection."""
         ...
 
 
@@ -91,7 +93,7 @@ class Connection(Protocol):
 
     def cancel(self) -> None:
         """End the operation in flight, if any, without waiting for the storage; `on_done` is called with a failure
-        of kind TIMEOUT (subclass `cancelled`). The connection can be used again afterwards."""
+        of kind TIMEOUT (subclass `cancelled`) before this returns. The connection can be used again afterwards."""
         ...
 
 
@@ -114,7 +116,8 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Cancel what is in flight and free everything. Idempotent."""
+        """Cancel what is in flight (`on_done` is called for it) and free everything; `issue` raises RuntimeError
+        afterwards. Idempotent."""
         ...
 
 

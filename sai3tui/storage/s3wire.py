@@ -1,0 +1,314 @@
+"""The engine for `s3://`: HTTP/1.1 and SigV4 by hand, callbacks only. Why by hand: DESIGN decision 8.
+
+A `WireConnection` is what the caller sees. It owns at most one `Link`, a socket with its state machine, and makes a new
+one when an operation is issued and there is none. Timeouts are found by one sweep over all connections, which also
+moves the signers on to the next second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Mapping, Sequence
+from time import monotonic_ns
+
+from sai3tui.config.ops import Op
+from sai3tui.errors import ConfigError, ErrorContext, Failure, StorageError, failure_of
+from sai3tui.storage.credentials import find_credentials, region_of
+from sai3tui.storage.engine import Connection, Endpoint, EngineOptions, OnDone, Request
+from sai3tui.storage.failures import (
+    cancelled_failure,
+    context_of,
+    os_failure,
+    placed,
+    timeout_failure,
+    unsupported_failure,
+)
+from sai3tui.storage.lanes import deal
+from sai3tui.storage.s3link import Link
+from sai3tui.storage.sigv4 import RequestSigner
+
+RECEIVE_BYTES = 256 * 1024
+"""Size of the one receive buffer: fits the second-level cache, measured best of 64 KiB to 4 MiB."""
+STALE_NS = 1_000_000_000
+"""A kept connection that was idle for this long and dies before an answer is replaced once, unseen."""
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 1.0
+
+_LAST_OBJECT_OP = Op.DELETE
+"""Operations beyond this one are about directories."""
+
+
+class WireConnection:
+    """One connection to one endpoint. `place` is that endpoint; the rest is the contract of `engine.Connection`."""
+
+    __slots__ = (
+        "_engine",
+        "_in_flight",
+        "_last_done",
+        "_link",
+        "_on_done",
+        "_refusals",
+        "_t0",
+        "_task",
+        "endpoint",
+        "failure",
+        "key_prefix",
+        "loop",
+        "place",
+        "request",
+        "signer",
+    )
+
+    def __init__(self, engine: WireEngine, endpoint: int, place: Endpoint, signer: RequestSigner) -> None:
+        self.endpoint = endpoint
+        self.request: Request | None = None
+        self.failure: Failure | None = None
+        self.place = place
+        self.key_prefix = place.prefix
+        self.signer = signer
+        self.loop = engine.options.loop
+        self._engine = engine
+        self._on_done = engine.on_done
+        self._link: Link | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._in_flight = False
+        self._t0 = 0
+        self._last_done = 0
+        self._refusals = 0
+
+    # The contract
+
+    def issue(self, request: Request) -> None:
+        if self._in_flight:
+            raise RuntimeError("an operation is in flight on this connection")
+        self._in_flight = True
+        self.request = request
+        self.failure = None
+        link = self._link
+        if link is None or request.op > _LAST_OBJECT_OP:
+            self._start_otherwise(request)
+            return
+        try:
+            self._t0 = link.start(request)
+        except Exception as error:
+            # Raised by the body, which is the caller's; anything else here is a defect and must not be lost either.
+            self._start_failed(link, error)
+
+    def cancel(self) -> None:
+        """See the contract; `on_done` is called before this returns."""
+        if self._in_flight:
+            self.end_with(cancelled_failure(self._context()))
+
+    # For the engine and the link
+
+    def end_with(self, failure: Failure) -> None:
+        """End the operation in flight with `failure`, and its socket with it."""
+        self.disconnect()
+        self.failed(failure, 0, monotonic_ns())
+
+    def disconnect(self) -> None:
+        """Drop the socket, or the attempt to get one."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+        link, self._link = self._link, None
+        if link is not None:
+            link.drop()
+
+    def forget(self, link: Link) -> None:
+        """`link` cannot be used again."""
+        if self._link is link:
+            self._link = None
+
+    def finished(self, status: int, moved: int, t_first: int, t_last: int) -> None:
+        self._in_flight = False
+        self._last_done = t_last
+        self._on_done(self, status, moved, self._t0, t_first, t_last)
+
+    def failed(self, failure: Failure, t_first: int, t_last: int) -> None:
+        if not self._in_flight:
+            return
+        self.failure = failure
+        self.finished(1 + failure.kind, 0, t_first, t_last)
+
+    def may_resend(self) -> bool:
+        """Whether the socket had been idle so long that its end says nothing about this operation."""
+        return 0 < self._last_done < self._t0 - STALE_NS
+
+    def resend(self) -> None:
+        """Start the operation in flight again, on a new socket."""
+        self._connect()
+
+    def overdue(self, now: int, limit_ns: int) -> bool:
+        return self._in_flight and now - self._t0 > limit_ns
+
+    def time_out(self) -> None:
+        """End the operation in flight because it took longer than the engine's `op_timeout`."""
+        seconds = self._engine.options.op_timeout
+        connecting = self._link is None
+        what = f"did not get a connection within {seconds:g} s" if connecting else f"took longer than {seconds:g} s"
+        hint = "the storage does not answer in time: is it overloaded, or cut off?"
+        self.end_with(timeout_failure(self._context(), what, "connect" if connecting else "op", hint=hint))
+
+    # Inside
+
+    def _start_otherwise(self, request: Request) -> None:
+        self._t0 = monotonic_ns()
+        if self._engine.closed:
+            self._in_flight = False
+            raise RuntimeError("the engine is closed")
+        if request.op > _LAST_OBJECT_OP:
+            self._fail_soon(unsupported_failure(self._context(), "object storage has no directories"))
+        else:
+            self._connect()
+
+    def _start_failed(self, link: Link, error: Exception) -> None:
+        self._t0 = monotonic_ns()
+        link.abandon()
+        self._fail_soon(placed(failure_of(error), self._context()))
+
+    def _fail_soon(self, failure: Failure) -> None:
+        request = self.request
+
+        def fail() -> None:
+            # It may have been cancelled meanwhile, and the connection used again.
+            if self._in_flight and self.request is request:
+                self.failed(failure, 0, monotonic_ns())
+
+        self.loop.call_soon(fail)
+
+    def _connect(self) -> None:
+        self._last_done = 0
+        self._task = self.loop.create_task(self._connect_and_start())
+
+    async def _connect_and_start(self) -> None:
+        engine, place = self._engine, self.place
+        failure: Failure | None = None
+        link: Link | None = None
+        try:
+            if self._refusals:
+                # Without this, a dead endpoint is called thousands of times a second.
+                await asyncio.sleep(min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(self._refusals - 1, 10)))
+            async with asyncio.timeout(engine.options.connect_timeout):
+                _, link = await self.loop.create_connection(
+                    self._make_link,
+                    place.host,
+                    place.port,
+                    ssl=engine.tls if place.tls else None,
+                    server_hostname=place.host if place.tls else None,
+                )
+        except TimeoutError as error:
+            what = f"did not get a connection within {engine.options.connect_timeout:g} s"
+            if str(error):
+                failure = os_failure(error, self._context(), during="connect")
+            else:
+                hint = "check host, port, and firewalls between this host and the storage"
+                failure = timeout_failure(self._context(), what, "connect", hint=hint)
+        except OSError as error:
+            failure = os_failure(error, self._context(), during="connect")
+        except ValueError as error:
+            # A host name that cannot be one (IDNA).
+            failure = os_failure(socket.gaierror(str(error)), self._context(), during="connect")
+        self._task = None
+        request = self.request
+        if failure is not None or link is None:
+            self._refusals += 1
+            self.failed(failure or failure_of(StorageError("no connection")), 0, monotonic_ns())
+            return
+        self._refusals = 0
+        if request is None or not self._in_flight:
+            link.drop()
+            return
+        if not link.alive:
+            lost = ConnectionResetError("closed right after it was opened")
+            self.failed(os_failure(lost, self._context(), during="connect"), 0, monotonic_ns())
+            return
+        self._link = link
+        try:
+            self._t0 = link.start(request)
+        except Exception as error:
+            self._start_failed(link, error)
+
+    def _make_link(self) -> Link:
+        return Link(self, self._engine.buffer, self._engine.view)
+
+    def _context(self) -> ErrorContext:
+        return context_of(self.place, self.request or Request())
+
+
+class WireEngine:
+    """See `engine.Engine`. Credentials, region and the CA file (AWS_CA_BUNDLE) come from `environ`."""
+
+    def __init__(self, options: EngineOptions, environ: Mapping[str, str]) -> None:
+        self.options = options
+        self.closed = False
+        self.on_done: OnDone = _nobody
+        self.tls: ssl.SSLContext | None = None
+        self.buffer = bytearray(RECEIVE_BYTES)
+        self.view = memoryview(self.buffer)
+        self._environ = environ
+        self._connections: list[WireConnection] = []
+        self._signers: list[RequestSigner] = []
+        self._sweep_timer: asyncio.TimerHandle | None = None
+        self._limit_ns = int(options.op_timeout * 1e9)
+        self._sweep_every = min(1.0, max(0.05, options.op_timeout / 4))
+
+    async def open(self, endpoints: Sequence[Endpoint], connections: Sequence[int], on_done: OnDone) -> None:
+        """Sockets are connected when they are first needed. Raises StorageError (no credentials, bad CA file)."""
+        if len(endpoints) != len(connections):
+            raise ConfigError(f"{len(connections)} connection counts for {len(endpoints)} endpoints")
+        # The chain may read files and ask a metadata service.
+        credentials = await asyncio.to_thread(find_credentials, self._environ)
+        if any(endpoint.tls for endpoint in endpoints):
+            self.tls = tls_context(self._environ)
+        region = region_of(self._environ, self.options.region)
+        self.on_done = on_done
+        self._signers = [RequestSigner(endpoint, credentials, region) for endpoint in endpoints]
+        self._connections = [WireConnection(self, e, endpoints[e], self._signers[e]) for e in deal(connections)]
+        self._sweep_timer = self.options.loop.call_later(self._sweep_every, self._sweep)
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        return self._connections
+
+    async def close(self) -> None:
+        """Operations in flight end as cancelled, through `on_done`. Idempotent."""
+        self.closed = True
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        tasks = [c._task for c in self._connections if c._task is not None]
+        for connection in self._connections:
+            connection.cancel()
+            connection.disconnect()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # Aborted transports free their sockets on the loop's next turn.
+        await asyncio.sleep(0)
+
+    def _sweep(self) -> None:
+        self._sweep_timer = self.options.loop.call_later(self._sweep_every, self._sweep)
+        seconds = time.time()
+        for signer in self._signers:
+            signer.refresh(seconds)
+        now = monotonic_ns()
+        for connection in self._connections:
+            if connection.overdue(now, self._limit_ns):
+                connection.time_out()
+
+
+def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """The TLS settings of all connections: the system's CAs, or the file AWS_CA_BUNDLE. Raises StorageError."""
+    bundle = environ.get("AWS_CA_BUNDLE") or None
+    try:
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise StorageError(
+            f"the CA file {bundle!r} cannot be used", hint="AWS_CA_BUNDLE names a file of PEM certificates"
+        ) from error
+
+
+def _nobody(connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
+    """Nobody listens before `open`."""
