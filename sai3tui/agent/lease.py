@@ -121,11 +121,13 @@ class LeasedJob:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """Indices first + j * step, j from 0 to count - 1, each as likely as the others."""
+    """Indices first + j * step, j from 0 to count - 1, or those of `listed` (the bytes of an array('Q')), each as
+    likely as the others."""
 
-    first: int
-    step: int
-    count: int
+    first: int = 0
+    step: int = 1
+    count: int = 0
+    listed: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class MixOp:
     """
 
     op: Op
-    weight: int
+    weight: float
     set_id: int
     draws: tuple[Draw, ...] = ()
     leased: bool = False

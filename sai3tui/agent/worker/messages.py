@@ -1,0 +1,135 @@
+"""What the agent's main process and a worker tell each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sai3tui.agent.lease import Job, Lease
+from sai3tui.errors import Failure
+from sai3tui.storage.engine import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What workers need for a whole run. `connections[e]` is how many the agent has to `endpoints[e]`.
+
+    Times in seconds. `null_delay` is how long each operation of the null engine takes. Credentials and the like come
+    from the environment, which workers inherit.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    connections: tuple[int, ...]
+    engine: str = "wire"
+    connect_timeout: float = 5.0
+    op_timeout: float = 120.0
+    region: str = "us-east-1"
+    null_delay: float = 0.0
+
+
+# --- main to worker ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The first message: who you are, and your share of the connections and of the agent's operations per second."""
+
+    setup: WorkerSetup
+    number: int
+    connections: tuple[int, ...]
+    rate_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartStage:
+    """`stage` numbers the pool's stages. A mix ends `ends_ns` (monotonic), 0: when there is nothing left to do."""
+
+    stage: int
+    job: Job
+    ends_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A lease, or None: there is nothing left of the set for connections to this endpoint. Answers one entry of a
+    `Wanted`, whose `count` it repeats."""
+
+    stage: int
+    set_id: int | None
+    endpoint: int
+    count: int
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class MoreWork:
+    """There may be leases again where there were none. `call` counts these messages, from 1."""
+
+    stage: int
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopStage:
+    """Begin no operation any more; those in flight get `grace` seconds."""
+
+    stage: int
+    grace: float
+
+
+# --- worker to main ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The engine is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The worker cannot go on and ends."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Leases of at most `count` indices, each for one set (None: any of the job) and endpoint."""
+
+    stage: int
+    wants: tuple[tuple[int | None, int, int], ...]
+    """(set_id, endpoint, count)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Indices of a lease that are settled; `done` is the bytes of an array('Q')."""
+
+    lease_id: int
+    done: bytes
+    failed: tuple[tuple[int, Failure], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What has been settled since the last such message."""
+
+    stage: int
+    leases: tuple[Settled, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailuresSeen:
+    """`count` operations have failed for good for a cause like that of `sample` since the last such message."""
+
+    stage: int
+    count: int
+    sample: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing is in flight and nothing is left to do, as far as the worker knows; all figures are in the mapping. `heard` is
+    the `call` of the last `MoreWork`, 0 if there was none."""
+
+    stage: int
+    heard: int
