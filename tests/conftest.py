@@ -10,6 +10,9 @@ from pathlib import Path
 os.environ["TEXTUAL_ANIMATIONS"] = "none"
 for _name in ("TEXTUAL_THEME", "TEXTUAL_DRIVER", "NO_COLOR"):
     os.environ.pop(_name, None)
+# Whoever runs the tests may have credentials and an endpoint of a real storage set.
+for _name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[_name]
 
 import pytest
 import pytest_textual_snapshot
@@ -38,6 +41,15 @@ def s3_server() -> Iterator[ServerUnderTest]:
     """A real S3 server with two addresses, shared by the tests of one process. Take a bucket of your own."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_user_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """User data, state and cache go to a directory of this test process, for all processes that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DATA", "STATE", "CACHE", "CONFIG"):
+            patch.setenv(f"XDG_{name}_HOME", str(tmp_path_factory.mktemp(name.lower())))
+        yield
 
 
 @pytest.fixture
