@@ -84,8 +84,7 @@ def _tell(event: Event) -> tuple[Level, str] | None:
             return level, f"barrier {event.stage_index} released: {event.reason or who}"
         case StageFinished():
             if event.failure is not None:
-                text = f"stage {event.stage_index} {event.stage_name} failed: {event.failure.sentence()}"
-                return Level.ERROR, text
+                return Level.ERROR, f"stage {event.stage_index} {event.stage_name} failed"
             return Level.INFO, f"stage {event.stage_index} {event.stage_name} finished"
         case FailureSeen():
             return Level.ERROR, f"{event.count} x {_where(event.sample)}{event.sample.sentence()}"

@@ -14,6 +14,7 @@ from sai3tui.events import (
     BarrierReleased,
     Event,
     FailureSeen,
+    Level,
     Report,
     RunFinished,
     RunStarted,
@@ -65,8 +66,7 @@ class Tally:
             closed = self._event(item)
             line = log_line(item)
             if line is not None:
-                self._log.append(line)
-                self.log_total += 1
+                self._say(line)
         return self._note(closed)
 
     def tick(self, now_ns: int) -> list[FleetSecond]:
@@ -98,6 +98,10 @@ class Tally:
     def views(self, now_ns: int) -> tuple[StageView, ...]:
         return tuple(stage.view(now_ns) for _, stage in sorted(self.stages.items()))
 
+    def _say(self, line: LogLine) -> None:
+        self._log.append(line)
+        self.log_total += 1
+
     def _event(self, event: Event) -> list[FleetSecond]:
         match event:
             case RunStarted():
@@ -112,7 +116,10 @@ class Tally:
                     self.stages[event.stage_index].started(event.agent, event.time_ns)
             case BarrierArrived():
                 if event.stage_index in self.stages:
-                    closed, _ = self.stages[event.stage_index].arrived(event.agent, event.time_ns, event.summary)
+                    closed, lacking = self.stages[event.stage_index].arrived(event.agent, event.time_ns, event.summary)
+                    if lacking:
+                        text = f"its reports lack {lacking} operations that its summary has: totals are the summary's"
+                        self._say(LogLine(event.time_ns, Level.WARNING, event.agent, text))
                     return closed
             case StageFinished():
                 if event.stage_index in self.stages:

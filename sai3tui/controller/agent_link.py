@@ -1,0 +1,263 @@
+"""One agent as the controller talks to it: one channel, one stream for a run, every call bounded.
+
+What the agent says becomes events on our clock and goes to `on_item`; what ends the stream becomes the result of
+`follow`. Nothing here decides what a lost agent means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from sai3tui.controller.clock import ClockEstimate, ClockFilter
+from sai3tui.controller.grpc_errors import link_error
+from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, Sai3Error, StateError
+from sai3tui.events import PROTOCOL_VERSION, AgentState, Event, Finding, Report, agent_event_from_proto
+from sai3tui.events import finding_from_proto as read_finding
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub, AgentStub
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0
+BUSY_TIMEOUT_S = 8.0
+CALL_TIMEOUT_S = 10.0
+CHECK_TIMEOUT_S = 180.0
+GOODBYE_TIMEOUT_S = 5.0
+PING_INTERVAL_S = 1.0
+ABORT_WAIT_MS = 4000
+MOST_MESSAGE_BYTES = 64 * 1024 * 1024
+HELLO_ECHOES = 5
+
+T = TypeVar("T")
+OnItem = Callable[[Event | Report], None]
+OnHeard = Callable[[str, int, ClockEstimate], None]
+_SETTLING = frozenset({AgentState.COMPLETED, AgentState.FAILED, AgentState.ABORTING, AgentState.ABORTED})
+
+
+class AgentLink:
+    """Calls and the stream to one agent. All methods belong to one event loop; `close` ends everything."""
+
+    def __init__(
+        self,
+        agent_id: str,
+        address: str,
+        *,
+        keepalive_interval_s: float = 30.0,
+        keepalive_timeout_s: float = 10.0,
+        version: str = "",
+    ) -> None:
+        self.id = agent_id
+        self.address = address
+        self.hello: pb.HelloReply | None = None
+        self.state = AgentState.CONNECTING
+        self.last_words: Sai3Error | None = None
+        self._version = version
+        self._clock = ClockFilter()
+        self._sequence = 0
+        self._run_id = ""
+        self._leaving = False
+        self._write_lock = asyncio.Lock()
+        self._channel = grpc.aio.insecure_channel(
+            address,
+            options=(
+                ("grpc.keepalive_time_ms", max(10_000, int(keepalive_interval_s * 1000))),
+                ("grpc.keepalive_timeout_ms", max(1_000, int(keepalive_timeout_s * 1000))),
+                ("grpc.http2.max_pings_without_data", 0),
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
+            ),
+        )
+        self._stub: AgentAsyncStub = AgentStub(self._channel)
+        self._call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage] | None = None
+
+    @property
+    def clock(self) -> ClockEstimate:
+        return self._clock.estimate
+
+    async def connect(self) -> pb.HelloReply:
+        """Say hello, learn the agent's clock, and wait (bounded) until an earlier run there has ended.
+
+        Raises AgentLostError if it cannot be reached, ConfigError if it speaks another protocol, ResourceError-like
+        Sai3Error if it is busy with another run.
+        """
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while True:
+            reply = await self._hello()
+            if reply.protocol_version != PROTOCOL_VERSION:
+                raise ConfigError(
+                    f"agent {self.id} at {self.address} speaks protocol {reply.protocol_version} "
+                    f"(sai3tui {reply.package_version}), this controller {PROTOCOL_VERSION}",
+                    hint="install the same version of sai3tui on all hosts",
+                    context=self._context(),
+                )
+            state = AgentState(reply.state)
+            if state is AgentState.IDLE:
+                break
+            if state not in _SETTLING or time.monotonic() >= deadline:
+                raise busy_error(self.id, self.address, state, reply.run_id)
+            await asyncio.sleep(0.1)
+        for _ in range(HELLO_ECHOES):
+            await self._hello()
+        self.hello = reply
+        self.state = AgentState.IDLE
+        return reply
+
+    async def preflight(self, spec: pb.RunSpec) -> AsyncIterator[Finding]:
+        """The agent's findings as they are made. Raises AgentLostError or what the agent refused with."""
+        call = self._stub.Preflight(pb.PreflightRequest(spec=spec), timeout=CHECK_TIMEOUT_S)
+        try:
+            async for message in call:
+                yield read_finding(message, self.id, time.time_ns())
+        except grpc.aio.AioRpcError as error:
+            raise link_error(error, self.id, self.address, "preflight") from error
+        finally:
+            call.cancel()
+
+    async def follow(self, spec: pb.RunSpec, on_item: OnItem, on_heard: OnHeard) -> None:
+        """Start the run and pass on what the agent says until the stream ends.
+
+        Returns after a goodbye or an abort; raises AgentLostError (or what the agent refused the run with) if the
+        stream ends before that.
+        """
+        self._run_id = spec.run_id
+        call = self._call = self._stub.Run()
+        pinging = asyncio.create_task(self._ping())
+        try:
+            await self._send(pb.ControllerMessage(start=spec))
+            await self._read(call, on_item, on_heard)
+        except grpc.aio.AioRpcError as error:
+            if not self._leaving:
+                raise link_error(error, self.id, self.address, "the run") from error
+        except asyncio.InvalidStateError as error:
+            # Writing to a call that has ended in between: its details say why.
+            if not self._leaving:
+                raise await self._ended(call) from error
+        finally:
+            pinging.cancel()
+            await asyncio.wait({pinging})
+            call.cancel()
+        if not self._leaving:
+            raise await self._ended(call)
+
+    async def release(self, stage_index: int, start_ns: int) -> None:
+        """Let the agent past barrier `stage_index`; the next stage starts at `start_ns` on our clock."""
+        at = start_ns - self.clock.offset_ns
+        await self._send(pb.ControllerMessage(release=pb.Release(stage_index=stage_index, start_time_ns=at)))
+
+    async def goodbye(self) -> None:
+        """The run is over for this agent, in good order: its stream ends without an error. Harmless if it has."""
+        self._leaving = True
+        call = self._call
+        if call is None or call.done():
+            return
+        try:
+            await asyncio.wait_for(self._send(pb.ControllerMessage(goodbye=pb.Goodbye())), GOODBYE_TIMEOUT_S)
+            await asyncio.wait_for(call.done_writing(), GOODBYE_TIMEOUT_S)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
+            self.last_words = Sai3Error(f"goodbye to agent {self.id} failed: {error}")
+
+    async def abort(self, reason: str) -> AgentState | None:
+        """End the agent's run now; returns its state then, or None if it did not answer in time."""
+        self._leaving = True
+        request = pb.AbortRequest(run_id=self._run_id, reason=reason, wait_ms=ABORT_WAIT_MS)
+        try:
+            reply = await self._stub.Abort(request, timeout=ABORT_WAIT_MS / 1000 + 1.5)
+        except grpc.aio.AioRpcError as error:
+            self.last_words = link_error(error, self.id, self.address, "abort")
+            return None
+        return AgentState(reply.state)
+
+    async def status(self, timeout_s: float) -> pb.StatusReply | None:
+        """What the agent answers within `timeout_s`; None if it does not."""
+        try:
+            return await self._stub.Status(pb.StatusRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return None
+
+    async def close(self) -> None:
+        """Close the channel. Idempotent."""
+        if self._call is not None:
+            self._call.cancel()
+        await self._channel.close()
+
+    async def _hello(self) -> pb.HelloReply:
+        sent = time.time_ns()
+        request = pb.HelloRequest(package_version=self._version, protocol_version=PROTOCOL_VERSION)
+        try:
+            reply = await self._stub.Hello(request, timeout=CONNECT_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise link_error(error, self.id, self.address, "hello") from error
+        self._clock.add(sent, reply.agent_time_ns, time.time_ns())
+        return reply
+
+    async def _send(self, message: pb.ControllerMessage) -> None:
+        call = self._call
+        if call is None:
+            raise StateError(f"no run is open with agent {self.id}")
+        async with self._write_lock:
+            self._sequence += 1
+            message.run_id = self._run_id
+            message.sequence = self._sequence
+            await call.write(message)
+
+    async def _ping(self) -> None:
+        try:
+            while not self._leaving:
+                await self._send(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
+                await asyncio.sleep(PING_INTERVAL_S)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            # The stream has ended, which its reader finds out with the reason.
+            logger.debug("pings to agent %s ended: %s", self.id, error)
+
+    async def _read(
+        self,
+        call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage],
+        on_item: OnItem,
+        on_heard: OnHeard,
+    ) -> None:
+        async for message in call:
+            now = time.time_ns()
+            if message.WhichOneof("body") == "pong":
+                pong = message.pong
+                self._clock.add(pong.controller_time_ns, pong.received_ns, now)
+            on_heard(self.id, now, self.clock)
+            item = agent_event_from_proto(message, self.id, self.clock.offset_ns)
+            if item is not None:
+                on_item(item)
+
+    async def _ended(self, call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage]) -> Sai3Error:
+        details = await bounded(call.details(), CALL_TIMEOUT_S)
+        return AgentLostError(
+            f"agent {self.id} at {self.address} ended the run's stream: {details or 'no reason given'}",
+            hint="look at that agent's log",
+            context=self._context(),
+        )
+
+    def _context(self) -> ErrorContext:
+        return ErrorContext(agent=self.id, endpoint=self.address)
+
+
+async def bounded(what: Awaitable[T], timeout_s: float) -> T | None:
+    """The result, or None after `timeout_s`."""
+    try:
+        return await asyncio.wait_for(what, timeout_s)
+    except TimeoutError:
+        return None
+
+
+def busy_error(agent_id: str, address: str, state: AgentState, run_id: str) -> Sai3Error:
+    return Sai3Error(
+        f"agent {agent_id} at {address} is busy with run {run_id or 'of another controller'} ({state.word})",
+        hint="wait until that run has ended, or use another agent",
+        context=ErrorContext(agent=agent_id, endpoint=address),
+    )

@@ -1,0 +1,139 @@
+"""The run log of a live run: every item goes through here once, to the figures, the files and whoever listens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sai3tui.controller.clock import ClockEstimate
+from sai3tui.controller.fleet import Fleet
+from sai3tui.controller.request import RunRequest
+from sai3tui.controller.snapshot import Phase, RunSnapshot
+from sai3tui.errors import Failure, ResourceError
+from sai3tui.events import Level, Note, RunFinished
+from sai3tui.results.metadata import RunMeta
+from sai3tui.results.seconds import FleetSecond
+from sai3tui.results.tally import Item
+from sai3tui.results.views import Outcome
+from sai3tui.results.writer import RunWriter
+
+OnItem = Callable[[Item], None]
+OnSecond = Callable[[FleetSecond], None]
+FLUSH_INTERVAL_S = 1.0
+
+
+class Journal:
+    """Belongs to the session's loop. `snapshot` is immutable and may be read from anywhere."""
+
+    def __init__(self, config_name: str) -> None:
+        self.fleet = Fleet(config_name)
+        self.snapshot: RunSnapshot = self.fleet.snapshot(time.time_ns())
+        self._listeners: list[tuple[OnItem, OnSecond | None]] = []
+        self._backlog: list[tuple[Item, list[FleetSecond]]] = []
+        self._writer: RunWriter | None = None
+        self._told = 0
+        self._flushed = 0.0
+        self._dirty = True
+
+    def listen(self, on_item: OnItem, on_second: OnSecond | None = None) -> None:
+        """Call `on_item` with every item, `on_second` with every complete second of the fleet."""
+        self._listeners.append((on_item, on_second))
+
+    def emit(self, item: Item) -> None:
+        closed = self.fleet.apply(item)
+        if self._writer is not None:
+            self._writer.write(item, closed)
+        else:
+            self._backlog.append((item, closed))
+        for on_item, _ in self._listeners:
+            on_item(item)
+        self._seconds(closed)
+        self._dirty = True
+
+    def note(self, level: Level, text: str, *, agent: str = "", code: str = "") -> None:
+        self.emit(Note(time.time_ns(), agent, level, text, code))
+
+    def heard(self, agent: str, now_ns: int, clock: ClockEstimate) -> None:
+        self.fleet.heard(agent, now_ns, clock)
+        self._dirty = True
+
+    def lost(self, agent: str, failure: Failure) -> None:
+        self._late(self.fleet.lost(agent, failure))
+
+    def phase(self, phase: Phase) -> None:
+        """Change the phase; seen at once."""
+        self.fleet.phase = phase
+        self._dirty = True
+        self.refresh()
+
+    def open_results(self, request: RunRequest, meta: RunMeta, plan: dict[str, Any]) -> None:
+        """From now on all goes to files, what was said before included. Raises ResourceError."""
+        writer = RunWriter.create(request.root, meta, self.fleet.tally, request.config_text, plan)
+        self._writer = writer
+        self.fleet.results_dir = str(writer.directory)
+        for item, closed in self._backlog:
+            writer.write(item, closed)
+        self._backlog.clear()
+
+    def tick(self) -> None:
+        """A few times a second: overdue seconds, files flushed once a second, a new snapshot if anything changed."""
+        self._late(self.fleet.tick(time.time_ns()))
+        now = time.monotonic()
+        if self._writer is not None and now - self._flushed >= FLUSH_INTERVAL_S:
+            self._flushed = now
+            self._writer.flush()
+            self._tell_problems(self._writer)
+        if self._dirty or self.fleet.phase is Phase.RUNNING:
+            self.refresh()
+
+    def refresh(self) -> None:
+        self.snapshot = self.fleet.snapshot(time.time_ns())
+        self._dirty = False
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        """The end: the last event, the last files, the last snapshot. Returns the outcome with what writing adds."""
+        now = time.time_ns()
+        self.emit(RunFinished(now, "", outcome.status, outcome.exit_code, outcome.failure))
+        writer = self._writer
+        if writer is not None:
+            outcome = with_results(outcome, str(writer.directory), writer.problems)
+            writer.finish(outcome, now)
+            self._tell_problems(writer)
+            outcome = with_results(outcome, str(writer.directory), writer.problems)
+            self._writer = None
+        self.fleet.outcome = outcome
+        self.phase(Phase.FINISHED)
+        return outcome
+
+    def close(self) -> None:
+        """Whatever happened: files are closed. Idempotent."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _late(self, closed: list[FleetSecond]) -> None:
+        if closed:
+            if self._writer is not None:
+                self._writer.seconds(closed)
+            self._seconds(closed)
+            self._dirty = True
+
+    def _seconds(self, closed: list[FleetSecond]) -> None:
+        for second in closed:
+            for _, on_second in self._listeners:
+                if on_second is not None:
+                    on_second(second)
+
+    def _tell_problems(self, writer: RunWriter) -> None:
+        new = writer.problems[self._told :]
+        self._told = len(writer.problems)
+        for problem in new:
+            self.note(Level.ERROR, f"{problem.message}; the run goes on without that file", code="results")
+
+
+def with_results(outcome: Outcome, directory: str, problems: list[ResourceError]) -> Outcome:
+    """`outcome` with its directory; a run whose results could not be kept has failed, even if all else went well."""
+    failure, status, code = outcome.failure, outcome.status, outcome.exit_code
+    if problems and failure is None and code == 0:
+        failure, status, code = problems[0].failure(), "failed", 1
+    return Outcome(status, code, failure, directory, outcome.resume)

@@ -1,0 +1,60 @@
+"""From the text of a configuration to what a session needs to know about the run, before anything is contacted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sai3tui.config.model import StageType
+from sai3tui.config.resolve import load_resolved
+from sai3tui.config.resolved import Resolved
+from sai3tui.errors import ConfigError
+from sai3tui.results.views import StageInfo
+from sai3tui.workload.plan import make_plan
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """A run, planned. `document` is the plan as `sai3tui plan --json` shows it."""
+
+    resolved: Resolved
+    layout_hash: str
+    stages: tuple[StageInfo, ...]
+    notices: tuple[str, ...]
+    document: dict[str, Any]
+
+    @property
+    def local(self) -> bool:
+        """Whether we start the agent ourselves."""
+        return not self.resolved.agents[0].address
+
+    @property
+    def prepares(self) -> bool:
+        return any(stage.type == StageType.PREPARE.value for stage in self.stages)
+
+    @property
+    def file_paths(self) -> tuple[Path, ...]:
+        """Directories under test on this host."""
+        return tuple(
+            Path(endpoint.location.prefix)
+            for agent in self.resolved.agents
+            for endpoint in agent.endpoints
+            if not endpoint.location.is_object_store
+        )
+
+
+def plan_run(text: bytes, name: str, agents_override: tuple[str, ...]) -> RunPlan:
+    """Raises ConfigError with every problem of the file if it cannot be run."""
+    resolution = load_resolved(text, name, agents_override=agents_override)
+    resolved = resolution.require()
+    resolved.require_runnable()
+    agents = resolved.agents
+    if len({agent.id for agent in agents}) != len(agents):
+        raise ConfigError("two agents have the same id", hint="give each agent an id of its own")
+    plan = make_plan(resolved.config, resolved, resolution.problems)
+    stages = tuple(
+        StageInfo(index, stage.name, stage.type.value, stage.barrier.type.value, stage.duration or 0.0)
+        for index, stage in enumerate(resolved.stages, 1)
+    )
+    return RunPlan(resolved, plan.layout_hash, stages, plan.notices, plan.to_json())

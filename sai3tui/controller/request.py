@@ -1,0 +1,94 @@
+"""What a front asks of a session, and how ways to end map to exit codes."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from sai3tui.config.model import StageType
+from sai3tui.errors import ErrorKind, Failure
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_PREFLIGHT = 3
+EXIT_CORRUPT = 5
+EXIT_INCOMPLETE = 6
+EXIT_SIGINT = 130
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One run. `results_root` is where its directory is made (None: the current directory). `preflight_only` ends
+    after the checks, `hold_after_preflight` waits there for `proceed()`."""
+
+    config_path: Path
+    config_text: bytes
+    results_root: Path | None = None
+    fresh: bool = False
+    preflight: bool = True
+    agents_override: tuple[str, ...] = ()
+    hold_after_preflight: bool = False
+    preflight_only: bool = False
+    command_line: tuple[str, ...] = ()
+    verbose: bool = False
+
+    @property
+    def config_name(self) -> str:
+        return self.config_path.name
+
+    @property
+    def root(self) -> Path:
+        return self.results_root if self.results_root is not None else Path.cwd()
+
+    def resume_command(self) -> str:
+        """The command line that runs this again; what is recorded as created is not created again then."""
+        words = ["sai3tui", "--batch", str(self.config_path)]
+        if self.results_root is not None:
+            words += ["--results", str(self.results_root)]
+        if self.agents_override:
+            words += ["--agents", ",".join(self.agents_override)]
+        if not self.preflight:
+            words.append("--no-preflight")
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run came to its end. `reason` is what agents are told that have to stop."""
+
+    status: str
+    exit_code: int
+    failure: Failure | None = None
+    reason: str = ""
+
+    @property
+    def clean(self) -> bool:
+        """Whether all stages were gone through."""
+        return self.status in ("success", "incomplete")
+
+
+SUCCESS = Ending("success", EXIT_OK)
+INCOMPLETE = Ending("incomplete", EXIT_INCOMPLETE)
+
+
+class RunStopped(Exception):
+    """Raised where a run cannot go on."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.reason)
+        self.ending = ending
+
+
+def failed(failure: Failure, stage_type: str = "") -> Ending:
+    """The ending that `failure` brings about in a stage of `stage_type`."""
+    if failure.kind is ErrorKind.CORRUPT:
+        code, status = EXIT_CORRUPT, "failed"
+    elif failure.kind in (ErrorKind.CONFIG, ErrorKind.RESOLVE):
+        code, status = EXIT_CONFIG, "failed"
+    elif stage_type == StageType.VALIDATION.value and failure.kind is not ErrorKind.AGENT_LOST:
+        code, status = EXIT_PREFLIGHT, "preflight_failed"
+    else:
+        code, status = EXIT_FAILED, "failed"
+    return Ending(status, code, failure, failure.message)

@@ -1,0 +1,379 @@
+"""One run from its configuration to its outcome, free of any UI.
+
+`run()` owns everything that the run needs: the local agent, connections, streams, files. The other methods may be
+called from any thread, before, during and after `run()`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from sai3tui.controller.agent_link import AgentLink
+from sai3tui.controller.conductor import Conductor
+from sai3tui.controller.fleet import LiveAgent
+from sai3tui.controller.journal import Journal, OnItem, OnSecond
+from sai3tui.controller.local_agent import LocalAgent
+from sai3tui.controller.planning import RunPlan, plan_run
+from sai3tui.controller.request import (
+    EXIT_PREFLIGHT,
+    EXIT_SIGINT,
+    SUCCESS,
+    Ending,
+    RunRequest,
+    RunStopped,
+    failed,
+)
+from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot
+from sai3tui.errors import ConfigError, ErrorKind, Failure, Sai3Error, failure_of
+from sai3tui.events import AbortRequested, AgentConnected, Finding, Level, RunStarted
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.results.directory import check_root
+from sai3tui.results.metadata import AgentMeta, RunMeta
+from sai3tui.results.views import StageStatus
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.25
+
+
+class RunSession:
+    """See the module. `environ` is given to a local agent (None: our own environment)."""
+
+    def __init__(self, request: RunRequest, environ: Mapping[str, str] | None = None) -> None:
+        self.request = request
+        self._environ = dict(os.environ) if environ is None else dict(environ)
+        self._journal = Journal(request.config_name)
+        self._version = version("sai3tui")
+        self._run_id = ""
+        self._plan: RunPlan | None = None
+        self._links: list[AgentLink] = []
+        self._local: LocalAgent | None = None
+        self._conductor: Conductor | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._early: list[Callable[[], None]] = []
+        self._aborting = asyncio.Event()
+        self._abort: Ending | None = None
+        self._answer: asyncio.Queue[str] = asyncio.Queue()
+
+    # --- from any thread
+
+    def snapshot(self) -> RunSnapshot:
+        """The latest one; immutable."""
+        return self._journal.snapshot
+
+    def proceed(self) -> None:
+        """Start the run after a hold; ignored while preflight has errors."""
+        self._post(lambda: self._answer.put_nowait("proceed"))
+
+    def recheck(self) -> None:
+        """Run preflight again while held."""
+        self._post(lambda: self._answer.put_nowait("recheck"))
+
+    def request_abort(self, reason: str, exit_code: int = EXIT_SIGINT) -> None:
+        """End the run: agents stop and become idle, results are kept. Only the first request counts."""
+        self._post(lambda: self._begin_abort(Ending("aborted", exit_code, None, reason)))
+
+    # --- on the session's loop
+
+    def listen(self, on_item: OnItem, on_second: OnSecond | None = None) -> None:
+        """Call `on_item` with every event and report, `on_second` with the fleet's seconds. Call before `run`."""
+        self._journal.listen(on_item, on_second)
+
+    async def run(self) -> Outcome:
+        """The whole run. Failures are outcomes, not exceptions; everything it started is ended on return."""
+        with self._lock:
+            self._loop = asyncio.get_running_loop()
+            early, self._early = self._early, []
+        for action in early:
+            action()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                ticking = group.create_task(self._tick(group))
+                ending = await self._until_end(group)
+                await self._wind_up(ending)
+                ticking.cancel()
+                return self._journal.finish(self._outcome(ending))
+        finally:
+            with self._lock:
+                self._loop = None
+            self._journal.close()
+            await self._release_everything()
+
+    async def _until_end(self, group: asyncio.TaskGroup) -> Ending:
+        script = group.create_task(self._script(group))
+        aborting = group.create_task(self._aborting.wait())
+        await asyncio.wait({script, aborting}, return_when=asyncio.FIRST_COMPLETED)
+        aborting.cancel()
+        if self._abort is not None:
+            script.cancel()
+            await asyncio.wait({script})
+            return self._abort
+        return script.result()
+
+    async def _script(self, group: asyncio.TaskGroup) -> Ending:
+        try:
+            return await self._play(group)
+        except RunStopped as stopped:
+            return stopped.ending
+        except Sai3Error as error:
+            logger.debug("the run stopped", exc_info=True)
+            return failed(error.failure())
+        except Exception as error:
+            logger.debug("a defect stopped the run", exc_info=True)
+            return failed(failure_of(error))
+
+    async def _play(self, group: asyncio.TaskGroup) -> Ending:
+        plan = self._plan = await asyncio.to_thread(self._make_plan)
+        if not self.request.preflight_only:
+            check_root(self.request.root)
+        self._run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+        addresses = {agent.id: agent.address for agent in plan.resolved.agents}
+        if plan.local:
+            self._local = LocalAgent(plan.file_paths, self._environ, verbose=self.request.verbose)
+            addresses = {plan.resolved.agents[0].id: await self._local.start()}
+        self._introduce(plan, addresses)
+        await self._connect(plan, addresses)
+        await self._check_first()
+        if self.request.preflight_only:
+            return SUCCESS
+        self._open_results(plan, addresses)
+        self._conductor = Conductor(plan, self._links, self._journal)
+        self._conductor.open_streams(group, {link.id: self._spec(n) for n, link in enumerate(self._links)})
+        return await self._conductor.play()
+
+    def _make_plan(self) -> RunPlan:
+        return plan_run(self.request.config_text, str(self.request.config_path), self.request.agents_override)
+
+    def _introduce(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
+        agents = tuple(LiveAgent(agent.id, addresses[agent.id], agent.concurrency) for agent in plan.resolved.agents)
+        notices = list(plan.notices)
+        if not self.request.preflight:
+            notices.append("preflight was skipped: nothing was checked before the run")
+        self._journal.fleet.plan(self._run_id, plan.stages, agents)
+        self._journal.fleet.notices = tuple(notices)
+        self._journal.refresh()
+
+    async def _connect(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
+        fleet = plan.resolved.config.distributed
+        self._links = [
+            AgentLink(
+                agent.id,
+                addresses[agent.id],
+                keepalive_interval_s=fleet.grpc_keepalive_interval,
+                keepalive_timeout_s=fleet.grpc_keepalive_timeout,
+                version=self._version,
+            )
+            for agent in plan.resolved.agents
+        ]
+        results = await asyncio.gather(*(link.connect() for link in self._links), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise RunStopped(failed(_unreachable(errors)))
+        for link in self._links:
+            self._greet(link)
+
+    def _greet(self, link: AgentLink) -> None:
+        hello = link.hello
+        if hello is None:
+            return
+        clock = link.clock
+        self._journal.emit(
+            AgentConnected(
+                time.time_ns(),
+                link.id,
+                link.address,
+                hello.package_version,
+                hello.host.hostname,
+                hello.host.cores,
+                clock.offset_ns,
+                clock.uncertainty_ns,
+            )
+        )
+        self._journal.heard(link.id, time.time_ns(), clock)
+        if hello.insecure:
+            text = f"agent {link.id} at {link.address} takes orders from anybody on its network (--insecure)"
+            self._journal.fleet.notices += (text,)
+            self._journal.note(Level.WARNING, text, agent=link.id, code="insecure")
+        if hello.package_version != self._version:
+            text = f"agent {link.id} has sai3tui {hello.package_version}, this controller {self._version}"
+            self._journal.note(Level.WARNING, text, agent=link.id, code="version")
+
+    async def _check_first(self) -> None:
+        """Preflight, as often as asked, and the hold after it."""
+        checked = self.request.preflight
+        while True:
+            errors = await self._check_all() if checked else []
+            if not self.request.hold_after_preflight:
+                if errors:
+                    raise RunStopped(_preflight_failed(errors))
+                return
+            self._journal.phase(Phase.READY)
+            while True:
+                answer = await self._answer.get()
+                if answer == "recheck":
+                    checked = True
+                    break
+                if not errors:
+                    return
+                self._journal.note(Level.WARNING, "not started: preflight has errors; correct them and check again")
+
+    async def _check_all(self) -> list[Finding]:
+        self._journal.fleet.forget_findings()
+        self._journal.phase(Phase.PREFLIGHT)
+        found = await asyncio.gather(*(self._check(link, number) for number, link in enumerate(self._links)))
+        return [finding for findings in found for finding in findings if finding.level is Level.ERROR]
+
+    async def _check(self, link: AgentLink, number: int) -> list[Finding]:
+        findings: list[Finding] = []
+        try:
+            async for finding in link.preflight(self._spec(number)):
+                findings.append(finding)
+                self._journal.emit(finding)
+        except Sai3Error as error:
+            failure = error.failure()
+            finding = Finding(
+                time.time_ns(),
+                link.id,
+                "agent",
+                link.address,
+                Level.ERROR,
+                failure.message,
+                "; ".join(failure.causes),
+                failure.hint,
+                0.0,
+                failure,
+            )
+            findings.append(finding)
+            self._journal.emit(finding)
+        return findings
+
+    def _open_results(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
+        journal = self._journal
+        agents = tuple(
+            AgentMeta(a.id, addresses[a.id], a.version, a.hostname, a.cores, a.concurrency)
+            for a in journal.fleet.agents.values()
+        )
+        started = time.time_ns()
+        meta = RunMeta(
+            run_id=self._run_id,
+            config_name=self.request.config_name,
+            config_path=str(self.request.config_path),
+            layout_hash=plan.layout_hash,
+            started_ns=started,
+            version=self._version,
+            hostname=socket.gethostname(),
+            agents=agents,
+            stages=plan.stages,
+            preflight=self.request.preflight,
+            distributed=not plan.local,
+            command_line=self.request.command_line,
+            notices=journal.fleet.notices,
+        )
+        journal.open_results(self.request, meta, plan.document)
+        ids = tuple(agent.id for agent in agents)
+        journal.emit(
+            RunStarted(
+                started, "", self._run_id, self.request.config_name, plan.layout_hash, ids, self.request.preflight
+            )
+        )
+        journal.refresh()
+
+    def _spec(self, number: int) -> pb.RunSpec:
+        plan = self._plan
+        if plan is None:
+            raise ConfigError("there is no plan yet")
+        return pb.RunSpec(
+            run_id=self._run_id,
+            config_name=self.request.config_name,
+            config_yaml=self.request.config_text,
+            agents_override=self.request.agents_override,
+            agent_index=number,
+            layout_hash=plan.layout_hash,
+            fresh=self.request.fresh,
+            controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
+        )
+
+    async def _wind_up(self, ending: Ending) -> None:
+        if self._conductor is None:
+            return
+        if not ending.clean:
+            self._journal.phase(Phase.ABORTING)
+            self._journal.emit(AbortRequested(time.time_ns(), "", ending.reason))
+        await self._conductor.end(ending)
+
+    async def _release_everything(self) -> None:
+        for link in self._links:
+            await link.close()
+        if self._local is not None:
+            await self._local.close()
+
+    def _outcome(self, ending: Ending) -> Outcome:
+        resume = ""
+        if not ending.clean and self._conductor is not None and self._prepare_unfinished():
+            resume = self.request.resume_command()
+        return Outcome(ending.status, ending.exit_code, ending.failure, "", resume)
+
+    def _prepare_unfinished(self) -> bool:
+        stages = self._journal.fleet.tally.stages.values()
+        return any(
+            stage.info.type == "prepare" and stage.status is not StageStatus.PENDING for stage in stages
+        ) and not all(stage.status is StageStatus.DONE for stage in stages)
+
+    def _begin_abort(self, ending: Ending) -> None:
+        if self._abort is None:
+            self._abort = ending
+            self._aborting.set()
+
+    async def _tick(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._journal.tick()
+            if self._conductor is not None:
+                self._conductor.look(group)
+
+    def _post(self, action: Callable[[], None]) -> None:
+        with self._lock:
+            if self._loop is None:
+                self._early.append(action)
+            else:
+                self._loop.call_soon_threadsafe(action)
+
+
+def _unreachable(errors: list[BaseException]) -> Failure:
+    failures = [failure_of(error) for error in errors]
+    if len(failures) == 1:
+        return failures[0]
+    kinds = {failure.kind for failure in failures}
+    return Failure(
+        kinds.pop() if len(kinds) == 1 else ErrorKind.AGENT_LOST,
+        f"{len(failures)} agents cannot be used",
+        tuple(failure.message for failure in failures),
+        hint=failures[0].hint,
+    )
+
+
+def _preflight_failed(errors: list[Finding]) -> Ending:
+    first = errors[0]
+    subject = f" {first.subject}" if first.subject else ""
+    failure = first.failure or Failure(ErrorKind.STORAGE, first.message, hint=first.advice)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    told = Failure(
+        failure.kind,
+        f"preflight failed{more}: {first.check}{subject}: {first.message}",
+        failure.causes,
+        failure.with_context(agent=first.agent).context,
+        failure.hint or first.advice,
+    )
+    return Ending("preflight_failed", EXIT_PREFLIGHT, told, "preflight failed")

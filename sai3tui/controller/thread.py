@@ -1,0 +1,56 @@
+"""A session on a thread and loop of its own, for fronts whose own loop can stand still (a terminal nobody reads)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from sai3tui.controller.request import EXIT_SIGINT
+from sai3tui.controller.session import RunSession
+from sai3tui.controller.snapshot import RunSnapshot
+
+
+class SessionThread:
+    """The only thread that touches gRPC. All methods may be called from any other thread."""
+
+    def __init__(self, session: RunSession) -> None:
+        self._session = session
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="run-session", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def snapshot(self) -> RunSnapshot:
+        return self._session.snapshot()
+
+    def proceed(self) -> None:
+        self._session.proceed()
+
+    def recheck(self) -> None:
+        self._session.recheck()
+
+    def abort(self, reason: str, exit_code: int = EXIT_SIGINT) -> None:
+        self._session.request_abort(reason, exit_code)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the thread other than an outcome: always a defect of ours."""
+        return self._failure
+
+    def stop(self, timeout_s: float) -> bool:
+        """Abort what still runs and wait; returns whether the thread has ended within `timeout_s` seconds."""
+        if self._thread.is_alive():
+            self._session.request_abort("the front was closed", EXIT_SIGINT)
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._session.run())
+        except BaseException as error:
+            self._failure = error
