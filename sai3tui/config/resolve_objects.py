@@ -144,8 +144,12 @@ def _existing(
     if ids:
         return pattern, OpSource.SETS, ids
     covering = [s for s in candidates if s.count and _covers(s, pattern)]
+    misplaced = [s for s in candidates if s.prefix and finds_any(s.prefix + pattern, s)]
     what = f"{entry.op.word} {pattern!r}"
-    if covering and entry.weight:
+    if misplaced and entry.weight:
+        message = f"{what} matches nothing: prepare makes such objects under {misplaced[0].prefix!r}"
+        problems.error(entry.at, "pattern", message, f"write {misplaced[0].prefix + pattern!r}")
+    elif covering and entry.weight:
         example = _example(covering[0])
         message = f"{what} matches nothing that prepare makes under {covering[0].prefix or '/'!r}"
         problems.error(entry.at, "pattern", message, f"its objects are named like {example!r}")

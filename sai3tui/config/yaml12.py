@@ -259,8 +259,10 @@ def _syntax_error(error: yaml.YAMLError, text: str) -> YamlError:
         parts = [part for part in (error.problem, error.context) if part]
         message = ", ".join(parts) or "this is not YAML"
         at = _position(mark)
-        lines = text.splitlines()
-        tab = at.line <= len(lines) and lines[at.line - 1][at.column - 1 : at.column] == "\t"
+        lines = text.splitlines() or [""]
+        if at.line > len(lines):
+            at = Position(len(lines), len(lines[-1]) + 1)
+        tab = lines[at.line - 1][at.column - 1 : at.column] == "\t"
         return YamlError(message, at, "indent with blanks, not with tabs" if tab else "")
     if isinstance(error, yaml.reader.ReaderError):
         return YamlError(f"{error.reason} (character {error.position})", Position(1, 1), "the file may be binary")
