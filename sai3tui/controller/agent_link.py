@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
@@ -20,7 +20,10 @@ from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, Sai3Error,
 from sai3tui.events import PROTOCOL_VERSION, AgentState, Event, Finding, Report, agent_event_from_proto
 from sai3tui.events import finding_from_proto as read_finding
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub, AgentStub
+from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
+
+if TYPE_CHECKING:
+    from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub
 
 logger = logging.getLogger(__name__)
 

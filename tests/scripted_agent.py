@@ -1,0 +1,265 @@
+"""An agent that speaks the real protocol over real gRPC, but whose work is a script: for tests of the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import grpc
+
+from sai3tui.config.ops import Op
+from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.events import (
+    PROTOCOL_VERSION,
+    AgentState,
+    EndpointStats,
+    Objects,
+    OpStats,
+    Report,
+    StageSummary,
+    Vitals,
+    failure_to_proto,
+    merge_endpoints,
+    merge_ops,
+    report_to_proto,
+    summary_to_proto,
+)
+from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.proto.sai3tui_pb2_grpc import AgentServicer, add_AgentServicer_to_server
+from tests.waiting import wait_until_async
+
+ENDPOINT = "s3://10.0.0.1/bucket/"
+
+
+@dataclass
+class Script:
+    """What the agent does. Stage numbers count from 1. `intervals`: reports per stage, `interval_s` apart."""
+
+    stages: tuple[tuple[str, str, Op], ...] = (("prepare", "prepare", Op.PUT), ("execute", "execute", Op.GET))
+    intervals: int = 2
+    interval_s: float = 0.1
+    ops_per_interval: int = 50
+    skew_ns: int = 0
+    findings: tuple[pb.Finding, ...] = (pb.Finding(check="connect", subject=ENDPOINT, message="answers"),)
+    fail_stage: int = 0
+    optional_failure: int = 0
+    hang_stage: int = 0
+    die_stage: int = 0
+    lose_reports: bool = False
+    protocol: int = PROTOCOL_VERSION
+    busy_run: str = ""
+    insecure: bool = False
+    failure: Failure = field(
+        default_factory=lambda: Failure(
+            ErrorKind.NOT_FOUND,
+            "the bucket does not exist",
+            ("HTTP 404 NoSuchBucket",),
+            ErrorContext(uri=ENDPOINT + "data/x", endpoint=ENDPOINT, op="put", http_status=404, object_index=7),
+            "make the bucket",
+        )
+    )
+
+
+class ScriptedAgent(AgentServicer):
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.state = AgentState.IDLE
+        self.run_id = ""
+        self.spec: pb.RunSpec | None = None
+        self.starts: list[tuple[int, int]] = []
+        self.goodbyes = 0
+        self.aborts: list[str] = []
+        self.stream_ended_well = 0
+        self.pings = 0
+        self.preflights = 0
+        self.working = asyncio.Event()
+        self._abort = asyncio.Event()
+        self.server: grpc.aio.Server | None = None
+        self.address = ""
+
+    def now(self) -> int:
+        return time.time_ns() + self.script.skew_ns
+
+    async def Hello(self, request, context):
+        return pb.HelloReply(
+            package_version="0.0.1",
+            protocol_version=self.script.protocol,
+            host=pb.HostFacts(hostname="scripted", cores=2),
+            agent_time_ns=self.now(),
+            state=AgentState.RUNNING if self.script.busy_run else self.state,
+            run_id=self.script.busy_run or self.run_id,
+            insecure=self.script.insecure,
+        )
+
+    async def Preflight(self, request, context):
+        self.preflights += 1
+        for finding in self.script.findings:
+            yield finding
+
+    async def Abort(self, request, context):
+        self.aborts.append(request.reason)
+        was = self.state is not AgentState.IDLE
+        self._abort.set()
+        await wait_until_async(lambda: self.state is AgentState.IDLE, request.wait_ms / 1000)
+        return pb.AbortReply(state=self.state, was_running=was)
+
+    async def Status(self, request, context):
+        return pb.StatusReply(state=self.state, run_id=self.run_id)
+
+    async def FetchLog(self, request, context):
+        return
+        yield
+
+    async def Run(self, request_iterator, context):
+        out: asyncio.Queue[pb.AgentMessage | None] = asyncio.Queue()
+        releases: asyncio.Queue[pb.Release | None] = asyncio.Queue()
+        reader = asyncio.create_task(self._read(request_iterator, out, releases))
+        worker = asyncio.create_task(self._work(out, releases))
+        try:
+            while (message := await out.get()) is not None:
+                yield message
+            self.stream_ended_well += 1
+        finally:
+            for task in (reader, worker):
+                task.cancel()
+            await asyncio.wait({reader, worker})
+            self.state = AgentState.IDLE
+
+    async def _read(self, requests, out, releases):
+        async for message in requests:
+            kind = message.WhichOneof("body")
+            if kind == "start":
+                self.spec = message.start
+                self.run_id = message.start.run_id
+            elif kind == "release":
+                self.starts.append((message.release.stage_index, message.release.start_time_ns))
+                await releases.put(message.release)
+            elif kind == "ping":
+                self.pings += 1
+                pong = pb.Pong(
+                    controller_time_ns=message.ping.controller_time_ns, received_ns=self.now(), state=self.state
+                )
+                await out.put(pb.AgentMessage(agent_time_ns=self.now(), pong=pong))
+            elif kind == "goodbye":
+                self.goodbyes += 1
+                self._set(out, AgentState.IDLE)
+                await out.put(None)
+
+    def _set(self, out, state: AgentState, stage: int = 0, failure: Failure | None = None) -> None:
+        self.state = state
+        changed = pb.StateChanged(state=int(state), stage_index=stage)
+        if failure is not None:
+            changed.failure.CopyFrom(failure_to_proto(failure))
+        out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), state=changed))
+
+    async def _work(self, out, releases) -> None:
+        aborted = asyncio.create_task(self._abort.wait())
+        stages = asyncio.create_task(self._stages(out, releases))
+        try:
+            await asyncio.wait({aborted, stages}, return_when=asyncio.FIRST_COMPLETED)
+            if aborted.done():
+                self._set(out, AgentState.ABORTING)
+                self._set(out, AgentState.ABORTED)
+                self._set(out, AgentState.IDLE)
+                await out.put(None)
+            else:
+                stages.result()
+        finally:
+            for task in (aborted, stages):
+                task.cancel()
+            await asyncio.wait({aborted, stages})
+
+    async def _stages(self, out, releases) -> None:
+        self._set(out, AgentState.VALIDATING)
+        self._set(out, AgentState.AT_BARRIER)
+        out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=pb.Arrived(stage_index=0)))
+        for number, (name, kind, op) in enumerate(self.script.stages, 1):
+            release = await releases.get()
+            start = release.start_time_ns
+            await asyncio.sleep(max(0.0, (start - self.now()) / 1e9))
+            self._set(out, AgentState.RUNNING, number)
+            started = pb.StageStarted(stage_index=number, stage_name=name, planned_start_ns=start)
+            out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), stage_started=started))
+            self.working.set()
+            summary = await self._stage(out, number, name, kind, op, start)
+            if summary is None:
+                return
+            arrived = pb.Arrived(stage_index=number, summary=summary_to_proto(summary))
+            self._set(out, AgentState.AT_BARRIER, number)
+            out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=arrived))
+        await releases.get()
+        self._set(out, AgentState.COMPLETED, len(self.script.stages))
+
+    async def _stage(self, out, number, name, kind, op, start) -> StageSummary | None:
+        script = self.script
+        reports = []
+        for i in range(script.intervals):
+            await asyncio.sleep(script.interval_s)
+            begin = start + int(i * script.interval_s * 1e9)
+            done = script.ops_per_interval * (i + 1)
+            objects = Objects(planned=script.ops_per_interval * script.intervals, done=done, bytes=done * 1000)
+            report = Report(
+                "",
+                number,
+                begin,
+                begin + int(script.interval_s * 1e9),
+                (op_stats(op, script.ops_per_interval, 1_000_000 * (i + 1)),),
+                (endpoint_stats(op, script.ops_per_interval),),
+                objects,
+                Vitals(cpu_user_pct=10.0),
+            )
+            reports.append(report)
+            if not (script.lose_reports and i == 0):
+                out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), report=report_to_proto(report)))
+            if number == script.die_stage and self.server is not None:
+                await self.server.stop(0)
+            if number == script.hang_stage:
+                await asyncio.Event().wait()
+            if number == script.fail_stage:
+                seen = pb.FailureSeen(stage_index=number, count=3, sample=failure_to_proto(script.failure))
+                out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), failure=seen))
+                self._set(out, AgentState.FAILED, number, script.failure)
+                return None
+        return StageSummary(
+            number,
+            name,
+            kind,
+            script.intervals * script.interval_s,
+            tuple(merge_ops([r.ops for r in reports])),
+            tuple(merge_endpoints([r.endpoints for r in reports])),
+            reports[-1].objects,
+            start_ns=start,
+            end_ns=reports[-1].end_ns,
+            failure=script.failure if number == script.optional_failure else None,
+        )
+
+
+def op_stats(op: Op, count: int, latency_ns: int, errors: int = 0) -> OpStats:
+    service = Histogram()
+    service.record([latency_ns] * count)
+    size = 1000 if op in (Op.GET, Op.PUT) else 0
+    return OpStats(op, 1, count, count * size, errors, count + errors, service, Histogram(), Histogram())
+
+
+def endpoint_stats(op: Op, count: int) -> EndpointStats:
+    service = Histogram(COARSE)
+    service.record([1_000_000] * count)
+    return EndpointStats(0, ENDPOINT, op, count, count * 1000, 0, count, service)
+
+
+@asynccontextmanager
+async def scripted_agent(script: Script | None = None) -> AsyncIterator[ScriptedAgent]:
+    agent = ScriptedAgent(script or Script())
+    server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+    add_AgentServicer_to_server(agent, server)
+    agent.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    agent.server = server
+    await server.start()
+    try:
+        yield agent
+    finally:
+        await server.stop(0)

@@ -1,0 +1,377 @@
+"""Whole runs of the session against scripted agents over real gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from sai3tui.controller.request import RunRequest
+from sai3tui.controller.session import RunSession
+from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
+from sai3tui.controller.thread import SessionThread
+from sai3tui.errors import ErrorKind
+from sai3tui.events import AgentState, BarrierReleased, Event, Level, Report
+from sai3tui.processes import free_port
+from sai3tui.proto import sai3tui_pb2 as pb
+from tests.scripted_agent import Script, ScriptedAgent, scripted_agent
+from tests.waiting import wait_until, wait_until_async
+
+CONFIG = """\
+target: s3://10.0.0.1/bucket/
+concurrency: 4
+prepare:
+  ensure_objects:
+    - {base_uri: "data/", count: 100, size_spec: 1000}
+workload:
+  - {op: get, path: "data/*", weight: 1}
+duration: 1s
+distributed:
+  shared_filesystem: true
+  start_delay: 0
+  barrier_sync:
+    enabled: true
+    prepare: {type: BARRIER, agent_barrier_timeout: TIMEOUT}
+    execute: {type: BARRIER, agent_barrier_timeout: TIMEOUT}
+  stages:
+    - {name: prepare, order: 1, type: prepare, completion: tasks_done}
+    - {name: execute, order: 2, type: execute, completion: duration, duration: 1s}
+  agents:
+AGENTS"""
+
+
+def config_text(addresses: list[str], barrier: str = "all_or_nothing", timeout: int = 20) -> bytes:
+    agents = "".join(f'    - {{id: a{n}, address: "{address}"}}\n' for n, address in enumerate(addresses, 1))
+    text = CONFIG.replace("BARRIER", barrier).replace("TIMEOUT", str(timeout)).replace("AGENTS", agents)
+    return text.encode()
+
+
+def request(tmp_path: Path, text: bytes, **changes: object) -> RunRequest:
+    return RunRequest(Path("/somewhere/tiny.yaml"), text, results_root=tmp_path, **changes)  # type: ignore[arg-type]
+
+
+async def play(
+    tmp_path: Path, *scripts: Script, barrier: str = "all_or_nothing", timeout: int = 20, **changes: object
+) -> tuple[Outcome, RunSnapshot, list[ScriptedAgent], list[Event | Report]]:
+    items: list[Event | Report] = []
+    async with AsyncExitStack() as stack:
+        agents = [await stack.enter_async_context(scripted_agent(script)) for script in scripts]
+        text = config_text([agent.address for agent in agents], barrier, timeout)
+        session = RunSession(request(tmp_path, text, **changes))
+        session.listen(items.append)
+        outcome = await asyncio.wait_for(session.run(), 30)
+        return outcome, session.snapshot(), agents, items
+
+
+async def test_a_run_succeeds_and_every_figure_is_there(tmp_path: Path) -> None:
+    outcome, snapshot, agents, items = await play(tmp_path, Script(), Script(skew_ns=-5_000_000_000))
+
+    assert (outcome.status, outcome.exit_code, outcome.failure) == ("success", 0, None)
+    assert outcome.resume == ""
+    assert snapshot.phase is Phase.FINISHED
+    assert snapshot.outcome == outcome
+    assert [(s.name, s.status, s.total_ops, s.done, s.errors) for s in snapshot.stages] == [
+        ("prepare", StageStatus.DONE, 200, 200, 0),
+        ("execute", StageStatus.DONE, 200, 200, 0),
+    ]
+    assert snapshot.stages[0].total_bytes == 200_000
+    assert {agent.state for agent in snapshot.agents} == {AgentState.IDLE}
+    assert sum(r.ops[0].ops for r in items if isinstance(r, Report)) == 400
+    assert all(agent.goodbyes == 1 and not agent.aborts for agent in agents)
+    assert all(agent.stream_ended_well == 1 for agent in agents)
+    assert [agent.spec.agent_index for agent in agents if agent.spec] == [0, 1]
+    assert agents[0].spec is not None
+    assert agents[0].spec.layout_hash
+
+
+async def test_releases_name_one_moment_on_every_agents_own_clock(tmp_path: Path) -> None:
+    skew = -5_000_000_000
+    _, snapshot, (straight, skewed), items = await play(tmp_path, Script(), Script(skew_ns=skew))
+
+    assert [index for index, _ in straight.starts] == [0, 1, 2]
+    for (_, ours), (_, theirs) in zip(straight.starts, skewed.starts, strict=True):
+        assert abs(theirs - ours - skew) < 100_000_000
+    offsets = {agent.id: agent.clock_offset_ms for agent in snapshot.agents}
+    assert abs(offsets["a2"] - 5000) < 100
+    # Nothing may be reported in the wrong place: both agents' events are on our clock.
+    times = [item.time_ns for item in items if isinstance(item, Event)]
+    assert max(times) - min(times) < 30_000_000_000
+    released = [item for item in items if isinstance(item, BarrierReleased)]
+    assert [r.stage_index for r in released] == [0, 1, 2]
+
+
+async def test_a_failed_stage_ends_the_run_with_the_agents_whole_failure(tmp_path: Path) -> None:
+    outcome, snapshot, (bad, good), _ = await play(tmp_path, Script(fail_stage=1), Script(hang_stage=1))
+
+    assert (outcome.status, outcome.exit_code) == ("failed", 1)
+    assert outcome.failure is not None
+    assert outcome.failure.kind is ErrorKind.NOT_FOUND
+    assert outcome.failure.causes == ("HTTP 404 NoSuchBucket",)
+    assert outcome.failure.context.agent == "a1"
+    assert outcome.failure.context.object_index == 7
+    assert bad.aborts == []  # it failed by itself: no abort on top
+    assert bad.goodbyes == 1
+    assert len(good.aborts) == 1
+    assert "the bucket does not exist" in good.aborts[0]
+    assert good.state is AgentState.IDLE
+    assert "sai3tui --batch /somewhere/tiny.yaml" in outcome.resume
+    assert snapshot.stages[0].status is StageStatus.FAILED
+    assert snapshot.stages[0].total_ops > 0
+    assert snapshot.stages[1].status is StageStatus.SKIPPED
+    assert [(g.count, g.agents) for g in snapshot.failures] == [(3, ("a1",))]
+
+
+async def test_a_failed_validation_stage_is_a_failed_preflight(tmp_path: Path) -> None:
+    text = config_text(["127.0.0.1:1"]).replace(
+        b"    - {name: prepare, order: 1, type: prepare, completion: tasks_done}",
+        b"    - {name: check, order: 1, type: validation, completion: validation_passed}",
+    )
+    async with scripted_agent(Script(fail_stage=1)) as agent:
+        session = RunSession(request(tmp_path, text.replace(b"127.0.0.1:1", agent.address.encode())))
+        outcome = await asyncio.wait_for(session.run(), 30)
+    assert (outcome.status, outcome.exit_code) == ("preflight_failed", 3)
+
+
+async def test_an_optional_stage_that_failed_does_not_end_the_run(tmp_path: Path) -> None:
+    outcome, snapshot, *_ = await play(tmp_path, Script(optional_failure=1))
+
+    assert outcome.exit_code == 0
+    assert snapshot.stages[0].status is StageStatus.FAILED
+    assert snapshot.stages[0].failure is not None
+    assert snapshot.stages[1].status is StageStatus.DONE
+
+
+async def test_a_lost_agent_ends_an_all_or_nothing_run(tmp_path: Path) -> None:
+    outcome, snapshot, (dead, other), _ = await play(tmp_path, Script(die_stage=1), Script(hang_stage=1))
+
+    assert outcome.exit_code == 1
+    assert outcome.failure is not None
+    assert outcome.failure.kind is ErrorKind.AGENT_LOST
+    assert outcome.failure.context.agent == "a1"
+    assert dead.address in outcome.failure.message
+    assert outcome.failure.hint
+    assert len(other.aborts) == 1
+    assert snapshot.coverage == 0.5
+
+
+async def test_best_effort_goes_on_without_a_lost_agent_and_says_so(tmp_path: Path) -> None:
+    outcome, snapshot, *_ = await play(tmp_path, Script(die_stage=1), Script(), barrier="best_effort")
+
+    assert (outcome.status, outcome.exit_code) == ("incomplete", 6)
+    assert snapshot.stages[1].status is StageStatus.DONE
+    assert snapshot.stages[1].total_ops == 100
+    states = {agent.id: agent.state for agent in snapshot.agents}
+    assert states["a1"] is AgentState.LOST
+
+
+async def test_a_barrier_timeout_names_who_is_missing(tmp_path: Path) -> None:
+    outcome, *_ = await play(tmp_path, Script(hang_stage=1), Script(), timeout=1)
+
+    assert outcome.exit_code == 1
+    assert outcome.failure is not None
+    assert outcome.failure.kind is ErrorKind.TIMEOUT
+    assert "a1" in outcome.failure.message
+    assert "prepare" in outcome.failure.message
+
+
+async def test_agents_that_are_down_are_all_named_and_nothing_is_left(tmp_path: Path) -> None:
+    ports = [free_port(), free_port()]
+    async with scripted_agent() as up:
+        text = config_text([up.address, *(f"127.0.0.1:{port}" for port in ports)])
+        outcome = await asyncio.wait_for(RunSession(request(tmp_path, text)).run(), 30)
+        assert up.spec is None
+    assert outcome.exit_code == 1
+    assert outcome.failure is not None
+    told = outcome.failure.sentence()
+    assert all(f"127.0.0.1:{port}" in told for port in ports)
+    assert "connection refused" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_agent_of_another_protocol_is_refused(tmp_path: Path) -> None:
+    outcome, *_ = await play(tmp_path, Script(protocol=99))
+    assert outcome.exit_code == 2
+    assert outcome.failure is not None
+    assert "protocol 99" in outcome.failure.message
+
+
+async def test_a_busy_agent_is_refused_with_its_runs_name(tmp_path: Path) -> None:
+    outcome, *_ = await play(tmp_path, Script(busy_run="run-of-another"))
+    assert outcome.exit_code == 1
+    assert outcome.failure is not None
+    assert "run-of-another" in outcome.failure.message
+
+
+async def test_an_invalid_config_is_exit_2_before_anything_is_contacted(tmp_path: Path) -> None:
+    outcome = await RunSession(request(tmp_path, b"target: [")).run()
+    assert outcome.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_preflight_errors_end_the_run_before_it_starts(tmp_path: Path) -> None:
+    bad = pb.Finding(check="auth", subject="s3://x/", level=pb.ERROR, message="the key is wrong", advice="correct it")
+    outcome, snapshot, (agent,), _ = await play(tmp_path, Script(findings=(bad,)))
+
+    assert (outcome.status, outcome.exit_code) == ("preflight_failed", 3)
+    assert outcome.failure is not None
+    assert "the key is wrong" in outcome.failure.message
+    assert outcome.failure.hint == "correct it"
+    assert agent.spec is None
+    assert [finding.check for finding in snapshot.findings] == ["auth"]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_skipping_preflight_is_written_down(tmp_path: Path) -> None:
+    bad = pb.Finding(check="auth", level=pb.ERROR, message="no")
+    outcome, snapshot, (agent,), _ = await play(tmp_path, Script(findings=(bad,)), preflight=False)
+
+    assert outcome.exit_code == 0
+    assert agent.preflights == 0
+    assert any("preflight was skipped" in notice for notice in snapshot.notices)
+    metadata = json.loads((Path(outcome.results) / "metadata.json").read_text())
+    assert metadata["preflight"] == "skipped"
+
+
+async def test_a_hold_waits_for_proceed_and_can_check_again(tmp_path: Path) -> None:
+    bad = pb.Finding(check="auth", level=pb.ERROR, message="the key is wrong")
+    async with scripted_agent(Script(findings=(bad,))) as agent:
+        session = RunSession(request(tmp_path, config_text([agent.address]), hold_after_preflight=True))
+        running = asyncio.create_task(session.run())
+        assert await wait_until_async(lambda: session.snapshot().phase is Phase.READY)
+        session.proceed()
+        assert await wait_until_async(lambda: any("not started" in line.text for line in session.snapshot().log))
+        agent.script.findings = ()
+        session.recheck()
+        assert await wait_until_async(
+            lambda: session.snapshot().phase is Phase.READY and not session.snapshot().findings
+        )
+        assert agent.spec is None
+        session.proceed()
+        outcome = await asyncio.wait_for(running, 30)
+    assert outcome.exit_code == 0
+    assert agent.preflights == 2
+
+
+async def test_an_abort_leaves_agents_idle_and_keeps_the_results(tmp_path: Path) -> None:
+    async with scripted_agent(Script(hang_stage=1)) as agent:
+        session = RunSession(request(tmp_path, config_text([agent.address])))
+        running = asyncio.create_task(session.run())
+        assert await wait_until_async(lambda: any(s.total_ops for s in session.snapshot().stages))
+        session.request_abort("SIGINT", 130)
+        session.request_abort("SIGTERM", 143)
+        outcome = await asyncio.wait_for(running, 10)
+        assert agent.state is AgentState.IDLE
+        assert agent.aborts == ["SIGINT"]
+    assert (outcome.status, outcome.exit_code) == ("aborted", 130)
+    results = Path(outcome.results)
+    assert "50" in (results / "01_prepare_results.tsv").read_text()
+    assert json.loads((results / "metadata.json").read_text())["status"] == "aborted"
+    assert "Zero" not in (results / "STATUS.txt").read_text()
+
+
+async def test_an_abort_before_the_run_began_ends_it(tmp_path: Path) -> None:
+    async with scripted_agent() as agent:
+        session = RunSession(request(tmp_path, config_text([agent.address]), hold_after_preflight=True))
+        session.request_abort("SIGTERM", 143)
+        outcome = await asyncio.wait_for(session.run(), 10)
+    assert (outcome.status, outcome.exit_code) == ("aborted", 143)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_insecure_agent_is_a_loud_notice(tmp_path: Path) -> None:
+    _, snapshot, *_ = await play(tmp_path, Script(insecure=True))
+    assert any("--insecure" in notice for notice in snapshot.notices)
+
+
+async def test_reports_that_got_lost_are_made_up_for_by_the_summary(tmp_path: Path) -> None:
+    _, snapshot, *_ = await play(tmp_path, Script(lose_reports=True))
+    assert snapshot.stages[0].total_ops == 100
+    assert any("lack 50 operations" in line.text and line.level is Level.WARNING for line in snapshot.log)
+
+
+async def test_results_agree_with_the_snapshot(tmp_path: Path) -> None:
+    outcome, snapshot, *_ = await play(tmp_path, Script(), Script())
+
+    results = Path(outcome.results)
+    assert results.name.endswith("-tiny")
+    metadata = json.loads((results / "metadata.json").read_text())
+    assert metadata["status"] == "success"
+    for view, stage in zip(snapshot.stages, metadata["stages"], strict=True):
+        assert (stage["ops"], stage["bytes"], stage["errors"]) == (view.total_ops, view.total_bytes, view.errors)
+        assert stage["p99_us"] == round(view.p99_us, 1)
+    rows = (results / "perf_log.tsv").read_text().splitlines()
+    header = rows[0].split("\t")
+    assert len(header) == 31
+    puts = sum(int(row.split("\t")[header.index("put_ops")]) for row in rows[1:])
+    assert puts == snapshot.stages[0].total_ops
+    assert (results / "config.yaml").read_bytes().startswith(b"target:")
+    assert json.loads((results / "plan.json").read_text())["objects"] == 100
+
+
+async def test_a_results_root_that_cannot_be_written_ends_the_run_early(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    async with scripted_agent() as agent:
+        text = config_text([agent.address])
+        outcome = await asyncio.wait_for(RunSession(request(file / "results", text)).run(), 10)
+        assert agent.preflights == 0
+    assert outcome.exit_code == 1
+    assert outcome.failure is not None
+    assert str(file) in outcome.failure.message
+    assert "--results" in outcome.failure.hint
+
+
+async def test_a_full_disk_costs_the_file_but_not_the_run(tmp_path: Path) -> None:
+    async with scripted_agent(Script(intervals=3)) as agent:
+        session = RunSession(request(tmp_path, config_text([agent.address]), hold_after_preflight=True))
+        running = asyncio.create_task(session.run())
+        assert await wait_until_async(lambda: session.snapshot().phase is Phase.READY)
+
+        def fill(item: object) -> None:
+            if isinstance(item, BarrierReleased) and item.stage_index == 0:
+                path = Path(session.snapshot().results_dir) / "agents" / "a1"
+                path.mkdir(parents=True)
+                (path / "perf_log.tsv").symlink_to("/dev/full")
+
+        session.listen(fill)
+        session.proceed()
+        outcome = await asyncio.wait_for(running, 30)
+    assert agent.goodbyes == 1
+    assert (outcome.status, outcome.exit_code) == ("failed", 1)
+    assert outcome.failure is not None
+    assert "perf_log.tsv" in outcome.failure.message
+    assert "No space left" in outcome.failure.message
+    assert session.snapshot().stages[1].status is StageStatus.DONE
+    assert sum("goes on without that file" in line.text for line in session.snapshot().log) == 1
+
+
+def test_a_session_on_its_own_thread_can_be_watched_and_stopped(tmp_path: Path) -> None:
+    ready = asyncio.Event()
+    address: list[str] = []
+    loop = asyncio.new_event_loop()
+
+    async def serve(stop: asyncio.Event) -> None:
+        async with scripted_agent(Script(hang_stage=1)) as agent:
+            address.append(agent.address)
+            ready.set()
+            await stop.wait()
+
+    stop = asyncio.Event()
+    server = threading.Thread(target=lambda: loop.run_until_complete(serve(stop)))
+    server.start()
+    try:
+        assert wait_until(lambda: bool(address))
+        thread = SessionThread(RunSession(request(tmp_path, config_text(address))))
+        thread.start()
+        assert wait_until(lambda: any(stage.total_ops for stage in thread.snapshot().stages))
+        assert thread.stop(10)
+        assert thread.failure is None
+        outcome = thread.snapshot().outcome
+        assert outcome is not None
+        assert outcome.exit_code == 130
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        server.join(10)
+        loop.close()
