@@ -6,7 +6,7 @@ import json as json_format
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from sai3tui.config.model import NOWHERE
 from sai3tui.config.problems import ProblemList
@@ -14,7 +14,9 @@ from sai3tui.config.resolve import Resolution, load_resolved
 from sai3tui.config.units import format_bytes_both, format_count, format_duration
 from sai3tui.config.yaml12 import MAX_BYTES
 from sai3tui.errors import ConfigError
-from sai3tui.workload.plan import Plan, PlannedObject, look_up, make_plan
+
+if TYPE_CHECKING:
+    from sai3tui.workload.plan import Plan, PlannedObject
 
 EXIT_OK = 0
 EXIT_INVALID = 2
@@ -56,6 +58,9 @@ def plan_file(
     path: str, json: bool, objects: Sequence[int], out: TextIO, *, agents_override: Sequence[str] = ()
 ) -> int:
     """Write the plan of a file to `out`. 0, or 2 if the file has errors or an object of `objects` does not exist."""
+    # Arrays take longer to import than a file to validate.
+    from sai3tui.workload.plan import look_up, make_plan
+
     found = read_resolved(path, agents_override=agents_override)
     if found.resolved is None:
         sys.stderr.writelines(f"{problem}\n" for problem in found.problems)

@@ -78,7 +78,7 @@ def test_the_run_of_the_lost_night() -> None:
 
 def test_legacy_file_gets_its_stages_with_one_notice() -> None:
     loaded = load_config((CONFIGS / "legacy_mixed_4agents.yaml").read_bytes(), "legacy")
-    assert [p.code for p in loaded.problems] == ["assumed"]
+    assert [p.code for p in loaded.problems] == ["assumed", "not-yet"]
     config = loaded.require()
     assert [(s.name, s.type, s.completion) for s in config.stages] == [
         ("preflight", StageType.VALIDATION, Completion.VALIDATION_PASSED),

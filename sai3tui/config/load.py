@@ -11,9 +11,12 @@ from sai3tui.config.load_stages import read_stages, synthesised_stages
 from sai3tui.config.load_workload import read_error_handling, read_io_rate, read_prepare, read_workload
 from sai3tui.config.model import (
     DEFAULT_SEED,
+    AgentLossPolicy,
     Config,
+    EndpointStrategy,
     EngineName,
     PageCacheMode,
+    PathSelection,
     PerfLog,
     StageType,
 )
@@ -116,9 +119,30 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         "thresholds",
         "serve",
     )
+    _say_what_has_no_effect_yet(config, top)
     top.finish()
     _check_stages(config, top.problems)
     return config
+
+
+def _say_what_has_no_effect_yet(config: Config, top: Block) -> None:
+    """One notice for each setting that is taken, would change the run, and is not acted on yet."""
+    fleet = config.distributed
+    blocks = [config.multi_endpoint, *(agent.multi_endpoint for agent in config.agents)]
+    least = [block.at for block in blocks if block and block.strategy is EndpointStrategy.LEAST_CONNECTIONS]
+    capped = [op.at for op in config.workload if op.concurrency is not None]
+    settings = (
+        ("page_cache_mode", config.page_cache_mode is not PageCacheMode.AUTO, top.position_of("page_cache_mode")),
+        ("warmup_period", config.warmup_period > 0, top.position_of("warmup_period")),
+        ("verify", config.verify, top.position_of("verify")),
+        (f"path_selection: {fleet.path_selection.value}", fleet.path_selection is not PathSelection.RANDOM, fleet.at),
+        ("on_agent_loss", fleet.on_agent_loss is not AgentLossPolicy.DEFAULT, fleet.at),
+        ("strategy: least_connections", bool(least), least[0] if least else top.at),
+        ("concurrency of a workload entry", bool(capped), capped[0] if capped else top.at),
+    )
+    for name, given, at in settings:
+        if given:
+            top.problems.notice(at, "not-yet", f"{name} is not acted on yet")
 
 
 def _read_perf_log(top: Block) -> PerfLog:
