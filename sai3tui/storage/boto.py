@@ -1,6 +1,7 @@
 """The reference engine: aioboto3 behind the same contract. For cross-checks; it costs some seventy times the CPU.
 
-`t0` is taken before botocore builds and signs the request, so its latencies include that work.
+`t0` is taken before botocore builds and signs the request, so its latencies include that work. aiohttp, below botocore,
+sends a GET again by itself where the connection ended before an answer; the wire engine reports that instead.
 """
 
 from __future__ import annotations

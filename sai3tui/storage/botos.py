@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
@@ -95,7 +96,8 @@ def boto_failure(error: BaseException, context: ErrorContext) -> Failure:
     if isinstance(error, EndpointConnectionError):
         below = _os_error_in(error)
         if below is not None:
-            return os_failure(below, context, during="connect")
+            cut = below.errno in (errno.ECONNRESET, errno.EPIPE)
+            return os_failure(below, context, during="transfer" if cut else "connect")
         return _failure(ErrorKind.NETWORK, "could not connect", error, context, "connect", "")
     if isinstance(error, _STREAM_CUT):
         return lost_failure(context, "was cut off in the answer's body", "truncated", error)
