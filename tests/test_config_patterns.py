@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -86,3 +88,23 @@ def test_directories_and_files_that_the_tree_does_not_have_are_not_found() -> No
     assert not finds_any("data/d1_w9.dir/*", made)
     assert finds_any("**/file_00063999.dat", made)
     assert not finds_any("data/d1_w1.dir/**/file_00063999.dat", made)
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.sampled_from(["a", "b", "/", "*", "**/", "**"]), min_size=1, max_size=8).map("".join),
+    st.text("ab/", max_size=8),
+)
+def test_globs_agree_with_the_plain_expression(glob: str, key: str) -> None:
+    if "*" not in glob:
+        return
+    plain = re.sub(r"(?:(?<=/)|^)(\*\*+/)+", "<", glob)
+    plain = re.sub(r"\*+", ">", plain)
+    plain = plain.replace("<", "(?:.*/)?").replace(">", ".*")
+    assert bool(compile_pattern(glob).fullmatch(key)) == bool(re.fullmatch(plain, key)), plain
+
+
+def test_many_stars_are_no_trap() -> None:
+    regex = compile_pattern("*a" * 40 + "*b" + "**/" * 20)
+    assert not regex.fullmatch("a" * 2000)
+    assert not may_match("*a" * 40 + "b", "a" * 200 + NUMBER)

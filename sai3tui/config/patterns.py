@@ -48,9 +48,35 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The expression whose `fullmatch` says whether a key matches."""
     if kind_of(pattern) is PathKind.LEVEL:
         return re.compile(re.escape(pattern) + r"[^/]+", re.DOTALL)
-    special = {"**/": "(?:.*/)?", "*": ".*"}
-    pieces = [special.get(token, re.escape(token)) for token in _tokens(pattern)]
+    tokens = _merged(_tokens(pattern))
+    special = {"**/": "(?:.*?/)??", "*": ".*?"}
+    pieces = []
+    for place, token in enumerate(tokens):
+        if token in special:
+            continue
+        wildcard = special.get(tokens[place - 1], "") if place else ""
+        piece = wildcard + re.escape(token)
+        # The first place where a text between stars is found is as good as any, so there is no way back from it:
+        # without that a few dozen stars would take for ever. Only the last text is bound to the end.
+        pieces.append(f"(?>{piece})" if wildcard and place < len(tokens) - 1 else piece)
+    if tokens[-1] in special:
+        pieces.append(".*" if tokens[-1] == "*" else "(?:.*/)?")
     return re.compile("".join(pieces), re.DOTALL)
+
+
+def _merged(tokens: list[str]) -> list[str]:
+    """`tokens` with neighbouring wildcards as one that means the same, and neighbouring texts joined."""
+    merged: list[str] = []
+    for token in tokens:
+        if not merged:
+            merged.append(token)
+        elif token in ("*", "**/") and merged[-1] in ("*", "**/"):
+            merged[-1] = "*" if "*" in (token, merged[-1]) else "**/"
+        elif token not in ("*", "**/") and merged[-1] not in ("*", "**/"):
+            merged[-1] += token
+        else:
+            merged.append(token)
+    return merged
 
 
 def matches_all(pattern: str, template: str) -> bool:

@@ -5,6 +5,7 @@ validate, plan, preflight, prepare, execute and cleanup all ask here, so none of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from sai3tui.config.ops import Op
 from sai3tui.config.problems import Problem, ProblemList, has_errors
 from sai3tui.config.resolve_objects import resolve_ops, resolve_sets
 from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint
-from sai3tui.config.roots import AgentRoots, Roots, find_roots
+from sai3tui.config.roots import Roots, find_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,15 @@ def _shared_namespace(config: Config, roots: Roots, problems: ProblemList) -> tu
 
 def _agents(config: Config, roots: Roots, shared: bool, problems: ProblemList) -> tuple[ResolvedAgent, ...]:
     found = []
+    prefixed = frozenset[int]() if shared else _need_own_prefix(config, roots)
+    if prefixed:
+        message = "agents do not share their objects: those of agent number N stand under 'agent-N/'"
+        problems.notice(config.distributed.at, "assumed", message)
     for index, (agent, own) in enumerate(zip(config.agents, roots.agents, strict=True)):
         locations = own.locations
-        if not shared and _needs_own_prefix(config, roots, index):
+        if index in prefixed:
             prefix = f"agent-{index + 1}/"
             locations = tuple(location.under(prefix) for location in locations)
-            message = f"agents do not share their objects: those of {agent.id!r} stand under {prefix!r}"
-            problems.notice(agent.at, "assumed", message)
         concurrency = agent.concurrency_override or config.concurrency
         if concurrency < len(locations):
             message = f"agent {agent.id!r} has {concurrency} connections for {len(locations)} endpoints"
@@ -129,29 +132,29 @@ def _strategy(config: Config, agent: AgentConfig) -> EndpointStrategy:
     return block.strategy if block is not None else EndpointStrategy.ROUND_ROBIN
 
 
-def _needs_own_prefix(config: Config, roots: Roots, index: int) -> bool:
-    """Whether an agent with an index space of its own would meet another one's objects under the same keys."""
-    mine = roots.agents[index]
-    isolated = not config.distributed.shared_filesystem
-    if mine.from_target and isolated and not config.distributed.local:
-        return True
-    others = [number for number in range(len(roots.agents)) if number != index]
-    return any(_may_meet(config, mine, roots.agents[other], index, other, isolated) for other in others)
+def _places(config: Config, roots: Roots, index: int) -> set[tuple[object, ...]]:
+    """What agent number `index` works against, so that equal ones are one place.
+
+    The same directory on two hosts that are said not to share files is two places.
+    """
+    places: set[tuple[object, ...]] = set()
+    for location in roots.agents[index].locations:
+        apart = not location.is_object_store and not config.distributed.shared_filesystem
+        host = config.agents[index].address.rpartition(":")[0] if apart else location.host
+        places.add((host, location.port, location.bucket, location.prefix))
+    return places
 
 
-def _may_meet(config: Config, mine: AgentRoots, theirs: AgentRoots, index: int, other: int, isolated: bool) -> bool:
-    places = {_place(location) for location in mine.locations}
-    if not places & {_place(location) for location in theirs.locations}:
-        return False
-    if mine.locations[0].is_object_store or not isolated:
-        return True
-    # The same directory on two hosts that are said not to share files is two directories.
-    hosts = [config.agents[number].address.rpartition(":")[0] for number in (index, other)]
-    return hosts[0] == hosts[1]
-
-
-def _place(location: Location) -> tuple[str, int, str, str]:
-    return (location.host, location.port, location.bucket, location.prefix)
+def _need_own_prefix(config: Config, roots: Roots) -> frozenset[int]:
+    """The agents that, with an index space of their own, would meet another one's objects under the same keys."""
+    isolated = not config.distributed.shared_filesystem and not config.distributed.local
+    places = [_places(config, roots, index) for index in range(len(roots.agents))]
+    used = Counter(place for each in places for place in each)
+    return frozenset(
+        index
+        for index, each in enumerate(places)
+        if (isolated and roots.agents[index].from_target) or any(used[place] > 1 for place in each)
+    )
 
 
 def _as_run(location: Location) -> Location:
