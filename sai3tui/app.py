@@ -1,0 +1,325 @@
+"""The control room: one Textual app over a run session that lives on a thread of its own. It computes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.errors import Failure, Sai3Error
+from sai3tui.screens.confirm import ConfirmScreen
+from sai3tui.screens.editor import EditorScreen
+from sai3tui.screens.files import read_config, text_of
+from sai3tui.screens.help import HelpScreen
+from sai3tui.screens.home import HomeScreen
+from sai3tui.screens.live import LiveScreen, abort_question
+from sai3tui.screens.preflight import PreflightScreen
+from sai3tui.screens.results import ResultsScreen
+from sai3tui.screens.services import (
+    CheckAgain,
+    LeaveRun,
+    OpenConfig,
+    OpenRun,
+    RunEnded,
+    RunIsLive,
+    RunOrder,
+    Services,
+    SessionHandle,
+    ShowReport,
+    StartRun,
+)
+from sai3tui.terminal import log_file, terminal_for_screen
+from sai3tui.theme import DARK, THEMES
+from sai3tui.widgets.run_views import report_of
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_ABORTED = 128 + signal.SIGINT
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ABORT_LIMIT_S = 10.0
+STOP_LIMIT_S = 5.0
+POLL_S = 0.1
+NEW_CONFIG = Path(__file__).with_name("screens") / "new_config.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class AppOptions:
+    """What the command line said. `start`: run `config` at once. `results`: None for the current directory."""
+
+    config: Path | None = None
+    results: Path | None = None
+    start: bool = False
+    agents: tuple[str, ...] = ()
+    verbose: bool = False
+
+
+class Sai3App(App[None]):
+    """Holds the screens and the one session; asks before a live run is ended."""
+
+    TITLE = "sai3tui"
+    CSS_PATH = "app.tcss"
+    COMMANDS: ClassVar = App.COMMANDS
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+        Binding("q", "quit", "Quit"),
+        Binding("f1,question_mark", "help", "Help", key_display="f1"),
+        Binding("ctrl+c", "interrupted", "Copy or quit", show=False, system=True),
+    ]
+
+    def __init__(
+        self,
+        services: Services,
+        config: tuple[Path, bytes] | None = None,
+        *,
+        start: bool = False,
+        signals: bool = False,
+    ) -> None:
+        """`config` is a file that was read already. With `signals` SIGINT, SIGTERM and SIGHUP end the run, then us."""
+        super().__init__()
+        self._services = services
+        self._config = config
+        self._start_at_once = start
+        self._signals = signals
+        self._session: SessionHandle | None = None
+        self._order: RunOrder | None = None
+        self._leaving = False
+        self._exit_code = EXIT_OK
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK.name
+
+    # --- starting and ending ---------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        if self._signals:
+            loop = asyncio.get_running_loop()
+            for number in SIGNALS:
+                loop.add_signal_handler(number, partial(self._on_signal, number))
+        self.push_screen(HomeScreen(self._services))
+        if self._config is None:
+            return
+        path, data = self._config
+        if self._start_at_once:
+            self._begin(RunOrder(path, data, hold=False))
+        else:
+            self._edit(path, text_of(data, path), data)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """Abort what runs, then leave with the code of the signal."""
+        self._leave(f"stopped by {number.name}", 128 + number)
+
+    @property
+    def live(self) -> bool:
+        """Whether a session is neither finished nor dead."""
+        session = self._session
+        return session is not None and session.snapshot().outcome is None and session.failure is None
+
+    async def action_quit(self) -> None:
+        self._ask_to_quit()
+
+    def action_interrupted(self) -> None:
+        """ctrl+c: copies what is selected; else it asks like any other way to quit."""
+        selection = self.screen.get_selected_text()
+        if selection:
+            self.copy_to_clipboard(selection)
+        else:
+            self._ask_to_quit()
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen(self.screen))
+
+    def _ask_to_quit(self) -> None:
+        if self._leaving or isinstance(self.screen, ConfirmScreen):
+            return
+        if not self.live or self._session is None:
+            self._leave("", self._code_of_run())
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "abort":
+                self._leave("aborted in the control room", EXIT_ABORTED)
+
+        question = abort_question(self._session.snapshot(), "Quit while the run is live", "abort it and quit")
+        self.push_screen(question, answered)
+
+    def _code_of_run(self) -> int:
+        if self._session is None:
+            return self._exit_code
+        outcome = self._session.snapshot().outcome
+        if outcome is not None:
+            return outcome.exit_code
+        return EXIT_FAILED if self._session.failure is not None else self._exit_code
+
+    @work(exclusive=True, group="leave")
+    async def _leave(self, reason: str, code: int) -> None:
+        """Abort what is live, wait for its end within bounds, and exit."""
+        if self._leaving:
+            return
+        self._leaving = True
+        session = self._session
+        if session is not None:
+            if self.live:
+                self.notify("aborting: results are kept", timeout=60, markup=False)
+                session.abort(reason, code)
+                await self._until_over(session)
+            await asyncio.to_thread(session.stop, STOP_LIMIT_S)
+        self.exit(return_code=code)
+
+    async def _until_over(self, session: SessionHandle) -> None:
+        deadline = asyncio.get_running_loop().time() + ABORT_LIMIT_S
+        while session.snapshot().outcome is None and session.failure is None:
+            if asyncio.get_running_loop().time() > deadline:
+                return
+            await asyncio.sleep(POLL_S)
+
+    # --- runs ------------------------------------------------------------------------------------------------------
+
+    def on_start_run(self, message: StartRun) -> None:
+        self._begin(message.order)
+
+    def _begin(self, order: RunOrder) -> None:
+        if self.live:
+            self.notify("a run is live already", severity="warning", markup=False)
+            return
+        self._forget_session()
+        session = self._services.open_session(order)
+        self._session, self._order = session, order
+        session.start()
+        self.push_screen(PreflightScreen(session))
+
+    def on_check_again(self, _message: CheckAgain) -> None:
+        if self._order is not None and isinstance(self.screen, PreflightScreen):
+            self.pop_screen()
+            self._begin(self._order)
+
+    def _forget_session(self) -> None:
+        """Keep the exit code of a session that is over, and end its thread."""
+        self._exit_code = self._code_of_run()
+        if self._session is not None:
+            self._stop_off_loop(self._session)
+            self._session = None
+
+    @work(thread=True, group="stop")
+    def _stop_off_loop(self, session: SessionHandle) -> None:
+        session.stop(STOP_LIMIT_S)
+
+    def on_leave_run(self, _message: LeaveRun) -> None:
+        session = self._session
+        if session is not None and self.live:
+            session.abort("left preflight", EXIT_ABORTED)
+        self._session = None
+        if session is not None:
+            self._stop_off_loop(session)
+        if isinstance(self.screen, PreflightScreen):
+            self.pop_screen()
+
+    def on_run_is_live(self, _message: RunIsLive) -> None:
+        if self._session is not None and isinstance(self.screen, PreflightScreen):
+            self.switch_screen(LiveScreen(self._session))
+
+    def on_run_ended(self, message: RunEnded) -> None:
+        path = str(self._order.path) if self._order else ""
+        self.push_screen(ResultsScreen(replace(report_of(message.snapshot), config_path=path)))
+
+    @work(thread=True, exclusive=True, group="open")
+    def on_open_run(self, message: OpenRun) -> None:
+        try:
+            report = self._services.load_run(message.path)
+        except Sai3Error as error:
+            self.call_from_thread(self._complain, error.failure())
+            return
+        self.post_message(ShowReport(report))
+
+    def on_show_report(self, message: ShowReport) -> None:
+        self.push_screen(ResultsScreen(message.report))
+
+    def _complain(self, failure: Failure) -> None:
+        text = failure.sentence() + (f"\n{failure.hint}" if failure.hint else "")
+        self.notify(text, severity="error", timeout=10, markup=False)
+
+    # --- configurations --------------------------------------------------------------------------------------------
+
+    def on_open_config(self, message: OpenConfig) -> None:
+        try:
+            if message.path is None:
+                self._edit(_free_name(Path("new.yaml")), NEW_CONFIG.read_text(encoding="utf-8"), None)
+                return
+            data = read_config(message.path) if message.path.exists() or message.text is None else None
+            text = message.text if message.text is not None else text_of(data or b"", message.path)
+        except Sai3Error as error:
+            self._complain(error.failure())
+            return
+        self._edit(message.path, text, data)
+
+    def _edit(self, path: Path, text: str, on_disk: bytes | None) -> None:
+        self.push_screen(EditorScreen(self._services, path, text, on_disk))
+
+    # --- the palette -----------------------------------------------------------------------------------------------
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for theme in THEMES:
+            name = "dark" if theme.dark else "light"
+            yield SystemCommand(f"view: {name} theme", "Change the colours", partial(self._use_theme, theme.name))
+        yield SystemCommand("app: quit", "Leave; asks while a run is live", self._ask_to_quit)
+
+    def _use_theme(self, name: str) -> None:
+        self.theme = name
+
+    def snapshot(self) -> RunSnapshot | None:
+        """The live session's snapshot, if there is a session."""
+        return self._session.snapshot() if self._session else None
+
+
+def _free_name(path: Path) -> Path:
+    """`path`, or the first of name-2, name-3, ... that does not exist."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return candidate
+
+
+def run_app(options: AppOptions) -> int:
+    """Run the control room until it is left; returns the exit code of its last run, or of the signal that ended it.
+
+    Exit code 2 without a terminal, or if the configuration cannot be read.
+    """
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        sys.stderr.write(
+            "sai3tui: the control room needs a terminal on stdin, stdout and stderr; use --batch CONFIG without one\n"
+        )
+        return EXIT_USAGE
+    config = None
+    if options.config is not None:
+        try:
+            data = read_config(options.config)
+            text_of(data, options.config)
+        except Sai3Error as error:
+            sys.stderr.write(f"sai3tui: {error.message}\n  hint: {error.hint}\n")
+            return EXIT_USAGE
+        config = (options.config, data)
+    log = log_file()
+    with terminal_for_screen(log, verbose=options.verbose):
+        # gRPC is loaded with these: only now, with descriptor 2 out of its reach.
+        from sai3tui.app_services import LiveServices
+
+        services = LiveServices(options.results, options.agents, verbose=options.verbose)
+        app = Sai3App(services, config, start=options.start, signals=True)
+        app.run()
+        code = app.return_code if app.return_code is not None else EXIT_FAILED
+    if code == EXIT_FAILED and options.verbose:
+        sys.stderr.write(f"sai3tui: the log is in {log}\n")
+    return code

@@ -1,0 +1,54 @@
+"""The real `Services` of the control room: configuration, results directories, sessions on threads of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sai3tui.config.resolve import load_resolved
+from sai3tui.controller.request import RunRequest
+from sai3tui.controller.session import RunSession
+from sai3tui.controller.thread import SessionThread
+from sai3tui.results.reader import RunEntry, list_runs, load_run
+from sai3tui.screens.services import Checked, RunOrder, SessionHandle
+from sai3tui.widgets.run_views import RunReport, report_of_record
+from sai3tui.workload.plan import make_plan
+
+
+class LiveServices:
+    """See `sai3tui.screens.services.Services`."""
+
+    def __init__(self, results: Path | None, agents: tuple[str, ...], *, verbose: bool) -> None:
+        self._results = results
+        self._agents = agents
+        self._verbose = verbose
+
+    @property
+    def results_root(self) -> Path:
+        return self._results or Path.cwd()
+
+    def check(self, text: str, path: str) -> Checked:
+        found = load_resolved(text, path, agents_override=self._agents)
+        if found.resolved is None:
+            return Checked(found.problems)
+        plan = make_plan(found.resolved.config, found.resolved, found.problems)
+        return Checked(found.problems, plan.to_json())
+
+    def open_session(self, order: RunOrder) -> SessionHandle:
+        request = RunRequest(
+            config_path=order.path,
+            config_text=order.text,
+            results_root=self._results,
+            agents_override=self._agents,
+            hold_after_preflight=order.hold,
+            verbose=self._verbose,
+        )
+        return SessionThread(RunSession(request))
+
+    def list_runs(self) -> tuple[RunEntry, ...]:
+        try:
+            return tuple(list_runs(self.results_root))
+        except OSError:
+            return ()
+
+    def load_run(self, path: Path) -> RunReport:
+        return report_of_record(load_run(path))

@@ -1,0 +1,93 @@
+"""What all screens share: the status line, the footer, the two sizes, the notice for windows that are too small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from sai3tui.theme import Palette
+from sai3tui.widgets.painted import Painted
+from sai3tui.widgets.status_line import StatusLine
+
+MIN_WIDTH = 60
+MIN_HEIGHT = 16
+TICK_S = 0.25
+
+
+class TooSmall(Painted):
+    """Stands alone where nothing else fits."""
+
+    def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        size = self.app.size
+        text = f"Terminal {size.width}x{size.height}, needs {MIN_WIDTH}x{MIN_HEIGHT}"
+        above = max(0, (size.height - 1) // 2)
+        return (*[Text()] * above, Text(text.center(width), style=palette.warn))
+
+
+class Pane(Vertical, can_focus=False):
+    """A titled frame around one view; bright while the view has the focus."""
+
+    def __init__(self, title: str, *children: Widget, id: str | None = None) -> None:
+        super().__init__(*children, id=id, classes="pane")
+        self.border_title = Text(title)
+        self._title = title
+        self._corner = ""
+
+    def retitle(self, *parts: tuple[str, str]) -> None:
+        """Parts of the title with roles of the palette."""
+        palette = Palette.of(self.app)
+        title = Text()
+        for text, role in parts:
+            title.append(text, style=str(getattr(palette, role)) if role else "")
+        if title.markup != self._title:
+            self._title = title.markup
+            self.border_title = title
+
+    def corner(self, text: str) -> None:
+        """A word in the lower right."""
+        if text != self._corner:
+            self._corner = text
+            self.border_subtitle = Text(text)
+
+
+class RoomScreen(Screen[None]):
+    """A screen of the control room. Subclasses compose `body` and say in `HELP` what they are for."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (MIN_HEIGHT, "-short"), (30, "-tall")]
+    HELP: ClassVar[str] = ""
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.focus_next", "Next pane", show=False),
+        Binding("shift+tab", "app.focus_previous", "Previous pane", show=False),
+        Binding("z", "zoom", "Zoom pane", show=False),
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield TooSmall(id="too-small")
+        yield StatusLine(id="status")
+        yield from self.body()
+        yield Footer(show_command_palette=False, compact=True)
+
+    def body(self) -> Iterable[Widget]:
+        """The widgets between status line and footer."""
+        return ()
+
+    @property
+    def status(self) -> StatusLine:
+        return self.query_one("#status", StatusLine)
+
+    def action_zoom(self) -> None:
+        if self.maximized is not None:
+            self.minimize()
+            return
+        pane = next((n for n in (self.focused.ancestors if self.focused else ()) if isinstance(n, Pane)), None)
+        if pane is not None:
+            self.maximize(pane, container=False)

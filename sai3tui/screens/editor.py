@@ -1,0 +1,210 @@
+"""The configuration: text on the left, what it means on the right, what is wrong with it below."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import TextArea
+
+from sai3tui.config.problems import Problem
+from sai3tui.errors import Sai3Error
+from sai3tui.screens.base import Pane, RoomScreen
+from sai3tui.screens.confirm import Answer, ConfirmScreen
+from sai3tui.screens.files import read_config, write_atomic
+from sai3tui.screens.services import Checked, RunOrder, Services, StartRun
+from sai3tui.widgets.line_list import LineList
+from sai3tui.widgets.plan_view import Document, plan_lines
+from sai3tui.widgets.problem_list import ProblemList
+from sai3tui.widgets.text import plural
+from sai3tui.widgets.text_rows import TextRows
+from sai3tui.widgets.yaml_editor import YamlEditor
+
+DEBOUNCE_S = 0.2
+
+
+class EditorScreen(RoomScreen):
+    """Edits one file. `on_disk` is what was read (None: the file does not exist yet); `text` may differ from it."""
+
+    HELP = (
+        "The configuration of a run. It is checked while you type: problems stand at their lines and in the list "
+        "below; the plan on the right is what would happen, computed without contacting anything. f5 saves, checks "
+        "agents and storage, and waits there for you to start."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "save", "Save"),
+        Binding("f5", "run", "Preflight"),
+        Binding("f8", "next_problem", "Next problem"),
+        Binding("f9", "plan", "Plan"),
+        Binding("escape", "back", "Back"),
+    ]
+
+    def __init__(self, services: Services, path: Path, text: str, on_disk: bytes | None) -> None:
+        super().__init__()
+        self._services = services
+        self._path = path
+        self._on_disk = on_disk
+        self._initial = text
+        self._checked = Checked()
+        self._checked_text: str | None = None
+        self._plan: Document | None = None
+        self._timer: Timer | None = None
+
+    def body(self) -> Iterable[Widget]:
+        yield Horizontal(
+            Pane("Configuration", YamlEditor(self._initial, id="yaml"), id="yaml-pane"),
+            Pane("What will run", TextRows(id="plan"), id="plan-pane"),
+            id="editor",
+        )
+        yield Pane("Problems", ProblemList(id="problems"), id="problems-pane")
+
+    def on_mount(self) -> None:
+        self._editor.focus()
+        self._describe()
+        self._check_soon(0)
+
+    @property
+    def _editor(self) -> YamlEditor:
+        return self.query_one(YamlEditor)
+
+    @property
+    def modified(self) -> bool:
+        return self._on_disk is None or self._editor.text.encode() != self._on_disk
+
+    # --- checking --------------------------------------------------------------------------------------------------
+
+    def on_text_area_changed(self, _event: TextArea.Changed) -> None:
+        self._check_soon(DEBOUNCE_S)
+        self._describe()
+
+    def on_text_area_selection_changed(self, event: TextArea.SelectionChanged) -> None:
+        row, column = event.selection.end
+        self.query_one("#yaml-pane", Pane).corner(f"{row + 1}:{column + 1}")
+
+    def _check_soon(self, delay: float) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(max(0.001, delay), self._check)
+
+    @work(exclusive=True, group="check")
+    async def _check(self) -> None:
+        text = self._editor.text
+        checked = await asyncio.to_thread(self._services.check, text, str(self._path))
+        self._show(text, checked)
+
+    def _show(self, text: str, checked: Checked) -> None:
+        self._checked, self._checked_text = checked, text
+        stale = ""
+        if checked.plan is not None and not checked.errors:
+            self._plan = checked.plan
+        elif self._plan is not None:
+            stale = f"The last valid plan; {plural(len(checked.errors), 'error')} to fix."
+        self._editor.mark(checked.problems)
+        problems = self.query_one(ProblemList)
+        problems.show(checked.problems)
+        self.query_one("#problems-pane", Pane).retitle(
+            ("Problems", ""), (f"  {len(checked.problems)}" if checked.problems else "", "muted")
+        )
+        plan = self._plan
+        self.query_one("#plan", TextRows).show(lambda width, palette: plan_lines(plan, stale, width, palette))
+        self._describe()
+
+    def _describe(self) -> None:
+        errors, warnings = len(self._checked.errors), len(self._checked.warnings)
+        parts: list[tuple[str, str]] = [(str(self._path), "text")]
+        if self._on_disk is None:
+            parts.append(("◌ not saved yet", "warn"))
+        elif self.modified:
+            parts.append(("● modified", "warn"))
+        if self._checked_text is not None:
+            parts.append((f"✗ {plural(errors, 'error')}", "bad") if errors else ("✓ valid", "ok"))
+            if warnings:
+                parts.append((f"▲ {plural(warnings, 'warning')}", "warn"))
+        self.status.say(*parts)
+
+    def on_line_list_chosen(self, event: LineList.Chosen) -> None:
+        if event.view.id == "problems":
+            self._jump(self.query_one(ProblemList).problems[event.index])
+
+    def action_next_problem(self) -> None:
+        problems = sorted(self._checked.problems, key=lambda p: (p.line, p.column))
+        if not problems:
+            self.notify("no problems", markup=False)
+            return
+        row, column = self._editor.cursor_location
+        self._jump(next((p for p in problems if (p.line - 1, p.column - 1) > (row, column)), problems[0]))
+
+    def _jump(self, problem: Problem) -> None:
+        row = min(max(0, problem.line - 1), self._editor.document.line_count - 1)
+        self._editor.move_cursor((row, max(0, problem.column - 1)), center=True)
+        self._editor.focus()
+        view = self.query_one(ProblemList)
+        if problem in view.problems:
+            view.cursor = view.problems.index(problem)
+
+    # --- leaving ---------------------------------------------------------------------------------------------------
+
+    async def _save(self) -> bool:
+        """Write the file; asks before it replaces what somebody else wrote. Whether it was written."""
+        data = self._editor.text.encode()
+        try:
+            there = await asyncio.to_thread(read_config, self._path) if self._path.exists() else None
+            if there is not None and there not in (self._on_disk, data):
+                question = ConfirmScreen(
+                    "Replace the file",
+                    [f"{self._path} holds something else by now.", "Saving replaces it."],
+                    [Answer("y", "replace it", "yes"), Answer("n", "keep it", "no")],
+                )
+                if await self.app.push_screen_wait(question) != "yes":
+                    return False
+            await asyncio.to_thread(write_atomic, self._path, data)
+        except Sai3Error as error:
+            self.notify(error.message, severity="error", markup=False)
+            return False
+        self._on_disk = data
+        self._describe()
+        return True
+
+    @work(group="save", exclusive=True)
+    async def action_save(self) -> None:
+        if await self._save():
+            self.notify(f"saved {self._path}", markup=False)
+
+    @work(group="save", exclusive=True)
+    async def action_run(self) -> None:
+        """Save, and check agents and storage; refused while there are errors."""
+        text = self._editor.text
+        checked = await asyncio.to_thread(self._services.check, text, str(self._path))
+        self._show(text, checked)
+        if checked.errors:
+            first = min(checked.errors, key=lambda p: (p.line, p.column))
+            self._jump(first)
+            self.notify(f"line {first.line}: {first.message}", title="fix this first", severity="error", markup=False)
+            return
+        if self.modified and not await self._save():
+            return
+        self.post_message(StartRun(RunOrder(self._path, text.encode())))
+
+    def action_plan(self) -> None:
+        """The plan beside the text, or instead of it where there is little room."""
+        self.toggle_class("-plan")
+
+    @work(group="back", exclusive=True)
+    async def action_back(self) -> None:
+        if self._on_disk is not None and self.modified:
+            question = ConfirmScreen(
+                "Leave the editor",
+                [f"{self._path} has changes that are not saved."],
+                [Answer("s", "save", "save"), Answer("d", "discard", "discard"), Answer("n", "go on editing", "stay")],
+            )
+            answer = await self.app.push_screen_wait(question)
+            if answer == "stay" or (answer == "save" and not await self._save()):
+                return
+        self.dismiss()

@@ -1,0 +1,176 @@
+"""Preflight: what each agent found before anything is written, and whether the run can start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from sai3tui.controller.snapshot import Phase, RunSnapshot
+from sai3tui.events import Level
+from sai3tui.screens.base import TICK_S, Pane, RoomScreen
+from sai3tui.screens.services import CheckAgain, LeaveRun, RunIsLive, SessionHandle
+from sai3tui.theme import Palette
+from sai3tui.widgets.check_matrix import Cell, CheckMatrix, Findings
+from sai3tui.widgets.finding_pane import cell_plain, finding_lines
+from sai3tui.widgets.painted import Painted
+from sai3tui.widgets.states import outcome_look
+from sai3tui.widgets.text import clean, clock, plural
+from sai3tui.widgets.text_rows import TextRows
+from sai3tui.widgets.wrapping import failure_lines
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether f5 starts the run, and which rule says so."""
+
+    allowed: bool
+    reason: str
+    role: str
+
+
+def start_verdict(snapshot: RunSnapshot) -> Verdict:
+    """What the findings so far mean for the start."""
+    findings = Findings(snapshot)
+    errors = findings.total(Level.ERROR)
+    if snapshot.outcome is not None and snapshot.outcome.status != "success":
+        failure = snapshot.outcome.failure
+        why = clean(failure.message) if failure else outcome_look(snapshot.outcome.status).word
+        return Verdict(False, f"✗ {why}. r checks again.", "bad")
+    if snapshot.phase in (Phase.CONNECTING, Phase.PREFLIGHT):
+        done = sum(findings.done(agent) for _, agent in findings.agents)
+        return Verdict(False, f"◌ {done} of {plural(len(findings.agents), 'agent')} done", "info")
+    if errors:
+        return Verdict(
+            False,
+            f"✗ Start is blocked by {plural(errors, 'error')}: every agent must pass. Fix them, then r checks again.",
+            "bad",
+        )
+    warnings = findings.total(Level.WARNING)
+    also = f", with {plural(warnings, 'warning')}" if warnings else ""
+    stages = ", ".join(clean(stage.name) for stage in snapshot.stages)
+    return Verdict(True, f"✓ All checks passed{also}. f5 starts: {stages}", "ok")
+
+
+class VerdictLine(Painted):
+    """The verdict, always in sight."""
+
+    DEFAULT_CSS = "VerdictLine { height: 1; padding: 0 2; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._verdict = Verdict(False, "", "muted")
+
+    def show(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+        self.refresh()
+
+    def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        return (Text(self._verdict.reason, style=f"bold {getattr(palette, self._verdict.role)}"),)
+
+
+class PreflightScreen(RoomScreen):
+    """Polls a session until it runs."""
+
+    HELP = (
+        "Before anything is written each agent checks that it understands the plan and that it can list, write, read "
+        "and delete where the plan says. The pane below explains the cell under the cursor. The run can start when "
+        "no check has failed."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f5", "start", "Start"),
+        Binding("r", "recheck", "Check again"),
+        Binding("p", "problems", "Problems only"),
+        Binding("y", "copy", "Copy"),
+        Binding("escape", "back", "Back"),
+    ]
+
+    def __init__(self, session: SessionHandle) -> None:
+        super().__init__()
+        self._session = session
+        self._snapshot = RunSnapshot()
+        self._seen = -1
+        self._gone = False
+
+    def body(self) -> Iterable[Widget]:
+        yield Pane("Agents × checks", CheckMatrix(id="matrix"), id="matrix-pane")
+        yield Pane("Why", TextRows(id="why"), id="why-pane")
+        yield VerdictLine(id="verdict")
+
+    def on_mount(self) -> None:
+        self.query_one("#why", TextRows).can_focus = False
+        self.query_one(CheckMatrix).focus()
+        self.query_one("#matrix-pane", Pane).corner("✓ ok  ▲ warning  ✗ error  ◌ running  · not run")
+        self.set_interval(TICK_S, self.tick)
+        self.tick()
+
+    def tick(self) -> None:
+        """Show what the session says by now."""
+        snapshot = self._session.snapshot()
+        if snapshot.version == self._seen:
+            return
+        self._seen, self._snapshot = snapshot.version, snapshot
+        self.query_one(CheckMatrix).show(snapshot)
+        verdict = start_verdict(snapshot)
+        self.query_one(VerdictLine).show(verdict)
+        findings = Findings(snapshot)
+        errors, warnings = findings.total(Level.ERROR), findings.total(Level.WARNING)
+        parts = [(clean(snapshot.config_name), "text"), ("preflight " + verdict.reason[:1], verdict.role)]
+        if snapshot.phase in (Phase.CONNECTING, Phase.PREFLIGHT) and snapshot.outcome is None:
+            parts[1] = ("preflight " + verdict.reason, verdict.role)
+        if errors:
+            parts.append((f"✗ {plural(errors, 'error')}", "bad"))
+        if warnings:
+            parts.append((f"▲ {plural(warnings, 'warning')}", "warn"))
+        self.status.say(*parts, (clock(snapshot.elapsed_s), "muted"))
+        self.refresh_bindings()
+        if _running(snapshot) and not self._gone:
+            self._gone = True
+            self.post_message(RunIsLive())
+
+    def on_check_matrix_picked(self, event: CheckMatrix.Picked) -> None:
+        self._explain(event.cell)
+
+    def _explain(self, cell: Cell) -> None:
+        outcome = self._snapshot.outcome
+
+        def lines(width: int, palette: Palette) -> list[Text]:
+            if not cell.check and outcome is not None and outcome.failure is not None:
+                return failure_lines(outcome.failure, width, palette)
+            return finding_lines(cell, width, palette)
+
+        self.query_one("#why", TextRows).show(lines)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "start":
+            return True if start_verdict(self._snapshot).allowed else None
+        return True
+
+    def action_start(self) -> None:
+        self._session.proceed()
+
+    def action_recheck(self) -> None:
+        if self._snapshot.outcome is not None:
+            self.post_message(CheckAgain())
+        else:
+            self._session.recheck()
+
+    def action_problems(self) -> None:
+        self.query_one(CheckMatrix).toggle_problems()
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(cell_plain(self.query_one(CheckMatrix).current))
+        self.notify("copied", markup=False)
+
+    def action_back(self) -> None:
+        self.post_message(LeaveRun())
+
+
+def _running(snapshot: RunSnapshot) -> bool:
+    if snapshot.phase in (Phase.RUNNING, Phase.ABORTING):
+        return True
+    return snapshot.outcome is not None and snapshot.stage_index > 0

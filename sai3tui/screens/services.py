@@ -1,0 +1,135 @@
+"""What screens need from the rest of the program, as protocols, and what they ask of the app, as messages.
+
+The app implements the first with the controller and the results reader; tests implement it with canned snapshots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from textual.message import Message
+
+from sai3tui.config.problems import Level, Problem
+from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.results.reader import RunEntry
+from sai3tui.widgets.run_views import RunReport
+
+
+class SessionHandle(Protocol):
+    """A run on a thread of its own. No method blocks but `stop`."""
+
+    def start(self) -> None: ...
+
+    def snapshot(self) -> RunSnapshot: ...
+
+    def proceed(self) -> None:
+        """Go on after preflight."""
+
+    def recheck(self) -> None:
+        """Make the preflight checks again."""
+
+    def abort(self, reason: str, exit_code: int = 130) -> None: ...
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the thread; False if it did not within `timeout_s` seconds."""
+        ...
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the thread when nothing should have."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunOrder:
+    """What to run. `hold`: wait after preflight until somebody says go."""
+
+    path: Path
+    text: bytes
+    hold: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A configuration that was looked at: its problems, and its plan if it has no errors."""
+
+    problems: tuple[Problem, ...] = ()
+    plan: Mapping[str, Any] | None = field(default=None, compare=False)
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.level is Level.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.level is Level.WARNING)
+
+
+class Services(Protocol):
+    """What the screens read and start. All but `open_session` may take a while: call them off the loop."""
+
+    @property
+    def results_root(self) -> Path: ...
+
+    def check(self, text: str, path: str) -> Checked: ...
+
+    def open_session(self, order: RunOrder) -> SessionHandle: ...
+
+    def list_runs(self) -> tuple[RunEntry, ...]: ...
+
+    def load_run(self, path: Path) -> RunReport:
+        """Raises Sai3Error for a directory that cannot be read."""
+        ...
+
+
+# --- what screens ask of the app -----------------------------------------------------------------------------------
+
+
+class OpenConfig(Message):
+    """Edit a file; `text` replaces what is on disk, and counts as modified."""
+
+    def __init__(self, path: Path | None, text: str | None = None) -> None:
+        super().__init__()
+        self.path = path
+        self.text = text
+
+
+class StartRun(Message):
+    def __init__(self, order: RunOrder) -> None:
+        super().__init__()
+        self.order = order
+
+
+class LeaveRun(Message):
+    """Leave preflight: the session is not wanted any more."""
+
+
+class CheckAgain(Message):
+    """Preflight has ended with its session: begin again."""
+
+
+class RunIsLive(Message):
+    """Preflight is over and the agents run."""
+
+
+class RunEnded(Message):
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        super().__init__()
+        self.snapshot = snapshot
+
+
+class OpenRun(Message):
+    """Show a finished run from its directory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+
+class ShowReport(Message):
+    def __init__(self, report: RunReport) -> None:
+        super().__init__()
+        self.report = report

@@ -1,0 +1,58 @@
+"""Keeps the terminal the screen's alone: what C libraries write to file descriptor 2 goes to a file meanwhile."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+LOG_NAME = "control-room.log"
+
+
+def log_file() -> Path:
+    """Where the control room logs: below the user's state directory, or the temporary one if that cannot be had."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    directory = Path(state) / "sai3tui"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / LOG_NAME
+        path.open("ab").close()
+    except OSError:
+        return Path(tempfile.gettempdir()) / f"sai3tui-{os.getuid()}-{LOG_NAME}"
+    return path
+
+
+@contextmanager
+def terminal_for_screen(log: Path, *, verbose: bool) -> Iterator[None]:
+    """Textual draws on a copy of descriptor 2; the descriptor itself, and Python's logging, lead to `log`."""
+    # gRPC reads this once, when it is loaded; it would print to descriptor 2 otherwise.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.stderr.flush()
+    screen = os.dup(2)
+    before = sys.__stderr__
+    handler: logging.Handler | None = None
+    with log.open("ab", buffering=0) as sink:
+        os.dup2(sink.fileno(), 2)
+        sys.__stderr__ = io.TextIOWrapper(os.fdopen(screen, "wb", 0, closefd=False), "utf-8", write_through=True)  # type: ignore[misc]
+        handler = logging.FileHandler(log, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        root = logging.getLogger()
+        others, level = root.handlers[:], root.level
+        root.handlers[:] = [handler]
+        root.setLevel(logging.DEBUG if verbose else logging.WARNING)
+        try:
+            yield
+        finally:
+            root.handlers[:] = others
+            root.setLevel(level)
+            handler.close()
+            with suppress(OSError, ValueError):
+                sys.__stderr__.flush()
+            os.dup2(screen, 2)
+            sys.__stderr__ = before  # type: ignore[misc]
+            os.close(screen)

@@ -1,0 +1,123 @@
+"""The two themes, and the roles that colours play: screens and widgets name a role, never a colour.
+
+The pair GET/PUT and the pair ok/bad stay apart for the three kinds of colour blindness; colour is never alone all the
+same: a state is always a glyph, a word and a colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from textual.app import App
+from textual.theme import Theme
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """One colour (`#rrggbb`) per role, for text that widgets draw themselves."""
+
+    get: str
+    put: str
+    meta: str
+    ok: str
+    info: str
+    warn: str
+    bad: str
+    muted: str
+    faint: str
+    text: str
+    bright: str
+    key: str
+
+    @classmethod
+    def of(cls, app: App[object]) -> Palette:
+        """The palette of the theme that `app` shows now."""
+        variables: Mapping[str, str] = app.theme_variables
+        return cls(**{field.name: variables.get(f"role-{field.name}", "#888888") for field in fields(cls)})
+
+
+DARK_ROLES = Palette(
+    get="#56b4e9",
+    put="#e69f00",
+    meta="#c44dff",
+    ok="#3fbf8f",
+    info="#56b4e9",
+    warn="#f0e442",
+    bad="#ff7043",
+    muted="#8a8f98",
+    faint="#4a5058",
+    text="#d5d8dc",
+    bright="#ffffff",
+    key="#f3d9a4",
+)
+
+LIGHT_ROLES = Palette(
+    get="#0072b2",
+    put="#9a5b00",
+    meta="#8a1fc4",
+    ok="#00704a",
+    info="#0072b2",
+    warn="#7a6400",
+    bad="#b93a0c",
+    muted="#5c636d",
+    faint="#b4bac2",
+    text="#22262b",
+    bright="#000000",
+    key="#7a4b00",
+)
+
+
+def _variables(roles: Palette, **others: str) -> dict[str, str]:
+    named = {f"role-{field.name}": getattr(roles, field.name) for field in fields(roles)}
+    return {
+        **named,
+        **others,
+        "footer-key-foreground": roles.key,
+        "footer-background": others["bar"],
+        "footer-foreground": roles.muted,
+        "footer-description-foreground": roles.text,
+        "border": others["rule-focus"],
+        "border-blurred": others["rule"],
+    }
+
+
+DARK = Theme(
+    name="sai3-dark",
+    primary=DARK_ROLES.info,
+    secondary=DARK_ROLES.muted,
+    accent=DARK_ROLES.key,
+    warning=DARK_ROLES.warn,
+    error=DARK_ROLES.bad,
+    success=DARK_ROLES.ok,
+    foreground=DARK_ROLES.text,
+    background="#121212",
+    surface="#121212",
+    panel="#1b2026",
+    dark=True,
+    variables=_variables(
+        DARK_ROLES,
+        **{"bar": "#1d242b", "rule": "#39414a", "rule-focus": "#f3d9a4", "pick": "#26384a", "dim": "#1a1e23"},
+    ),
+)
+
+LIGHT = Theme(
+    name="sai3-light",
+    primary=LIGHT_ROLES.info,
+    secondary=LIGHT_ROLES.muted,
+    accent=LIGHT_ROLES.key,
+    warning=LIGHT_ROLES.warn,
+    error=LIGHT_ROLES.bad,
+    success=LIGHT_ROLES.ok,
+    foreground=LIGHT_ROLES.text,
+    background="#fafaf7",
+    surface="#fafaf7",
+    panel="#eeeeea",
+    dark=False,
+    variables=_variables(
+        LIGHT_ROLES,
+        **{"bar": "#e6e8e6", "rule": "#c3c8cc", "rule-focus": "#7a4b00", "pick": "#cfe3f2", "dim": "#f0f0ec"},
+    ),
+)
+
+THEMES = (DARK, LIGHT)

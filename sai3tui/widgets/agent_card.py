@@ -1,0 +1,56 @@
+"""One agent in full."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from sai3tui.config.units import format_bytes
+from sai3tui.controller.snapshot import AgentView
+from sai3tui.theme import Palette
+from sai3tui.widgets.agent_grid import agent_look
+from sai3tui.widgets.text import millis, number, plural, rate, span, sparkline
+from sai3tui.widgets.wrapping import failure_lines, labelled
+
+
+def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
+    """What is known about an agent."""
+    rates, vitals = agent.rates, agent.vitals
+    lines = [agent_look(agent).text(palette), Text()]
+    lines += labelled("address", agent.address, width, palette)
+    host = " ".join(part for part in (agent.hostname, plural(agent.cores, "core") if agent.cores else "") if part)
+    lines += labelled("host", host, width, palette)
+    lines += labelled("version", agent.version, width, palette)
+    lines += labelled("heard", f"{span(agent.heartbeat_age_s)} ago" if agent.heartbeat_age_s else "now", width, palette)
+    clock = f"{agent.clock_offset_ms:+.2f} ms, uncertain by {agent.clock_uncertainty_ms:.2f} ms"
+    lines += labelled("clock", clock.replace("-", "−"), width, palette)
+    lines.append(Text())
+    for name, speed, ops, p50, p99, role in (
+        ("GET", rates.get_bytes, rates.get_ops, rates.get_p50_us, rates.get_p99_us, "get"),
+        ("PUT", rates.put_bytes, rates.put_ops, rates.put_p50_us, rates.put_p99_us, "put"),
+        ("META", 0.0, rates.meta_ops, rates.meta_p50_us, rates.meta_p99_us, "meta"),
+    ):
+        figures = f"{rate(speed):>11}  {number(ops):>7} ops/s   p50 {millis(p50):>6} ms   p99 {millis(p99):>6} ms"
+        lines += labelled(name, figures, max(width, 80), palette, role)
+    top = max(agent.history, default=0.0)
+    lines += labelled(
+        "last 60 s", sparkline(agent.history, min(60, width - 12), top).strip() or "–", width, palette, "get"
+    )
+    lines.append(Text())
+    if agent.planned:
+        lines += labelled("objects", f"{agent.done:,} of {agent.planned:,}", width, palette)
+    lines += labelled("connections", str(agent.concurrency or ""), width, palette)
+    lines += labelled("errors", f"{agent.errors:,}", width, palette, "bad" if agent.errors else "text")
+    if vitals.workers:
+        cpu = (
+            f"user {vitals.cpu_user_pct:.0f} %, system {vitals.cpu_system_pct:.0f} %, "
+            f"waiting for disks {vitals.cpu_iowait_pct:.0f} %"
+        )
+        lines += labelled("host cpu", cpu, width, palette)
+        workers = (
+            f"{plural(vitals.workers, 'process', 'processes')}, busiest at {vitals.worker_cpu_pct:.0f} % of a core"
+        )
+        lines += labelled("workers", workers, width, palette, "warn" if vitals.worker_cpu_pct >= 90 else "text")
+        lines += labelled("memory", format_bytes(vitals.rss_bytes), width, palette)
+    if agent.failure is not None:
+        lines += [Text(), *failure_lines(agent.failure, width, palette)]
+    return lines

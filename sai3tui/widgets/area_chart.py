@@ -1,0 +1,173 @@
+"""A live chart: one series up, one down, from one axis and on one scale, readable without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from sai3tui.theme import Palette
+from sai3tui.widgets.braille import Split, area_down, area_up, seconds_per_cell, split_rows, window
+from sai3tui.widgets.text import clock, fit, number
+
+LABEL_WIDTH = 7
+_AXIS = "▕"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that began at sample `index`: a stage."""
+
+    index: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChartData:
+    """What a chart shows: two series of one value a second, oldest first, of equal length."""
+
+    up: Sequence[float] = ()
+    down: Sequence[float] = ()
+    marks: tuple[Mark, ...] = ()
+    end_s: float = 0.0
+    """When the last sample was, in seconds since the run began."""
+    unit: float = 1.0
+    """What the scale counts in: its numbers are values divided by this."""
+
+
+class AreaChart(Widget):
+    """Draws `ChartData`; its last line is the time axis with the stages that began in view."""
+
+    DEFAULT_CSS = """
+    AreaChart { height: 1fr; background: $background; }
+    """
+
+    def __init__(
+        self,
+        up_name: str,
+        up_role: str,
+        down_name: str,
+        down_role: str,
+        *,
+        waiting: str = "no figures yet",
+        id: str | None = None,
+    ) -> None:
+        super().__init__(id=id)
+        self._names = (up_name, down_name)
+        self._roles = (up_role, down_role)
+        self._waiting = waiting
+        self._data = ChartData()
+        self._drawn: tuple[ChartData, Size, Palette] | None = None
+        self._lines: list[Strip] = []
+
+    def show(self, data: ChartData) -> None:
+        """Draw new data."""
+        self._data = data
+        self.refresh()
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.refresh())
+
+    def render_line(self, y: int) -> Strip:
+        palette = Palette.of(self.app)
+        state = (self._data, self.size, palette)
+        if self._drawn is None or self._drawn[0] is not self._data or self._drawn[1:] != state[1:]:
+            self._lines = self._draw(palette)
+            self._drawn = state
+        if y < len(self._lines):
+            return self._lines[y]
+        return Strip.blank(self.size.width, self.rich_style)
+
+    def _draw(self, palette: Palette) -> list[Strip]:
+        width, height = self.size
+        cells = width - LABEL_WIDTH - 1
+        base = self.rich_style
+        muted = base + Style(color=palette.muted)
+        faint = base + Style(color=palette.faint)
+        if cells < 4 or height < 3:
+            return []
+        if not any(self._data.up) and not any(self._data.down):
+            return self._draw_waiting(width, height, base, muted, faint)
+        up, down = window(self._data.up, cells), window(self._data.down, cells)
+        split = split_rows(max(up, default=0.0), max(down, default=0.0), height - 1, self._data.unit)
+        lines = area_up(up, split.up, split.per_dot) + area_down(down, split.down, split.per_dot)
+        labels = self._labels(split)
+        colours = [base + Style(color=getattr(palette, role)) for role in self._roles]
+        strips = []
+        for row, line in enumerate(lines):
+            series = 0 if row < split.up else 1
+            label, plain = labels.get(row, ("", False))
+            strips.append(
+                Strip(
+                    [
+                        Segment(fit(label, LABEL_WIDTH, right=True), muted if plain else colours[series]),
+                        Segment(_AXIS, faint),
+                        *_runs(line, colours[series], base),
+                    ]
+                ).adjust_cell_length(width, base)
+            )
+        axis = self._axis(cells)
+        strips.append(Strip([Segment(" " * (LABEL_WIDTH + 1), base), Segment(fit(axis, cells), muted)]))
+        return strips
+
+    def _draw_waiting(self, width: int, height: int, base: Style, muted: Style, faint: Style) -> list[Strip]:
+        blank = Strip(
+            [Segment(" " * LABEL_WIDTH, base), Segment(_AXIS, faint), Segment(" " * (width - LABEL_WIDTH - 1), base)]
+        )
+        lines = [blank] * height
+        text = self._waiting.center(width - LABEL_WIDTH - 1)
+        lines[(height - 1) // 2] = Strip(
+            [
+                Segment(" " * LABEL_WIDTH, base),
+                Segment(_AXIS, faint),
+                Segment(fit(text, width - LABEL_WIDTH - 1), muted),
+            ]
+        )
+        return lines
+
+    def _labels(self, split: Split) -> dict[int, tuple[str, bool]]:
+        """Row -> label and whether it is a number of the scale (else a series' name)."""
+        last = split.up + split.down - 1
+        labels = {split.up - 1: (self._names[0] + " ", False), split.up: (self._names[1] + " ", False)}
+        if split.up > 1:
+            labels[0] = (number(split.top / self._data.unit) + " ", True)
+        if split.down > 1:
+            labels[last] = (number(split.bottom / self._data.unit) + " ", True)
+        return labels
+
+    def _axis(self, cells: int) -> str:
+        """The time axis: where stages began, and the time of the last sample."""
+        samples = len(self._data.up)
+        per_cell = seconds_per_cell(samples, cells)
+        shown = min(samples, cells * per_cell)
+        line = [" "] * cells
+        end = clock(self._data.end_s)
+        used = (shown + per_cell - 1) // per_cell
+        for mark in self._data.marks:
+            at = (mark.index - (samples - shown)) // per_cell
+            if 0 <= at < cells - 2:
+                _write(line, at, "╵" + mark.label)
+        _write(line, max(0, min(cells, used) - len(end)), end)
+        if shown < samples and line[0] == " ":
+            _write(line, 0, clock(max(0.0, self._data.end_s - shown)))
+        return "".join(line)
+
+
+def _runs(line: str, style: Style, base: Style) -> list[Segment]:
+    """A line of dots with the blanks at its ends apart: exported pictures stretch what they take for one text."""
+    dots = line.strip()
+    if not dots:
+        return [Segment(line, base)]
+    start = line.index(dots[0])
+    return [Segment(line[:start], base), Segment(dots, style), Segment(line[start + len(dots) :], base)]
+
+
+def _write(line: list[str], at: int, text: str) -> None:
+    """Put `text` into `line`, where it fits and without touching what stands there before it."""
+    for offset, character in enumerate(text[: len(line) - at]):
+        line[at + offset] = character

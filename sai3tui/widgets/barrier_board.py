@@ -1,0 +1,94 @@
+"""Who has arrived where: one row per agent, one column per stage. The screen for when it hangs."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from sai3tui.controller.snapshot import AgentView, RunSnapshot, StageStatus, StageView
+from sai3tui.theme import Palette
+from sai3tui.widgets.agent_grid import SILENT_AFTER_S, agent_look
+from sai3tui.widgets.columns import GAP, Column, fitting, row_line
+from sai3tui.widgets.line_list import LineList
+from sai3tui.widgets.states import STAGE
+from sai3tui.widgets.text import clean, fit, span
+
+AGENT_WIDTH = 14
+CELL_WIDTH = 15
+
+
+class BarrierBoard(LineList):
+    """The barriers of a snapshot."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._snapshot = RunSnapshot()
+
+    def show(self, snapshot: RunSnapshot) -> None:
+        """Show the barriers of this snapshot."""
+        self._snapshot = snapshot
+        self.redraw()
+
+    @property
+    def current(self) -> AgentView | None:
+        """The agent at the cursor."""
+        agents = self._snapshot.agents
+        return agents[self.cursor] if self.cursor < len(agents) else None
+
+    def row_count(self) -> int:
+        return len(self._snapshot.agents)
+
+    def _columns(self, width: int) -> tuple[tuple[Column, int], ...]:
+        """The agent and its stages; where there is no room for all, the stages around the current one."""
+        current = self._snapshot.stage_index
+        stages = [
+            Column(str(stage.index), clean(stage.name), CELL_WIDTH, need=1 + abs(stage.index - current))
+            for stage in self._snapshot.stages
+        ]
+        return fitting([Column("agent", "agent", AGENT_WIDTH), *stages, Column("heard", "heard", 8)], width)
+
+    def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        columns = self._columns(width)
+        stages = {str(stage.index): stage for stage in self._snapshot.stages}
+        names, kinds, counts = Text(), Text(), Text()
+        for position, (column, cell) in enumerate(columns):
+            gap = GAP if position else ""
+            stage = stages.get(column.key)
+            names.append(gap + fit(column.title, cell), style=f"bold {palette.text}" if stage else palette.muted)
+            kinds.append(gap + fit(clean(stage.barrier) if stage else "", cell), style=palette.muted)
+            counts.append(gap)
+            if stage is None:
+                counts.append(fit("", cell))
+            else:
+                look = STAGE[stage.status]
+                count = f"{look.glyph} {len(stage.arrived)}/{len(self._snapshot.agents)} arrived"
+                counts.append(fit(count, cell), style=look.colour(palette))
+        return (names, kinds, counts)
+
+    def empty(self, palette: Palette) -> tuple[Text, ...]:
+        return (Text("no agents yet", style=palette.muted),)
+
+    def row(self, index: int, width: int, palette: Palette) -> Text:
+        agent = self._snapshot.agents[index]
+        silent = agent.heartbeat_age_s > SILENT_AFTER_S
+        cells = {
+            "agent": (clean(agent.id), palette.text),
+            "heard": (
+                span(agent.heartbeat_age_s) if agent.heartbeat_age_s else "now",
+                palette.warn if silent else palette.muted,
+            ),
+        }
+        for stage in self._snapshot.stages:
+            cells[str(stage.index)] = _cell(stage, agent, palette)
+        return row_line(self._columns(width), cells)
+
+
+def _cell(stage: StageView, agent: AgentView, palette: Palette) -> tuple[str, str]:
+    late = dict(stage.arrived).get(agent.id)
+    if late is not None:
+        return (f"✓ +{span(late)}" if late else "✓ first", palette.ok)
+    look = agent_look(agent)
+    if stage.status in (StageStatus.PENDING, StageStatus.SKIPPED, StageStatus.DONE):
+        return ("·", palette.muted)
+    if agent.id in stage.waiting_for and look.rank >= 5:
+        return (f"◌ out {span(stage.waiting_s)}", palette.warn)
+    return (f"{look.glyph} {look.word}", look.colour(palette))

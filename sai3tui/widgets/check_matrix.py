@@ -1,0 +1,262 @@
+"""The preflight matrix: one row per agent, one column per check, a cursor that picks a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.reactive import reactive
+
+from sai3tui.controller.snapshot import AgentView, Phase, RunSnapshot
+from sai3tui.events import AgentState, Finding, Level
+from sai3tui.theme import Palette
+from sai3tui.widgets.line_list import LineList
+from sai3tui.widgets.states import AGENT, LEVEL, Look
+from sai3tui.widgets.text import clean, fit, plural
+
+AGENT_WIDTH = 12
+CELL_WIDTH = 9
+VERDICT_WIDTH = 13
+NOT_RUN = Look("·", "", "muted")
+RUNNING = Look("◌", "running", "info")
+_LOST = frozenset({AgentState.LOST, AgentState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """All findings of one check by one agent, worst first."""
+
+    agent: str
+    check: str
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def level(self) -> Level | None:
+        return self.findings[0].level if self.findings else None
+
+
+class Findings:
+    """The findings of a snapshot, arranged by agent and check."""
+
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        self.checks = tuple(dict.fromkeys(finding.check for finding in snapshot.findings))
+        self.phase = snapshot.phase
+        known = {agent.id: agent for agent in snapshot.agents}
+        names = dict.fromkeys([*(a.id for a in snapshot.agents), *(f.agent for f in snapshot.findings)])
+        self.agents = tuple((name, known.get(name)) for name in names)
+        cells: dict[tuple[str, str], list[Finding]] = {}
+        for finding in snapshot.findings:
+            cells.setdefault((finding.agent, finding.check), []).append(finding)
+        self._cells = {key: tuple(sorted(found, key=lambda f: -f.level)) for key, found in cells.items()}
+
+    def cell(self, agent: str, check: str) -> Cell:
+        return Cell(agent, check, self._cells.get((agent, check), ()))
+
+    def count(self, agent: str, level: Level) -> int:
+        return sum(f.level is level for (name, _), found in self._cells.items() if name == agent for f in found)
+
+    def total(self, level: Level) -> int:
+        """Findings of this level by anybody."""
+        return sum(f.level is level for found in self._cells.values() for f in found)
+
+    def done(self, agent: AgentView | None) -> bool:
+        """Whether an agent has made all its checks."""
+        if agent is None or self.phase not in (Phase.CONNECTING, Phase.PREFLIGHT):
+            return True
+        return agent.state not in (AgentState.CONNECTING, AgentState.VALIDATING)
+
+    def verdict(self, name: str, agent: AgentView | None) -> Look:
+        """One look for a whole row."""
+        if agent is not None and agent.state in _LOST:
+            return AGENT[agent.state]
+        errors, warnings = self.count(name, Level.ERROR), self.count(name, Level.WARNING)
+        if errors:
+            return Look("✗", plural(errors, "error"), "bad", 0)
+        if not self.done(agent):
+            return RUNNING
+        if warnings:
+            return Look("▲", plural(warnings, "warning"), "warn", 1)
+        if any(name == key[0] for key in self._cells):
+            return Look("✓", "ready", "ok", 5)
+        return Look("·", "not checked", "muted", 4)
+
+
+def cell_look(cell: Cell, *, running: bool) -> Look:
+    """Glyph and at most one short word: an HTTP status or the kind of failure."""
+    if cell.level is None:
+        return RUNNING if running else NOT_RUN
+    look = LEVEL[cell.level]
+    failure = cell.findings[0].failure
+    if failure is None or cell.level < Level.WARNING:
+        return Look(look.glyph, "", look.role)
+    word = str(failure.context.http_status) if failure.context.http_status else failure.kind.word
+    return Look(look.glyph, word, look.role)
+
+
+class CheckMatrix(LineList):
+    """Findings as a matrix. Posts `Picked` when the cursor is at another cell."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "column(-1)", "Left", show=False),
+        Binding("right,l", "column(1)", "Right", show=False),
+        Binding("enter", "choose", "Next problem"),
+    ]
+    column: reactive[int] = reactive(0, repaint=False)
+
+    class Picked(Message):
+        """The cursor is at this cell."""
+
+        def __init__(self, cell: Cell) -> None:
+            super().__init__()
+            self.cell = cell
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._findings = Findings(RunSnapshot())
+        self._rows: tuple[tuple[str, AgentView | None], ...] = ()
+        self._touched = False
+        self.problems_only = False
+
+    def show(self, snapshot: RunSnapshot) -> None:
+        """Show the findings of this snapshot. Until somebody moves the cursor it goes to the worst cell."""
+        self._findings = Findings(snapshot)
+        self._arrange()
+        if not self._touched:
+            self.go_to_problem()
+        self.post_message(self.Picked(self.current))
+
+    def toggle_problems(self) -> bool:
+        """Show only agents with a problem, or all again; returns which."""
+        self.problems_only = not self.problems_only
+        self._arrange()
+        self.post_message(self.Picked(self.current))
+        return self.problems_only
+
+    @property
+    def findings(self) -> Findings:
+        return self._findings
+
+    @property
+    def current(self) -> Cell:
+        """The cell at the cursor; an empty one while there is nothing."""
+        if not self._rows or not self._findings.checks:
+            return Cell("", "")
+        name = self._rows[min(self.cursor, len(self._rows) - 1)][0]
+        return self._findings.cell(name, self._findings.checks[min(self.column, len(self._findings.checks) - 1)])
+
+    def go_to_problem(self, *, after: bool = False) -> None:
+        """Put the cursor on the worst cell, or on the next problem `after` it."""
+        problems = self._problems()
+        if not problems:
+            return
+        here = (self.cursor, self.column)
+        if after:
+            row, column = next(
+                ((r, c) for _, r, c in sorted(problems, key=_place) if (r, c) > here), _place(problems[0])
+            )
+        else:
+            _, row, column = min(problems)
+        self.column = column
+        self.cursor = row
+
+    def _problems(self) -> list[tuple[int, int, int]]:
+        found = []
+        for row, (name, _) in enumerate(self._rows):
+            for column, check in enumerate(self._findings.checks):
+                level = self._findings.cell(name, check).level
+                if level is not None and level >= Level.WARNING:
+                    found.append((-int(level), row, column))
+        return found
+
+    def _arrange(self) -> None:
+        rows = self._findings.agents
+        rank = {name: self._findings.verdict(name, agent).rank for name, agent in rows}
+        if self.problems_only:
+            rows = tuple(row for row in rows if rank[row[0]] <= 1)
+        elif len(rows) > self._visible_rows():
+            rows = tuple(sorted(rows, key=lambda row: rank[row[0]]))
+        self._rows = rows
+        self.redraw()
+
+    # --- LineList --------------------------------------------------------------------------------------------------
+
+    def row_count(self) -> int:
+        return len(self._rows)
+
+    def _cell_width(self, width: int) -> int:
+        checks = max(1, len(self._findings.checks))
+        room = (width - AGENT_WIDTH - VERDICT_WIDTH - 1) // checks
+        longest = max((len(check) + 2 for check in self._findings.checks), default=CELL_WIDTH)
+        return max(4, min(max(CELL_WIDTH, longest), room))
+
+    def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        cell = self._cell_width(width)
+        line = Text(fit("agent", AGENT_WIDTH), style=palette.muted)
+        for position, check in enumerate(self._findings.checks):
+            style = f"bold {palette.text}" if position == self.column else palette.muted
+            line.append(fit(fit(" " + clean(check), cell - 1), cell), style=style)
+        return (line.append(" verdict", style=palette.muted),)
+
+    def empty(self, palette: Palette) -> tuple[Text, ...]:
+        if self.problems_only:
+            return (Text("✓ no agent has a problem", style=palette.ok),)
+        return (Text("◌ waiting for the first agent", style=palette.info),)
+
+    def row(self, index: int, width: int, palette: Palette) -> Text:
+        name, agent = self._rows[index]
+        cell_width = self._cell_width(width)
+        line = Text(fit(clean(name) or "controller", AGENT_WIDTH - 1) + " ", style=palette.text)
+        busy = not self._findings.done(agent)
+        for position, check in enumerate(self._findings.checks):
+            cell = self._findings.cell(name, check)
+            running = busy and not cell.findings and self._is_next(name, position)
+            look = cell_look(cell, running=running)
+            style = look.colour(palette)
+            if index == self.cursor and position == self.column:
+                style = f"bold reverse {style}"
+            line.append(fit(f" {look.glyph} {'' if running else look.word}", cell_width - 1), style=style)
+            line.append(" ")
+        verdict = self._findings.verdict(name, agent)
+        return line.append(f" {verdict.glyph} {verdict.word}", style=verdict.colour(palette))
+
+    def _is_next(self, name: str, position: int) -> bool:
+        checks: Sequence[str] = self._findings.checks[:position]
+        return all(self._findings.cell(name, check).findings for check in checks)
+
+    # --- moving ----------------------------------------------------------------------------------------------------
+
+    def validate_column(self, column: int) -> int:
+        return max(0, min(column, len(self._findings.checks) - 1))
+
+    def watch_column(self) -> None:
+        self.refresh()
+        self.post_message(self.Picked(self.current))
+
+    def on_line_list_moved(self) -> None:
+        self.post_message(self.Picked(self.current))
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("up", "down", "left", "right", "h", "j", "k", "l"):
+            self._touched = True
+
+    def on_click(self, event: events.Click) -> None:
+        self._touched = True
+        offset = event.get_content_offset(self)
+        if offset is not None and offset.x >= AGENT_WIDTH:
+            self.column = (offset.x - AGENT_WIDTH) // self._cell_width(self.size.width)
+
+    def action_column(self, step: int) -> None:
+        self.column += step
+
+    def action_choose(self) -> None:
+        self._touched = True
+        self.go_to_problem(after=True)
+
+
+def _place(problem: tuple[int, int, int]) -> tuple[int, int]:
+    return problem[1], problem[2]

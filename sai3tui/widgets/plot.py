@@ -1,0 +1,124 @@
+"""The one big chart of the results screen, with axes, drawn by plotext.
+
+plotext has one global figure: only the screen's loop may draw, and it clears before each drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotext
+from rich.text import Text
+from textual.app import RenderResult
+from textual.geometry import Size
+from textual.widget import Widget
+
+from sai3tui.theme import Palette
+from sai3tui.widgets.text import clean, clock
+
+MAX_POINTS = 300
+LABEL_ROOM = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One series; `role` names its colour."""
+
+    name: str
+    role: str
+    values: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class PlotData:
+    """Series over `at_s` seconds; `marks` are (second, stage) where stages began."""
+
+    at_s: Sequence[float] = ()
+    lines: tuple[Line, ...] = ()
+    marks: tuple[tuple[float, str], ...] = ()
+
+
+class Plot(Widget):
+    """Draws `PlotData`, again only when it, the size or the theme has changed."""
+
+    DEFAULT_CSS = """
+    Plot { height: 1fr; background: $background; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._data = PlotData()
+        self._drawn: tuple[PlotData, Size, Palette] | None = None
+        self._text = Text()
+
+    def show(self, data: PlotData) -> None:
+        """Draw new data."""
+        self._data = data
+        self.refresh()
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.refresh())
+
+    def render(self) -> RenderResult:
+        palette = Palette.of(self.app)
+        state = (self._data, self.size, palette)
+        if self._drawn is None or self._drawn[0] is not self._data or self._drawn[1:] != state[1:]:
+            self._text = draw(self._data, self.size.width, self.size.height, palette)
+            self._drawn = state
+        return self._text
+
+
+def draw(data: PlotData, width: int, height: int, palette: Palette) -> Text:
+    """The chart as text of `width` by `height` cells."""
+    if len(data.at_s) < 2 or not any(any(line.values) for line in data.lines):
+        return Text("no interval was measured", style=palette.muted)
+    if width < 20 or height < 5:
+        return Text()
+    step = -(-len(data.at_s) // MAX_POINTS)
+    at = _thinned(data.at_s, step)
+    plotext.clear_figure()
+    plotext.clear_data()
+    plotext.limit_size(False, False)
+    plotext.plotsize(width, height)
+    plotext.canvas_color("default")
+    plotext.axes_color("default")
+    plotext.ticks_color(_rgb(palette.muted))
+    plotext.frame(False)
+    plotext.yaxes(True, False)
+    plotext.xaxes(True, False)
+    for line in data.lines:
+        if any(line.values):
+            plotext.plot(at, _thinned(line.values, step), marker="braille", color=_rgb(getattr(palette, line.role)))
+    plotext.ylim(0, None)
+    ticks, labels = _ticks(data, width)
+    plotext.xticks(ticks, labels)
+    picture = Text.from_ansi(plotext.build().rstrip("\n"))
+    picture.no_wrap = True
+    plotext.clear_data()
+    return picture
+
+
+def _thinned(values: Sequence[float], step: int) -> list[float]:
+    """Every `step` values as their largest: a peak is what one looks for."""
+    return [max(values[i : i + step]) for i in range(0, len(values), step)]
+
+
+def _ticks(data: PlotData, width: int) -> tuple[list[float], list[str]]:
+    """Where stages began, by name, as far as names do not run into each other; the end by its time."""
+    start, end = data.at_s[0], data.at_s[-1]
+    per_cell = max(1e-9, (end - start) / max(1, width - 8))
+    ticks, labels = [end], [clock(end)]
+    free_from = start - LABEL_ROOM * per_cell
+    for second, name in data.marks:
+        label = clean(name)
+        half = len(label) / 2 * per_cell
+        if second - half >= free_from and second + half < end - 6 * per_cell:
+            ticks.append(second)
+            labels.append(label)
+            free_from = second + half + 2 * per_cell
+    return ticks, labels
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

@@ -1,0 +1,122 @@
+"""Finished runs, newest first, and a card for the one at the cursor."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from sai3tui.config.units import format_bytes
+from sai3tui.results.reader import RunEntry
+from sai3tui.theme import Palette
+from sai3tui.widgets.columns import Column, fitting, head_line, row_line
+from sai3tui.widgets.line_list import LineList
+from sai3tui.widgets.run_views import RunReport
+from sai3tui.widgets.states import Look, outcome_look
+from sai3tui.widgets.text import NOTHING, clean, date_and_time, fit, millis, plural, rate, span
+from sai3tui.widgets.wrapping import labelled, wrapped
+
+COLUMNS = (
+    Column("state", "", 1),
+    Column("name", "configuration", 16, grow=True),
+    Column("when", "started (UTC)", 16),
+    Column("took", "took", 8, right=True, need=2),
+    Column("agents", "agents", 6, right=True, need=4),
+    Column("ops", "operations", 10, right=True, need=3),
+    Column("bytes", "bytes", 9, right=True),
+    Column("errors", "err", 4, right=True, need=1),
+)
+BROKEN = Look("?", "unreadable", "muted")
+
+
+def summary_look(summary: RunEntry) -> Look:
+    return BROKEN if summary.problem else outcome_look(summary.status)
+
+
+class RunList(LineList):
+    """Runs, as found in a results directory."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._runs: tuple[RunEntry, ...] = ()
+        self._hint: tuple[str, ...] = ()
+
+    def show(self, runs: tuple[RunEntry, ...], hint: tuple[str, ...] = ()) -> None:
+        """Show these runs; `hint` is what to do as long as there are none."""
+        self._runs, self._hint = runs, hint
+        self.redraw()
+
+    @property
+    def current(self) -> RunEntry | None:
+        """The run at the cursor."""
+        return self._runs[self.cursor] if self.cursor < len(self._runs) else None
+
+    def row_count(self) -> int:
+        return len(self._runs)
+
+    def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        return (head_line(fitting(COLUMNS, width), palette),) if self._runs else ()
+
+    def empty(self, palette: Palette) -> tuple[Text, ...]:
+        return tuple(Text.assemble(*_keys(line, palette)) for line in self._hint)
+
+    def row(self, index: int, width: int, palette: Palette) -> Text:
+        run = self._runs[index]
+        look = summary_look(run)
+        cells = {
+            "state": (look.glyph, look.colour(palette)),
+            "name": (clean(run.config_name or run.name), palette.text),
+            "when": (date_and_time(run.started_ns), palette.muted),
+            "took": (span(run.seconds) if run.seconds else NOTHING, palette.text),
+            "agents": (str(run.agents) if run.agents else NOTHING, palette.text),
+            "ops": (f"{run.operations:,}" if run.operations else NOTHING, palette.text),
+            "bytes": (format_bytes(run.bytes) if run.bytes else NOTHING, palette.text),
+            "errors": (f"{run.errors:,}", palette.bad if run.errors else palette.muted),
+        }
+        return row_line(fitting(COLUMNS, width), cells)
+
+
+def _keys(line: str, palette: Palette) -> list[tuple[str, str]]:
+    """`[x]` in a line is a key or a command, the rest is prose."""
+    parts: list[tuple[str, str]] = []
+    for i, piece in enumerate(line.replace("]", "[").split("[")):
+        parts.append((piece, f"bold {palette.key}" if i % 2 else palette.muted))
+    return parts
+
+
+def card_lines(run: RunEntry | None, report: RunReport | None, width: int, palette: Palette) -> list[Text]:
+    """What the pane beside the list says about a run. `report` comes later than `run`, or not at all."""
+    if run is None:
+        return wrapped("A run that is selected on the left is summed up here.", width, palette.muted)
+    look = summary_look(run)
+    lines = [Text(clean(run.config_name or run.name), style=f"bold {palette.bright}"), look.text(palette), Text()]
+    if run.problem:
+        lines += wrapped(run.problem, width, palette.warn)
+        return lines + labelled("directory", str(run.path), width, palette)
+    lines += labelled("started", date_and_time(run.started_ns) + " UTC", width, palette)
+    lines += labelled("took", span(run.seconds), width, palette)
+    lines += labelled("agents", str(run.agents) if run.agents else "", width, palette)
+    lines += labelled("directory", run.path.name, width, palette, "muted")
+    if report is None:
+        return lines
+    lines.append(Text())
+    lines += _stage_lines(report, width, palette)
+    errors = sum(group.count for group in report.failures)
+    if errors:
+        worst = max(report.failures, key=lambda group: group.count)
+        lines.append(Text())
+        lines += wrapped(f"✗ {plural(errors, 'error')}, most of them: {worst.sample.message}", width, palette.bad)
+    if report.outcome.failure is not None:
+        lines.append(Text())
+        lines += wrapped(report.outcome.failure.message, width, palette.bad)
+    return lines
+
+
+def _stage_lines(report: RunReport, width: int, palette: Palette) -> list[Text]:
+    name = max(8, min(14, width - 33))
+    lines = [Text(f"{'stage':<{name}} {'GET':>10} {'PUT':>10} {'p99 ms':>8}", style=palette.muted)]
+    for stage in report.stages:
+        line = Text(fit(clean(stage.name), name), style=palette.text)
+        line.append(f" {rate(stage.rates.get_bytes):>10}", style=palette.get)
+        line.append(f" {rate(stage.rates.put_bytes):>10}", style=palette.put)
+        line.append(f" {millis(stage.rates.p99_us):>8}", style=palette.text)
+        lines.append(line)
+    return lines

@@ -1,0 +1,99 @@
+"""A finished run as the results screen shows it, live a moment ago or read from its directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sai3tui.controller.snapshot import (
+    EndpointView,
+    FailureGroup,
+    LogLine,
+    Outcome,
+    RunSnapshot,
+    Series,
+    StageView,
+)
+from sai3tui.results.reader import RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A finished run, live a moment ago or opened from its directory. `facts` is its passport: label and value."""
+
+    name: str
+    path: str
+    outcome: Outcome
+    started_ns: int = 0
+    seconds: float = 0.0
+    stages: tuple[StageView, ...] = ()
+    endpoints: tuple[EndpointView, ...] = ()
+    series: Series = Series()
+    failures: tuple[FailureGroup, ...] = ()
+    log: tuple[LogLine, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    config: Path | None = None
+    """The configuration as it was run, where it was kept."""
+    config_path: str = ""
+    """Where it was read from."""
+
+
+def report_of(snapshot: RunSnapshot) -> RunReport:
+    """The report of a run that has just ended."""
+    outcome = snapshot.outcome or Outcome("unfinished", 1)
+    directory = outcome.results or snapshot.results_dir
+    agents = ", ".join(f"{a.id} ({a.hostname or a.address})" for a in snapshot.agents)
+    versions = ", ".join(dict.fromkeys(a.version for a in snapshot.agents if a.version))
+    passport = (
+        ("run", snapshot.run_id),
+        ("agents", agents),
+        ("version", versions),
+        ("coverage", f"{snapshot.coverage:.0%}"),
+        *(("notice", notice) for notice in snapshot.notices),
+    )
+    return RunReport(
+        name=snapshot.config_name,
+        path=directory,
+        outcome=outcome,
+        started_ns=snapshot.started_ns,
+        seconds=snapshot.elapsed_s,
+        stages=snapshot.stages,
+        endpoints=snapshot.endpoints,
+        series=snapshot.series,
+        failures=snapshot.failures,
+        log=snapshot.log,
+        facts=tuple((label, value) for label, value in passport if value),
+        config=Path(directory) / "config.yaml" if directory else None,
+    )
+
+
+def report_of_record(record: RunRecord) -> RunReport:
+    """The report of a run that was read from its directory."""
+    meta = record.meta
+    unfinished = Outcome("unfinished", 1)
+    agents = ", ".join(f"{agent.id} ({agent.hostname or agent.address})" for agent in meta.agents)
+    passport = (
+        ("run", meta.run_id),
+        ("layout", meta.layout_hash),
+        ("version", meta.version),
+        ("controller", meta.hostname),
+        ("agents", agents),
+        ("preflight", "" if meta.preflight else "skipped"),
+        *(("notice", notice) for notice in meta.notices),
+        ("files", ", ".join(record.files)),
+    )
+    return RunReport(
+        name=meta.config_name,
+        path=str(record.path),
+        outcome=record.outcome or unfinished,
+        started_ns=meta.started_ns,
+        seconds=max(0.0, (record.ended_ns - meta.started_ns) / 1e9),
+        stages=record.stages,
+        endpoints=tuple(view for views in record.endpoints.values() for view in views),
+        series=record.series,
+        failures=record.failures,
+        log=record.log,
+        facts=tuple((label, value) for label, value in passport if value),
+        config=record.path / "config.yaml",
+        config_path=meta.config_path,
+    )

@@ -1,0 +1,124 @@
+"""Two lines about the stages: all of them in order, and what the current one is doing or waiting for."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from sai3tui.controller.snapshot import Phase, RunSnapshot, StageStatus, StageView
+from sai3tui.theme import Palette
+from sai3tui.widgets.painted import Painted
+from sai3tui.widgets.states import STAGE, outcome_look
+from sai3tui.widgets.text import bar, clean, plural, share, span
+
+BAR_WIDTH = 24
+
+
+class StageLine(Painted):
+    """The stages of a snapshot: `✓ prepare › ● execute › · cleanup`, and below it progress or the barrier."""
+
+    DEFAULT_CSS = """
+    StageLine { height: 2; padding: 0 1; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._snapshot = RunSnapshot()
+
+    def show(self, snapshot: RunSnapshot) -> None:
+        """Show the stages of this snapshot."""
+        self._snapshot = snapshot
+        self.refresh()
+
+    def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        return (strip_line(self._snapshot, palette), detail_line(self._snapshot, width, palette))
+
+
+def strip_line(snapshot: RunSnapshot, palette: Palette) -> Text:
+    """All stages with their states."""
+    if not snapshot.stages:
+        return Text("the plan is on its way", style=palette.muted)
+    line = Text()
+    for position, stage in enumerate(snapshot.stages):
+        look = STAGE[stage.status]
+        current = stage.index == snapshot.stage_index and snapshot.outcome is None
+        line.append(" › " if position else "", style=palette.faint)
+        line.append(f"{look.glyph} ", style=look.colour(palette))
+        name_style = f"bold {palette.bright}" if current else palette.text if _seen(stage) else palette.muted
+        line.append(clean(stage.name), style=name_style)
+        if stage.status in (StageStatus.DONE, StageStatus.FAILED):
+            line.append(f" {span(stage.elapsed_s)}", style=palette.muted)
+    return line
+
+
+def _seen(stage: StageView) -> bool:
+    return stage.status not in (StageStatus.PENDING, StageStatus.SKIPPED)
+
+
+def detail_line(snapshot: RunSnapshot, width: int, palette: Palette) -> Text:
+    """One sentence with a bar about what goes on."""
+    if snapshot.outcome is not None:
+        return _outcome(snapshot, palette)
+    if snapshot.phase is Phase.CONNECTING:
+        return Text("connecting to " + plural(len(snapshot.agents), "agent"), style=palette.info)
+    if snapshot.phase is Phase.PREFLIGHT:
+        return Text("preflight checks are running", style=palette.info)
+    if snapshot.phase is Phase.READY:
+        return Text("preflight is done; f5 starts the run", style=palette.info)
+    if snapshot.phase is Phase.ABORTING:
+        return Text("▲ aborting: agents end what is in flight, results are kept", style=palette.warn)
+    stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
+    if stage is None:
+        return Text("agents are getting ready", style=palette.info)
+    if stage.status is StageStatus.AT_BARRIER or (stage.arrived and stage.waiting_for):
+        return barrier_text(stage, len(snapshot.agents), palette, width)
+    return _progress(stage, palette)
+
+
+def _outcome(snapshot: RunSnapshot, palette: Palette) -> Text:
+    assert snapshot.outcome is not None
+    look = outcome_look(snapshot.outcome.status)
+    line = look.text(palette)
+    if snapshot.outcome.failure is not None:
+        line.append(": " + clean(snapshot.outcome.failure.message), style=palette.text)
+    elif snapshot.outcome.results:
+        line.append("  results in " + clean(snapshot.outcome.results), style=palette.muted)
+    return line
+
+
+def barrier_text(stage: StageView, agents: int, palette: Palette, width: int) -> Text:
+    """How many have arrived, who is missing, for how long."""
+    arrived = len(stage.arrived)
+    width = BAR_WIDTH if width >= 90 else BAR_WIDTH // 2
+    done, left = bar(share(arrived, agents), width)
+    line = Text("◆ barrier ", style=palette.info).append(done, style=palette.info).append(left, style=palette.faint)
+    line.append(f" {arrived}/{agents} arrived", style=palette.text)
+    line.append(f"  {clean(stage.barrier)}", style=palette.muted)
+    if stage.waiting_for:
+        names = ", ".join(clean(name) for name in stage.waiting_for)
+        line.append(f"  waiting {span(stage.waiting_s)} for ", style=palette.muted).append(names, style=palette.warn)
+    return line
+
+
+def _progress(stage: StageView, palette: Palette) -> Text:
+    line = Text()
+    if stage.planned:
+        done, left = bar(share(stage.done, stage.planned), BAR_WIDTH)
+        line.append(done, style=palette.ok).append(left, style=palette.faint)
+        line.append(f" {share(stage.done, stage.planned):>4.0%} ", style=f"bold {palette.text}")
+        line.append(f" {stage.done:,} of {stage.planned:,}", style=palette.text)
+        line.append(f"  in {span(stage.elapsed_s)}", style=palette.muted)
+    elif stage.duration_s:
+        done, left = bar(share(stage.elapsed_s, stage.duration_s), BAR_WIDTH)
+        line.append(done, style=palette.ok).append(left, style=palette.faint)
+        line.append(f" {share(stage.elapsed_s, stage.duration_s):>4.0%} ", style=f"bold {palette.text}")
+        line.append(f" {span(min(stage.elapsed_s, stage.duration_s))} of {span(stage.duration_s)}", style=palette.text)
+    else:
+        line.append(f"{clean(stage.type)} for {span(stage.elapsed_s)}", style=palette.text)
+    if stage.existed:
+        line.append(f"  {stage.existed:,} existed", style=palette.muted)
+    if stage.repeated_puts:
+        line.append(f"  ▲ {stage.repeated_puts:,} written twice", style=palette.warn)
+    if stage.errors:
+        line.append("  ✗ " + plural(stage.errors, "error"), style=palette.bad)
+    line.append(f"   then barrier {clean(stage.barrier)}", style=palette.muted)
+    return line

@@ -1,0 +1,85 @@
+"""The line on top of every screen: what this is, which run, in which state, how far, how healthy."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.theme import Palette
+from sai3tui.widgets.agent_grid import agent_look
+from sai3tui.widgets.painted import Painted
+from sai3tui.widgets.states import run_look
+from sai3tui.widgets.text import clean, clock, plural
+
+GAP = "   "
+
+
+class StatusLine(Painted):
+    """Either a plain title with a few facts (`say`) or the state of a run (`show`)."""
+
+    DEFAULT_CSS = """
+    StatusLine { dock: top; height: 1; background: $bar; padding: 0 1; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._parts: tuple[tuple[str, str], ...] = ()
+        self._snapshot: RunSnapshot | None = None
+        self._badge = ""
+
+    def say(self, *parts: tuple[str, str]) -> None:
+        """Texts with roles of the palette, left to right."""
+        self._parts = parts
+        self._snapshot = None
+        self.refresh()
+
+    def show(self, snapshot: RunSnapshot, badge: str = "") -> None:
+        """The state of a run; `badge` is a word about the picture itself, such as frozen."""
+        self._snapshot = snapshot
+        self._badge = badge
+        self.refresh()
+
+    def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        line = Text()
+        if width >= 90 or self._snapshot is None:
+            line.append("sai3tui" + GAP, style=f"bold {palette.key}")
+        if self._snapshot is None:
+            for text, role in self._parts:
+                line.append(clean(text) + GAP, style=getattr(palette, role))
+            return (line,)
+        left = line.append_text(_run_facts(self._snapshot, palette))
+        right = _health(self._snapshot, palette, self._badge)
+        space = width - left.cell_len - right.cell_len
+        if space < 1:
+            left.truncate(max(0, width - right.cell_len - 1), overflow="ellipsis")
+            space = max(1, width - left.cell_len - right.cell_len)
+        return (left.append(" " * space).append_text(right),)
+
+
+def _run_facts(snapshot: RunSnapshot, palette: Palette) -> Text:
+    look = run_look(snapshot)
+    line = Text(clean(snapshot.config_name) or "run", style=palette.text)
+    line.append("  ").append(f"{look.glyph} {look.word.upper()}", style=f"bold {look.colour(palette)}")
+    stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
+    if stage is not None and snapshot.outcome is None:
+        line.append(f"  stage {stage.index}/{len(snapshot.stages)} ", style=palette.muted)
+        line.append(clean(stage.name), style=palette.text)
+    line.append("  ").append(clock(snapshot.elapsed_s), style=f"bold {palette.bright}")
+    return line
+
+
+def _health(snapshot: RunSnapshot, palette: Palette, badge: str) -> Text:
+    line = Text()
+    if badge:
+        line.append(f" {badge} ", style=f"bold reverse {palette.key}").append("  ")
+    errors = sum(group.count for group in snapshot.failures)
+    if errors:
+        line.append("✗ " + plural(errors, "error"), style=f"bold {palette.bad}").append("  ")
+    line.append(plural(len(snapshot.agents), "agent"), style=palette.muted)
+    counts: dict[tuple[str, str], int] = {}
+    for agent in snapshot.agents:
+        look = agent_look(agent)
+        counts[look.glyph, look.role] = counts.get((look.glyph, look.role), 0) + 1
+    for (glyph, role), count in counts.items():
+        line.append(f" {count} {glyph}", style=getattr(palette, role))
+    return line

@@ -1,0 +1,454 @@
+"""A session that shows canned snapshots: what the screens need, without agents, network or clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sai3tui.config.resolve import load_resolved
+from sai3tui.controller.snapshot import (
+    AgentView,
+    EndpointView,
+    FailureGroup,
+    LogLine,
+    Outcome,
+    Phase,
+    Rates,
+    RunSnapshot,
+    Series,
+    StageStatus,
+    StageView,
+)
+from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error
+from sai3tui.events import AgentState, Finding, Level, Vitals
+from sai3tui.results.reader import RunEntry
+from sai3tui.screens.services import Checked, RunOrder
+from sai3tui.widgets.run_views import RunReport, report_of
+from sai3tui.workload.plan import make_plan
+
+MIB = 1024.0**2
+START_NS = 1_764_000_000_000_000_000
+CHECKS = ("reach", "version", "clock", "plan", "list", "write", "read", "delete")
+STAGES = (
+    StageView(1, "preflight", "validation", "all_or_nothing"),
+    StageView(2, "prepare", "prepare", "all_or_nothing"),
+    StageView(3, "execute", "execute", "all_or_nothing", duration_s=60.0),
+    StageView(4, "cleanup", "cleanup", "all_or_nothing"),
+)
+DENIED = Failure(
+    ErrorKind.PERMISSION,
+    "PUT of s3://bench/data/.sai3tui-probe was refused",
+    ("HTTP 403 AccessDenied: not authorised to perform s3:PutObject",),
+    ErrorContext(
+        uri="s3://bench/data/.sai3tui-probe",
+        endpoint="https://10.9.0.21:9000",
+        agent="agent-3",
+        op="PUT",
+        subclass="http_4xx",
+        http_status=403,
+        request_id="7Q3FJ2M8KX",
+    ),
+    "give the key s3:PutObject on bench/data/*, or point this agent at another prefix",
+)
+SLOW_DOWN = Failure(
+    ErrorKind.THROTTLED,
+    "PUT answered 503 SlowDown",
+    ("Please reduce your request rate.",),
+    ErrorContext(
+        uri="s3://bench/data/d1_w2.dir/file_00000121.dat",
+        endpoint="http://10.9.0.22:9000",
+        object_index=121,
+        stage="execute",
+        agent="agent-2",
+        op="PUT",
+        subclass="http_5xx",
+        http_status=503,
+        request_id="9Z0A1B2C3D",
+    ),
+    "lower concurrency for this agent, or add an io_rate",
+)
+
+
+class ScriptedSession:
+    """Shows one snapshot until somebody asks for something; `on_*` make the next one out of the current one."""
+
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        self._snapshot = snapshot
+        self.calls: list[str] = []
+        self.on_proceed: Callable[[RunSnapshot], RunSnapshot] = running
+        self.on_abort: Callable[[RunSnapshot], RunSnapshot] = aborted
+        self.on_recheck: Callable[[RunSnapshot], RunSnapshot] = lambda _snapshot: ready()
+        self.failure: BaseException | None = None
+
+    def put(self, snapshot: RunSnapshot) -> None:
+        """Show this from now on, as a newer version."""
+        self._snapshot = replace(snapshot, version=self._snapshot.version + 1)
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def snapshot(self) -> RunSnapshot:
+        return self._snapshot
+
+    def proceed(self) -> None:
+        self.calls.append("proceed")
+        self.put(self.on_proceed(self._snapshot))
+
+    def recheck(self) -> None:
+        self.calls.append("recheck")
+        self.put(self.on_recheck(self._snapshot))
+
+    def abort(self, reason: str, exit_code: int = 130) -> None:
+        self.calls.append(f"abort {exit_code} {reason}")
+        self.put(self.on_abort(self._snapshot))
+
+    def stop(self, timeout_s: float) -> bool:
+        self.calls.append("stop")
+        return True
+
+
+class ScriptedServices:
+    """`Services` over canned runs and sessions; configurations are checked for real."""
+
+    def __init__(
+        self,
+        *sessions: ScriptedSession,
+        runs: tuple[RunEntry, ...] = (),
+        report: RunReport | None = None,
+        root: Path = Path("/srv/bench/results"),
+    ) -> None:
+        self.sessions = list(sessions)
+        self.orders: list[RunOrder] = []
+        self._runs = runs
+        self._report = report
+        self._root = root
+
+    @property
+    def results_root(self) -> Path:
+        return self._root
+
+    def check(self, text: str, path: str) -> Checked:
+        found = load_resolved(text, path)
+        if found.resolved is None:
+            return Checked(found.problems)
+        return Checked(found.problems, make_plan(found.resolved.config, found.resolved, found.problems).to_json())
+
+    def open_session(self, order: RunOrder) -> ScriptedSession:
+        self.orders.append(order)
+        return self.sessions[min(len(self.orders), len(self.sessions)) - 1]
+
+    def list_runs(self) -> tuple[RunEntry, ...]:
+        return self._runs
+
+    def load_run(self, path: Path) -> RunReport:
+        if self._report is None:
+            raise Sai3Error(f"{path} has no metadata.json", hint="open another one")
+        return self._report
+
+
+# --- canned snapshots ----------------------------------------------------------------------------------------------
+
+
+def agents(count: int = 4, state: AgentState = AgentState.RUNNING) -> tuple[AgentView, ...]:
+    """A fleet that works, each a little differently."""
+    return tuple(_agent(number, state) for number in range(1, count + 1))
+
+
+def _agent(number: int, state: AgentState) -> AgentView:
+    get = (180 + 17 * (number % 5)) * MIB
+    put = (60 + 9 * (number % 4)) * MIB
+    idle = state in (AgentState.CONNECTING, AgentState.VALIDATING, AgentState.IDLE)
+    rates = Rates(
+        get / 65536,
+        get,
+        put / 65536,
+        put,
+        40.0,
+        1900,
+        8200 + 310.0 * number,
+        2600,
+        11_400 + 900.0 * (number % 5),
+        900,
+        3100,
+    )
+    history = () if idle else tuple((get + put) * (0.8 + 0.2 * math.sin(i / 4 + number)) for i in range(60))
+    return AgentView(
+        id=f"agent-{number}",
+        address=f"10.9.0.{10 + number}:7167",
+        state=state,
+        stage_index=0 if idle else 3,
+        concurrency=64,
+        rates=Rates() if idle else rates,
+        heartbeat_age_s=0.4,
+        clock_offset_ms=0.3 * number,
+        clock_uncertainty_ms=0.1,
+        version="0.1.0",
+        hostname=f"load{number:02d}",
+        cores=16,
+        vitals=Vitals() if idle else Vitals(31.0, 12.0, 1.0, 64.0, 180 * 1024 * 1024, 15),
+        history=history,
+    )
+
+
+def findings(snapshot_agents: tuple[AgentView, ...], checks: tuple[str, ...] = CHECKS) -> tuple[Finding, ...]:
+    """Every check passed by every agent."""
+    return tuple(
+        Finding(START_NS, agent.id, check, "http://10.9.0.21:9000", Level.OK, f"{check} works", "", "", 4.0)
+        for agent in snapshot_agents
+        for check in checks
+    )
+
+
+def connecting() -> RunSnapshot:
+    return RunSnapshot(
+        version=1,
+        phase=Phase.CONNECTING,
+        run_id="01JDEMO",
+        config_name="4node-mixed.yaml",
+        started_ns=START_NS,
+        stages=STAGES,
+        agents=agents(state=AgentState.CONNECTING),
+    )
+
+
+def checking() -> RunSnapshot:
+    """Two of four agents are done; one has a warning; one was refused."""
+    fleet = agents(state=AgentState.VALIDATING)
+    fleet = (replace(fleet[0], state=AgentState.IDLE), replace(fleet[1], state=AgentState.IDLE), *fleet[2:])
+    found = [*findings(fleet[:1]), *findings(fleet[1:2])]
+    found[10] = replace(
+        found[10],
+        level=Level.WARNING,
+        message="the clock is 812 ms ahead of the controller's",
+        evidence="offset +812.4 ms, uncertain by 0.3 ms over 9 pings",
+        advice="run chrony or ntpd on load02; figures are corrected, logs of that host are not",
+    )
+    found += findings(fleet[2:3], CHECKS[:5])
+    found.append(
+        Finding(
+            START_NS,
+            "agent-3",
+            "write",
+            "https://10.9.0.21:9000",
+            Level.ERROR,
+            DENIED.message,
+            "PUT .sai3tui-probe, 41 ms, request 7Q3FJ2M8KX",
+            DENIED.hint,
+            41.0,
+            DENIED,
+        )
+    )
+    found += findings(fleet[3:], CHECKS[:4])
+    return replace(connecting(), version=2, phase=Phase.PREFLIGHT, elapsed_s=7.0, agents=fleet, findings=tuple(found))
+
+
+def blocked() -> RunSnapshot:
+    """Preflight is over, with an error."""
+    snapshot = checking()
+    fleet = agents(state=AgentState.IDLE)
+    found = tuple(f for f in snapshot.findings if f.agent != "agent-4") + findings(fleet[3:])
+    return replace(snapshot, version=3, phase=Phase.READY, elapsed_s=9.0, agents=fleet, findings=found)
+
+
+def ready() -> RunSnapshot:
+    """Preflight is over, all is well."""
+    fleet = agents(state=AgentState.IDLE)
+    return replace(connecting(), version=4, phase=Phase.READY, elapsed_s=9.0, agents=fleet, findings=findings(fleet))
+
+
+def series(prepare_s: int = 30, execute_s: int = 45) -> Series:
+    """A prepare that only writes, then a mixture."""
+    total = prepare_s + execute_s
+    get = tuple(0.0 if i < prepare_s else (820 + 60 * math.sin(i / 5)) * MIB for i in range(total))
+    put = tuple(
+        (640 + 30 * math.sin(i / 3)) * MIB if i < prepare_s else (300 + 40 * math.sin(i / 7)) * MIB
+        for i in range(total)
+    )
+    return Series(
+        at_s=tuple(float(i + 1) for i in range(total)),
+        get_bytes=get,
+        put_bytes=put,
+        ops=tuple((g + p) / 65536 for g, p in zip(get, put, strict=True)),
+        p50_us=tuple(2400 + 200 * math.sin(i / 6) for i in range(total)),
+        p99_us=tuple(9800 + 2600 * math.sin(i / 9) for i in range(total)),
+        stage_index=tuple(2 if i < prepare_s else 3 for i in range(total)),
+    )
+
+
+def log_lines() -> tuple[LogLine, ...]:
+    texts = (
+        (0, Level.INFO, "", "preflight passed on 4 agents"),
+        (1, Level.INFO, "", "stage prepare starts"),
+        (31, Level.INFO, "agent-3", "prepare: 16,000 objects written"),
+        (32, Level.INFO, "", "barrier prepare released: 4 of 4 arrived"),
+        (32, Level.INFO, "", "stage execute starts, skew 1.2 ms"),
+        (58, Level.WARNING, "agent-2", "retrying after 503 SlowDown"),
+        (61, Level.ERROR, "agent-2", "14 × PUT 503 SlowDown s3://bench/data/d1_w2.dir/file_00000121.dat"),
+    )
+    return tuple(LogLine(START_NS + second * 10**9, level, agent, text) for second, level, agent, text in texts)
+
+
+def running(_snapshot: RunSnapshot | None = None, count: int = 4) -> RunSnapshot:
+    """In the middle of execute."""
+    fleet = agents(count)
+    figures = series()
+    stages = (
+        replace(STAGES[0], status=StageStatus.DONE, elapsed_s=1.4, arrived=_arrived(fleet)),
+        replace(
+            STAGES[1],
+            status=StageStatus.DONE,
+            elapsed_s=30.0,
+            arrived=_arrived(fleet),
+            done=64_000,
+            planned=64_000,
+            rates=Rates(put_ops=10240.0, put_bytes=640 * MIB, put_p50_us=2400, put_p99_us=9900),
+            total_ops=64_000,
+            total_bytes=int(19_200 * MIB),
+        ),
+        replace(
+            STAGES[2],
+            status=StageStatus.RUNNING,
+            elapsed_s=45.0,
+            rates=Rates(13_120.0, 820 * MIB, 4_800.0, 300 * MIB, 160.0, 1900, 8400, 2600, 14_400, 900, 3100),
+            total_ops=812_400,
+            total_bytes=int(50_400 * MIB),
+            errors=14,
+        ),
+        STAGES[3],
+    )
+    return RunSnapshot(
+        version=10,
+        phase=Phase.RUNNING,
+        run_id="01JDEMO",
+        config_name="4node-mixed.yaml",
+        results_dir="/srv/bench/results/sai3-20261124-140200-4node-mixed",
+        started_ns=START_NS,
+        elapsed_s=76.0,
+        stage_index=3,
+        stages=stages,
+        agents=fleet,
+        endpoints=(
+            EndpointView("s3://10.9.0.21:9000/bench/", 420 * MIB, 150 * MIB, 9_120.0, 11_900, 406_200, 0),
+            EndpointView("s3://10.9.0.22:9000/bench/", 400 * MIB, 150 * MIB, 8_800.0, 14_400, 406_200, 14),
+        ),
+        fleet=Rates(13_504.0, 844 * MIB, 4_880.0, 305 * MIB, 160.0, 1900, 8400, 2600, 14_400, 900, 3100),
+        series=figures,
+        log=log_lines(),
+        log_total=7,
+        failures=(FailureGroup(SLOW_DOWN, 14, ("agent-2",), START_NS + 58 * 10**9, START_NS + 61 * 10**9),),
+    )
+
+
+def _arrived(fleet: tuple[AgentView, ...]) -> tuple[tuple[str, float], ...]:
+    return tuple((agent.id, 0.3 * position) for position, agent in enumerate(fleet))
+
+
+def troubled() -> RunSnapshot:
+    """At the barrier after execute: one agent is lost, one is silent, one has failed to arrive."""
+    snapshot = running(count=12)
+    fleet = list(snapshot.agents)
+    fleet[6] = replace(fleet[6], heartbeat_age_s=12.0)
+    fleet[10] = replace(fleet[10], state=AgentState.FAILED, errors=14, rates=Rates(), failure=SLOW_DOWN, history=())
+    for position in (0, 1, 2, 3, 4, 5, 7, 8, 9):
+        fleet[position] = replace(fleet[position], state=AgentState.AT_BARRIER, rates=Rates())
+    arrived = tuple((agent.id, 0.2 * i) for i, agent in enumerate(fleet) if agent.state is AgentState.AT_BARRIER)
+    execute = replace(
+        snapshot.stages[2],
+        status=StageStatus.AT_BARRIER,
+        elapsed_s=60.0,
+        arrived=arrived,
+        waiting_for=("agent-7", "agent-12"),
+        waiting_s=12.0,
+    )
+    stages = (*snapshot.stages[:2], execute, snapshot.stages[3])
+    return replace(
+        snapshot,
+        version=11,
+        agents=tuple(fleet),
+        stages=stages,
+        elapsed_s=103.0,
+        notices=("preflight was skipped", "agent-7 accepts commands from anybody (--insecure)"),
+        coverage=11 / 12,
+    )
+
+
+def finished(snapshot: RunSnapshot | None = None, outcome: Outcome | None = None) -> RunSnapshot:
+    """All stages done."""
+    base = snapshot or running()
+    cleanup = replace(
+        STAGES[3],
+        status=StageStatus.DONE,
+        elapsed_s=6.0,
+        done=64_000,
+        planned=64_000,
+        total_ops=64_000,
+        rates=Rates(meta_ops=10_666.0, meta_p50_us=1800, meta_p99_us=6000),
+    )
+    execute = replace(base.stages[2], status=StageStatus.DONE, elapsed_s=60.0)
+    results = base.results_dir
+    return replace(
+        base,
+        version=20,
+        phase=Phase.FINISHED,
+        elapsed_s=97.0,
+        stage_index=4,
+        stages=(*base.stages[:2], execute, cleanup),
+        agents=tuple(replace(agent, state=AgentState.COMPLETED) for agent in base.agents),
+        outcome=outcome or Outcome("success", 0, None, results),
+    )
+
+
+def aborted(snapshot: RunSnapshot) -> RunSnapshot:
+    """Stopped by somebody."""
+    outcome = Outcome("aborted", 130, None, snapshot.results_dir, "sai3tui --batch 4node-mixed.yaml")
+    return replace(
+        snapshot,
+        phase=Phase.FINISHED,
+        outcome=outcome,
+        agents=tuple(replace(agent, state=AgentState.ABORTED, rates=Rates()) for agent in snapshot.agents),
+    )
+
+
+def failed() -> RunSnapshot:
+    """Broken off in execute, by a failure with a cause and a hint."""
+    base = running()
+    execute = replace(base.stages[2], status=StageStatus.FAILED, failure=SLOW_DOWN)
+    outcome = Outcome("failed", 1, SLOW_DOWN, base.results_dir, "sai3tui --batch 4node-mixed.yaml")
+    return replace(
+        base, version=21, phase=Phase.FINISHED, stages=(*base.stages[:2], execute, base.stages[3]), outcome=outcome
+    )
+
+
+def runs() -> tuple[RunEntry, ...]:
+    """What a results directory may hold."""
+    root = Path("/srv/bench/results")
+
+    def entry(number: int, name: str, status: str, seconds: float, ops: int, size: float, errors: int) -> RunEntry:
+        path = root / f"sai3-20261124-1{9 - number}0200-{name}"
+        return RunEntry(
+            path,
+            path.name,
+            f"{name}.yaml",
+            START_NS - number * 7_300 * 10**9,
+            seconds,
+            status,
+            0,
+            4,
+            ops,
+            int(size * MIB),
+            errors,
+        )
+
+    return (
+        entry(0, "4node-mixed", "failed", 81.0, 876_400, 69_600, 14),
+        entry(1, "4node-mixed", "success", 97.0, 1_004_800, 78_100, 0),
+        entry(2, "unet3d-epoch", "aborted", 62.0, 81_200, 41_000, 0),
+        entry(3, "warp-put", "success", 603.0, 5_120_000, 312_000, 0),
+        RunEntry(root / "sai3-20261120-101010-old", "sai3-20261120-101010-old", problem="metadata.json: no such file"),
+    )
+
+
+def report() -> RunReport:
+    return report_of(finished())
