@@ -90,7 +90,7 @@ class ScriptedAgent(AgentServicer):
             protocol_version=self.script.protocol,
             host=pb.HostFacts(hostname="scripted", cores=2),
             agent_time_ns=self.now(),
-            state=AgentState.RUNNING if self.script.busy_run else self.state,
+            state=wire(AgentState.RUNNING if self.script.busy_run else self.state),
             run_id=self.script.busy_run or self.run_id,
             insecure=self.script.insecure,
         )
@@ -105,10 +105,10 @@ class ScriptedAgent(AgentServicer):
         was = self.state is not AgentState.IDLE
         self._abort.set()
         await wait_until_async(lambda: self.state is AgentState.IDLE, request.wait_ms / 1000)
-        return pb.AbortReply(state=self.state, was_running=was)
+        return pb.AbortReply(state=wire(self.state), was_running=was)
 
     async def Status(self, request, context):
-        return pb.StatusReply(state=self.state, run_id=self.run_id)
+        return pb.StatusReply(state=wire(self.state), run_id=self.run_id)
 
     async def FetchLog(self, request, context):
         return
@@ -141,7 +141,7 @@ class ScriptedAgent(AgentServicer):
             elif kind == "ping":
                 self.pings += 1
                 pong = pb.Pong(
-                    controller_time_ns=message.ping.controller_time_ns, received_ns=self.now(), state=self.state
+                    controller_time_ns=message.ping.controller_time_ns, received_ns=self.now(), state=wire(self.state)
                 )
                 await out.put(pb.AgentMessage(agent_time_ns=self.now(), pong=pong))
             elif kind == "goodbye":
@@ -151,7 +151,7 @@ class ScriptedAgent(AgentServicer):
 
     def _set(self, out, state: AgentState, stage: int = 0, failure: Failure | None = None) -> None:
         self.state = state
-        changed = pb.StateChanged(state=int(state), stage_index=stage)
+        changed = pb.StateChanged(state=wire(state), stage_index=stage)
         if failure is not None:
             changed.failure.CopyFrom(failure_to_proto(failure))
         out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), state=changed))
@@ -236,6 +236,10 @@ class ScriptedAgent(AgentServicer):
             end_ns=reports[-1].end_ns,
             failure=script.failure if number == script.optional_failure else None,
         )
+
+
+def wire(state: AgentState) -> pb.AgentState.ValueType:
+    return pb.AgentState.ValueType(int(state))
 
 
 def op_stats(op: Op, count: int, latency_ns: int, errors: int = 0) -> OpStats:

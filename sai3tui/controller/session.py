@@ -163,6 +163,10 @@ class RunSession:
             notices.append("preflight was skipped: nothing was checked before the run")
         self._journal.fleet.plan(self._run_id, plan.stages, agents)
         self._journal.fleet.notices = tuple(notices)
+        for notice in plan.notices:
+            self._journal.note(Level.INFO, notice, code="plan")
+        if not self.request.preflight:
+            self._journal.note(Level.WARNING, notices[-1], code="preflight")
         self._journal.refresh()
 
     async def _connect(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
@@ -310,7 +314,9 @@ class RunSession:
             return
         if not ending.clean:
             self._journal.phase(Phase.ABORTING)
-            self._journal.emit(AbortRequested(time.time_ns(), "", ending.reason))
+            self._journal.emit(
+                AbortRequested(time.time_ns(), "", "the run failed" if ending.failure else ending.reason)
+            )
         await self._conductor.end(ending)
 
     async def _release_everything(self) -> None:

@@ -102,7 +102,8 @@ def _tell(event: Event) -> tuple[Level, str] | None:
             return event.level, f"preflight {event.check}{subject}: {event.message}"
         case StateChanged():
             if event.failure is not None:
-                return Level.ERROR, f"{event.state.word}: {event.failure.sentence()}"
+                # The causes stand at the end, with all that is known: here it is about when and who.
+                return Level.ERROR, f"{event.state.word}: {event.failure.message}"
             if event.state in _QUIET_STATES:
                 return None
             reason = f": {event.reason}" if event.reason else ""

@@ -1,0 +1,186 @@
+"""The headless front: the same session as in the control room, printed as lines, a progress bar or JSON.
+
+What a program wants goes to stdout (the summary, or with `--json` everything, one object a line); what a person
+follows goes to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sai3tui.batch_output import JsonPrinter, LinePrinter, Printer, finding_lines, summary_lines
+from sai3tui.batch_progress import ProgressPrinter
+from sai3tui.config.yaml12 import MAX_BYTES
+from sai3tui.controller.request import EXIT_CONFIG, RunRequest
+from sai3tui.controller.session import RunSession
+from sai3tui.controller.snapshot import Outcome, RunSnapshot
+from sai3tui.errors import ConfigError, Failure
+from sai3tui.events import Level, event_json
+from sai3tui.results.describe import failure_lines
+from sai3tui.results.figures import stage_json
+from sai3tui.results.metadata import failure_json
+
+SIGNALS: Mapping[signal.Signals, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What the command line said. `results`: where the results directory is made, None for the current one."""
+
+    config: Path
+    json: bool = False
+    results: Path | None = None
+    fresh: bool = False
+    preflight: bool = True
+    agents: tuple[str, ...] = ()
+    verbose: bool = False
+
+
+def run_batch(options: BatchOptions) -> int:
+    """Run a configuration to its end; returns the exit code."""
+    try:
+        request = _request(options, preflight_only=False)
+    except ConfigError as error:
+        return _unreadable(options, error.failure())
+    if options.json:
+        printer: Printer = JsonPrinter(sys.stdout)
+    elif sys.stderr.isatty() and not options.verbose:
+        printer = ProgressPrinter()
+    else:
+        printer = LinePrinter(sys.stderr)
+    session = RunSession(request)
+    printer.on_closed = lambda: session.request_abort("nobody reads the output any more", 128 + signal.SIGPIPE)
+    outcome = asyncio.run(_run(session, printer))
+    return _finish(options, session.snapshot(), outcome)
+
+
+def run_preflight(options: BatchOptions) -> int:
+    """Check agents and storage for a configuration without running it; returns the exit code."""
+    try:
+        request = _request(options, preflight_only=True)
+    except ConfigError as error:
+        return _unreadable(options, error.failure())
+    session = RunSession(request)
+    outcome = asyncio.run(_run(session, LinePrinter(sys.stderr, only=Level.ERROR)))
+    findings = session.snapshot().findings
+    if options.json:
+        document = {
+            "ok": outcome.exit_code == 0,
+            "exit": outcome.exit_code,
+            "failure": failure_json(outcome.failure) if outcome.failure else None,
+            "findings": [_finding_json(event_json(finding)) for finding in findings],
+        }
+        _to_stdout(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        for line in finding_lines(findings):
+            _to_stdout(line)
+    if outcome.failure is not None:
+        _tell(outcome.failure)
+    return outcome.exit_code
+
+
+async def _run(session: RunSession, printer: Printer) -> Outcome:
+    session.listen(printer.item, printer.second)
+    with _signals(session):
+        watching = asyncio.create_task(printer.watch(session.snapshot))
+        try:
+            return await session.run()
+        finally:
+            watching.cancel()
+            await asyncio.wait({watching})
+            printer.close()
+
+
+@contextmanager
+def _signals(session: RunSession) -> Iterator[None]:
+    """Each signal asks for an abort, the second one for nothing more; handlers of before are put back."""
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    taken = [number for number in SIGNALS if before[number] != signal.SIG_IGN]
+    for number in taken:
+        loop.add_signal_handler(number, session.request_abort, number.name, SIGNALS[number])
+    try:
+        yield
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before[number])
+
+
+def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
+    """Raises ConfigError if the file cannot be read."""
+    try:
+        with options.config.open("rb") as file:
+            # One byte more than is allowed, so that the loader can say that it is too much.
+            text = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"cannot read {options.config}: {reason}", hint="check its name and permissions") from None
+    return RunRequest(
+        config_path=options.config,
+        config_text=text,
+        results_root=options.results,
+        fresh=options.fresh,
+        preflight=options.preflight,
+        agents_override=options.agents,
+        preflight_only=preflight_only,
+        command_line=tuple(sys.argv),
+        verbose=options.verbose,
+    )
+
+
+def _unreadable(options: BatchOptions, failure: Failure) -> int:
+    if options.json:
+        _to_stdout(json.dumps(_result(Outcome("failed", EXIT_CONFIG, failure), RunSnapshot())))
+    _tell(failure)
+    return EXIT_CONFIG
+
+
+def _finish(options: BatchOptions, snapshot: RunSnapshot, outcome: Outcome) -> int:
+    if options.json:
+        _to_stdout(json.dumps(_result(outcome, snapshot), ensure_ascii=False))
+    elif snapshot.started_ns:
+        for line in summary_lines(snapshot, outcome):
+            _to_stdout(line)
+    if outcome.failure is not None:
+        _tell(outcome.failure)
+    if outcome.resume and not options.json:
+        sys.stderr.write(f"to go on where it stopped: {outcome.resume}\n")
+    return outcome.exit_code
+
+
+def _result(outcome: Outcome, snapshot: RunSnapshot) -> dict[str, Any]:
+    return {
+        "type": "result",
+        "exit": outcome.exit_code,
+        "status": outcome.status,
+        "results": outcome.results or None,
+        "run_id": snapshot.run_id,
+        "seconds": round(snapshot.elapsed_s, 3),
+        "failure": failure_json(outcome.failure) if outcome.failure else None,
+        "resume": outcome.resume or None,
+        "notices": list(snapshot.notices),
+        "stages": [stage_json(stage) for stage in snapshot.stages],
+    }
+
+
+def _finding_json(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if key != "type"}
+
+
+def _tell(failure: Failure) -> None:
+    first, *rest = failure_lines(failure)
+    sys.stderr.write(f"sai3tui: {first}\n" + "".join(f"  {line}\n" for line in rest))
+
+
+def _to_stdout(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
