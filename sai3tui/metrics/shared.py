@@ -84,6 +84,10 @@ class SharedWriter:
         self._layout.header[_FLUSHES] += np.uint64(1)
         self._layout.header[_SEQUENCE] += np.uint64(1)
 
+    def beat(self) -> None:
+        """Show that the writer is alive though it may have nothing to write."""
+        self._layout.header[_FLUSHES] += np.uint64(1)
+
     def start_stage(self, stage: int) -> None:
         """Forget everything: what follows belongs to this stage number."""
         layout = self._layout
@@ -166,6 +170,11 @@ class SharedReader:
                 return made
             if before % 2 == 0 and before == int(layout.header[_SEQUENCE]):
                 return made
+
+    @property
+    def beats(self) -> int:
+        """A number that changes several times a second while the writer is alive."""
+        return int(self._layout.header[_FLUSHES])
 
     def _copy(self) -> Copy:
         layout = self._layout

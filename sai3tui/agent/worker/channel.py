@@ -9,6 +9,7 @@ import asyncio
 import pickle
 import struct
 from collections.abc import Callable
+from typing import cast
 
 _LENGTH = struct.Struct("<I")
 
@@ -26,8 +27,8 @@ class Channel(asyncio.Protocol):
         self._buffer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods, not the base class.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer

@@ -128,8 +128,10 @@ class FailuresSeen:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Nothing is in flight and nothing is left to do, as far as the worker knows; all figures are in the mapping. `heard` is
-    the `call` of the last `MoreWork`, 0 if there was none."""
+    """Nothing is in flight and nothing is left to do, as far as the worker knows; all figures are in the mapping.
+
+    `heard` is the `call` of the last `MoreWork`, 0 if there was none.
+    """
 
     stage: int
     heard: int

@@ -1,0 +1,190 @@
+"""One stage of the worker pool: who has which lease, who is idle, when it is over, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from sai3tui.agent.lease import Job, LeaseSource, MixJob
+from sai3tui.agent.worker.handle import WorkerHandle
+from sai3tui.agent.worker.messages import (
+    FailuresSeen,
+    Finished,
+    Granted,
+    Idle,
+    MoreWork,
+    Settled,
+    StartStage,
+    StopStage,
+    Wanted,
+)
+from sai3tui.errors import Failure, failure_of
+
+STOP_MARGIN_S = 2.0
+"""What a worker may need, beyond its grace or drain time, to say that it is idle; then it is killed."""
+FAIL_GRACE_S = 2.0
+"""Grace of operations in flight when a stage fails."""
+
+
+class StageRun:
+    """Lives as long as the stage. `workers` yields those that live; everything happens on one loop."""
+
+    def __init__(
+        self, number: int, job: Job, source: LeaseSource, ends_ns: int, workers: Callable[[], Sequence[WorkerHandle]]
+    ) -> None:
+        self.number = number
+        self.job = job
+        self.done = asyncio.Event()
+        """Nothing is left to do and nobody is doing anything."""
+        self.stopping = False
+        self.failure: Failure | None = None
+        self.deaths = 0
+        self.recovering = 0
+        """Dead workers that are not replaced yet."""
+        self._source = source
+        self._ends_ns = ends_ns
+        self._workers = workers
+        self._granting = 0
+        self._errors = 0
+        self._closed = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, workers: Sequence[WorkerHandle], seconds: float) -> None:
+        """Start on all workers. `seconds`: how long from now a mix lasts; 0: no limit."""
+        for worker in workers:
+            self.begin_on(worker)
+        if isinstance(self.job, MixJob):
+            self._spawn(self._enforce(seconds + self.job.drain + STOP_MARGIN_S))
+
+    def begin_on(self, worker: WorkerHandle) -> None:
+        """Start on a worker that does nothing."""
+        worker.leases.clear()
+        worker.idle = False
+        worker.calls = 0
+        worker.send(StartStage(self.number, self.job, self._ends_ns))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """End what still goes on here, and give back leases that nobody finished."""
+        self._closed = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for worker in self._workers():
+            self.give_back(worker)
+
+    # --- messages ---
+
+    def on_message(self, worker: WorkerHandle, message: object) -> None:
+        """What a worker says; messages of earlier stages are ignored."""
+        match message:
+            case Wanted(stage, wants) if stage == self.number:
+                for set_id, endpoint, count in wants:
+                    self._granting += 1
+                    self._spawn(self._grant(worker, set_id, endpoint, count))
+            case Finished(stage, leases) if stage == self.number:
+                for settled in leases:
+                    self._settle(worker, settled)
+            case FailuresSeen(stage, count, sample) if stage == self.number:
+                self._errors += count
+                limit = self.job.max_errors
+                if limit is not None and self._errors > limit:
+                    self.fail(sample)
+            case Idle(stage, heard) if stage == self.number and heard == worker.calls:
+                worker.idle = True
+                self.check()
+            case _:
+                pass
+
+    async def _grant(self, worker: WorkerHandle, set_id: int | None, endpoint: int, count: int) -> None:
+        try:
+            while count > 0 and not self.stopping and not worker.gone:
+                lease = await self._source.grant(endpoint, count, set_id)
+                if lease is None:
+                    worker.send(Granted(self.number, set_id, endpoint, count, None))
+                    return
+                if worker.gone:
+                    self._source.lost(lease.lease_id)
+                    self.more_work()
+                    return
+                worker.leases[lease.lease_id] = lease.count
+                answered = min(count, lease.count)
+                count -= answered
+                worker.send(Granted(self.number, set_id, endpoint, answered, lease))
+        except Exception as error:
+            # Whatever a source cannot do ends the stage with its cause.
+            self.fail(failure_of(error))
+        finally:
+            self._granting -= 1
+            self.check()
+
+    def _settle(self, worker: WorkerHandle, settled: Settled) -> None:
+        left = worker.leases.get(settled.lease_id)
+        if left is None:
+            return
+        done = array("Q")
+        done.frombytes(settled.done)
+        left -= len(done) + len(settled.failed)
+        if left > 0:
+            worker.leases[settled.lease_id] = left
+        else:
+            del worker.leases[settled.lease_id]
+        try:
+            self._source.finished(settled.lease_id, done, settled.failed)
+        except Exception as error:
+            self.fail(failure_of(error))
+
+    # --- the end ---
+
+    def check(self) -> None:
+        """See whether the stage is over."""
+        if self._granting or self.recovering:
+            return
+        if all(worker.idle for worker in self._workers()):
+            self.done.set()
+
+    def give_back(self, worker: WorkerHandle) -> None:
+        """What the worker had and did not finish goes back to the source."""
+        for lease_id in worker.leases:
+            self._source.lost(lease_id)
+        worker.leases.clear()
+
+    def more_work(self) -> None:
+        """Tell all workers that leases have come back."""
+        if self.stopping or self._closed:
+            return
+        for worker in self._workers():
+            worker.calls += 1
+            worker.idle = False
+            worker.send(MoreWork(self.number, worker.calls))
+
+    def fail(self, failure: Failure) -> None:
+        """Give the stage up. The first failure counts."""
+        if self.failure is None:
+            self.failure = failure
+        self.stop(FAIL_GRACE_S)
+
+    def stop(self, grace_s: float) -> None:
+        """Begin no operation any more; those in flight get `grace_s` seconds, then are cancelled. Who does not obey
+        is killed. Idempotent."""
+        if self.stopping or self._closed:
+            return
+        self.stopping = True
+        for worker in self._workers():
+            worker.send(StopStage(self.number, grace_s))
+        self._spawn(self._enforce(grace_s + STOP_MARGIN_S))
+        self.check()
+
+    async def _enforce(self, after_s: float) -> None:
+        """Kill the workers that are not idle after so many seconds."""
+        await asyncio.sleep(after_s)
+        self.stopping = True
+        for worker in self._workers():
+            if not worker.idle:
+                worker.kill()

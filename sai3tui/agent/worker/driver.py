@@ -1,0 +1,250 @@
+"""What all stages of a worker have in common: operations are issued, complete, are tried again, and end."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import monotonic_ns
+
+from sai3tui.agent.lease import Job, SetSpec
+from sai3tui.agent.worker.lane import Lane, SetRuntime, backoff_s
+from sai3tui.agent.worker.messages import FailuresSeen, Granted, Idle, MoreWork, StartStage
+from sai3tui.agent.worker.supply import Supply
+from sai3tui.config.ops import Op
+from sai3tui.errors import RETRYABLE, ErrorKind, Failure
+from sai3tui.metrics.recorder import Recorder
+from sai3tui.storage.engine import OK, Connection
+from sai3tui.workload.content import Words
+
+FAILED_PAUSE_S = 0.1
+"""After an operation that failed for good, its connection rests: a storage that refuses at once is not to be asked as
+fast as a loop can go round."""
+
+CANCELLED = "cancelled"
+"""Subclass of the failure of an operation that `Connection.cancel` ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerContext:
+    """What drivers need of the worker they run in.
+
+    `sized_gets`: the engine takes the size of a GET from its request.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    lanes: Sequence[Lane]
+    recorder: Recorder
+    send: Callable[[object], None]
+    number: int = 0
+    rate_share: float = 1.0
+    sized_gets: bool = False
+    pools: dict[int, Words] = field(default_factory=dict)
+
+
+class Driver(ABC):
+    """Drives the lanes of a worker through one stage."""
+
+    def __init__(self, start: StartStage, context: WorkerContext, job: Job) -> None:
+        self.stage = start.stage
+        self._context = context
+        self._loop = context.loop
+        self._lanes = context.lanes
+        self._recorder = context.recorder
+        self._record = context.recorder.success
+        self._retry = job.retry
+        self._start_ns = job.start_ns
+        self._missing_is_done = False
+        self._sets = {spec.set_id: runtime_of(spec, context) for spec in job.sets}
+        self.supply = Supply(start.stage, context.send, context.loop.call_soon, context.loop.call_later)
+        self._busy = 0
+        self._started = False
+        self._stopping = False
+        """Begin nothing; what is in flight may end."""
+        self._cancelling = False
+        """What ends by being cancelled is none of the storage's failures."""
+        self._idle_sent = False
+        self._heard = 0
+        self._timers: list[asyncio.TimerHandle] = []
+        self._failures: dict[tuple[ErrorKind, str, int, str], tuple[int, Failure]] = {}
+
+    # --- from the main process ---
+
+    def begin(self) -> None:
+        """Start at the time that was set, or now."""
+        wait = (self._start_ns - monotonic_ns()) / 1e9
+        if wait > 0:
+            self._timers.append(self._loop.call_later(wait, self._go))
+        else:
+            self._go()
+
+    def granted(self, message: Granted) -> None:
+        shelf = self.supply.granted(message)
+        if self._started and not self._stopping and shelf.available:
+            self._wake(message.endpoint)
+        self._check()
+
+    def more_work(self, message: MoreWork) -> None:
+        self._heard = message.call
+        self._idle_sent = False
+        if not self._stopping:
+            self.supply.more_work()
+        self._check()
+
+    def stop(self, grace: float) -> None:
+        """Begin nothing any more; after `grace` seconds, cancel what is in flight. A second call can only be
+        shorter."""
+        self._cancelling = True
+        self._wind_down(grace)
+
+    def _wind_down(self, grace: float) -> None:
+        self._stopping = True
+        self.supply.stop()
+        for lane in self._lanes:
+            if lane.backoff is not None:
+                lane.backoff.cancel()
+                lane.backoff = None
+                self._rest(lane)
+        self._check()
+        if self._busy:
+            self._timers.append(self._loop.call_later(grace, self._cancel))
+
+    def _cancel(self) -> None:
+        for lane in self._lanes:
+            if lane.busy:
+                lane.connection.cancel()
+
+    def close(self) -> None:
+        """Forget all timers."""
+        for timer in self._timers:
+            timer.cancel()
+
+    # --- operations ---
+
+    def _go(self) -> None:
+        self._started = True
+        for lane in self._lanes:
+            if self._stopping:
+                break
+            self._busy += 1
+            lane.busy = True
+            self._next(lane, monotonic_ns())
+        self._check()
+
+    @abstractmethod
+    def _next(self, lane: Lane, now: int) -> None:
+        """Issue the next operation of a busy lane, or `_rest` it. `now` is monotonic, in nanoseconds."""
+
+    @abstractmethod
+    def _wake(self, endpoint: int | None) -> None:
+        """There are new indices for lanes of this endpoint (None: of any) that rest."""
+
+    @abstractmethod
+    def _complete(self) -> bool:
+        """Whether there is nothing left to do, given that no lane is busy."""
+
+    def _resume(self, lane: Lane) -> None:
+        """Make a resting lane busy."""
+        lane.busy = True
+        self._busy += 1
+        self._next(lane, monotonic_ns())
+
+    def _rest(self, lane: Lane) -> None:
+        lane.busy = False
+        lane.held = None
+        self._busy -= 1
+        if not self._busy:
+            self._check()
+
+    def on_done(self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
+        """See `storage.engine.OnDone`."""
+        request = connection.request
+        assert request is not None
+        lane = self._lanes[request.tag]
+        if status != OK:
+            failure = connection.failure or Failure(ErrorKind(status - 1), "the operation failed")
+            missing = failure.kind is ErrorKind.NOT_FOUND and request.op is Op.DELETE and self._missing_is_done
+            if not missing:
+                self._failed(lane, failure, t0)
+                return
+        self._record(request.op, lane.endpoint, size, lane.due or t0, t0, t_first or t_last, t_last)
+        held = lane.held
+        if held is not None:
+            self.supply.done(held, lane.index)
+        self._next(lane, t_last)
+
+    def _failed(self, lane: Lane, failure: Failure, t0: int) -> None:
+        request = lane.request
+        size = self._size_of(lane)
+        if self._cancelling and failure.context.subclass == CANCELLED:
+            self._recorder.retry(request.op, lane.endpoint, size)
+            self._rest(lane)
+            return
+        if failure.kind in RETRYABLE and lane.attempt <= self._retry.max_retries and not self._stopping:
+            self._recorder.retry(request.op, lane.endpoint, size)
+            lane.due = lane.due or t0
+            wait = backoff_s(self._retry, lane.attempt)
+            lane.attempt += 1
+            lane.backoff = self._loop.call_later(wait, self._again, lane)
+            return
+        self._recorder.failure(request.op, lane.endpoint, size)
+        context = failure.context
+        cause = (failure.kind, context.subclass, context.http_status, context.endpoint)
+        count, sample = self._failures.get(cause, (0, failure))
+        self._failures[cause] = (count + 1, sample)
+        if lane.held is not None:
+            self.supply.failed(lane.held, lane.index, failure)
+            lane.held = None
+        if self._stopping or failure.kind is ErrorKind.NOT_FOUND:
+            self._next(lane, monotonic_ns())
+        else:
+            lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
+
+    def _again(self, lane: Lane) -> None:
+        lane.backoff = None
+        lane.connection.issue(lane.request)
+
+    def _after_pause(self, lane: Lane) -> None:
+        lane.backoff = None
+        self._next(lane, monotonic_ns())
+
+    def _size_of(self, lane: Lane) -> int:
+        """The size that the operation would have moved."""
+        return lane.request.size if lane.request.op is Op.PUT else 0
+
+    def put(self, lane: Lane, runtime: SetRuntime, index: int, generation: int, version: int) -> None:
+        """Issue the PUT of an object."""
+        request = lane.request
+        size = runtime.size(index)
+        payload = lane.payload
+        payload.become(runtime.maker, generation, index, version, size)
+        request.op = Op.PUT
+        request.key = runtime.key(index)
+        request.size = size
+        request.body = payload
+        request.index = index
+        lane.connection.issue(request)
+
+    # --- to the main process ---
+
+    def tick(self) -> None:
+        """Tell what has been seen of failures; called several times a second."""
+        for count, sample in self._failures.values():
+            self._context.send(FailuresSeen(self.stage, count, sample))
+        self._failures.clear()
+
+    def _check(self) -> None:
+        """Report that the stage is over, once it is."""
+        if self._busy or self._idle_sent or not (self._stopping or self._complete()):
+            return
+        self._idle_sent = True
+        self.supply.report()
+        self._recorder.flush()
+        self.tick()
+        self._context.send(Idle(self.stage, self._heard))
+
+
+def runtime_of(spec: SetSpec, context: WorkerContext) -> SetRuntime:
+    """The set as this worker uses it; pools of random words are shared."""
+    return SetRuntime(spec, context.pools)

@@ -1,0 +1,62 @@
+"""What belongs to one connection of a worker, and what drivers know about object sets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from sai3tui.agent.lease import RetryPolicy, SetSpec
+from sai3tui.agent.worker.supply import Held
+from sai3tui.storage.engine import Connection, Request
+from sai3tui.workload.content import ContentMaker, Payload, Words
+
+
+class SetRuntime:
+    """One object set in a worker."""
+
+    __slots__ = ("key", "maker", "set_id", "size")
+
+    def __init__(self, spec: SetSpec, pools: dict[int, Words]) -> None:
+        self.set_id = spec.set_id
+        self.key = spec.objects.key
+        self.size = spec.objects.size
+        self.maker = ContentMaker(spec.content, spec.seed, pools)
+
+
+class Lane:
+    """A connection with all that its operations need, made once per worker and reused."""
+
+    __slots__ = (
+        "attempt",
+        "backoff",
+        "busy",
+        "connection",
+        "due",
+        "endpoint",
+        "entry",
+        "held",
+        "index",
+        "payload",
+        "request",
+    )
+
+    def __init__(self, number: int, connection: Connection) -> None:
+        self.connection = connection
+        self.endpoint = connection.endpoint
+        self.request = Request(tag=number)
+        self.payload = Payload()
+        self.busy = False
+        """In flight, or waiting to be tried again."""
+        self.backoff: asyncio.TimerHandle | None = None
+        self.attempt = 0
+        self.due = 0
+        """When the operation should have begun, 0: when its first attempt did."""
+        self.held: Held | None = None
+        self.index = -1
+        self.entry = 0
+
+
+def backoff_s(policy: RetryPolicy, attempt: int) -> float:
+    """Seconds to wait after attempt number `attempt` (from 1) failed."""
+    delay = min(policy.max_delay, policy.initial_delay * policy.multiplier ** (attempt - 1))
+    return max(0.0, delay * (1.0 + policy.jitter * random.uniform(-1.0, 1.0)))

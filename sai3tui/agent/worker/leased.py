@@ -1,0 +1,60 @@
+"""Prepare and cleanup in a worker: something is done once to every object that is granted."""
+
+from __future__ import annotations
+
+from sai3tui.agent.lease import LeasedJob
+from sai3tui.agent.worker.driver import Driver, WorkerContext
+from sai3tui.agent.worker.lane import Lane
+from sai3tui.agent.worker.messages import StartStage
+from sai3tui.agent.worker.supply import Shelf
+from sai3tui.config.ops import Op
+
+
+class LeasedDriver(Driver):
+    """PUTs or DELETEs what leases name. Each connection takes from the leases of its endpoint."""
+
+    def __init__(self, start: StartStage, context: WorkerContext, job: LeasedJob) -> None:
+        super().__init__(start, context, job)
+        self._op = job.op
+        self._missing_is_done = job.missing_is_done
+        lanes: dict[int, int] = {}
+        for lane in context.lanes:
+            lanes[lane.endpoint] = lanes.get(lane.endpoint, 0) + 1
+        self._resting: dict[int, list[Lane]] = {endpoint: [] for endpoint in lanes}
+        self._shelves: dict[int, Shelf] = {
+            endpoint: self.supply.shelf(None, endpoint, count * job.lease_size) for endpoint, count in lanes.items()
+        }
+
+    def _next(self, lane: Lane, now: int) -> None:
+        shelf = self._shelves[lane.endpoint]
+        taken = shelf.take()
+        if taken is None:
+            self._resting[lane.endpoint].append(lane)
+            self._rest(lane)
+            return
+        if shelf.short():
+            self.supply.need()
+        index, held = taken
+        lane.held = held
+        lane.index = index
+        lane.attempt = 1
+        lane.due = 0
+        lease = held.lease
+        runtime = self._sets[lease.set_id]
+        if self._op is Op.PUT:
+            self.put(lane, runtime, index, lease.generation, 0)
+            return
+        request = lane.request
+        request.op = self._op
+        request.key = runtime.key(index)
+        request.index = index
+        lane.connection.issue(request)
+
+    def _wake(self, endpoint: int | None) -> None:
+        for place in self._shelves if endpoint is None else (endpoint,):
+            resting, shelf = self._resting[place], self._shelves[place]
+            while resting and shelf.available:
+                self._resume(resting.pop())
+
+    def _complete(self) -> bool:
+        return self.supply.exhausted

@@ -1,0 +1,199 @@
+"""A worker process: moves bytes and nothing else. Started by `agent.pool` as `python -m` of this module.
+
+It ends when its control channel ends, or when its parent dies in whatever way: no writer is ever left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import mmap
+import os
+import signal
+import socket
+import sys
+import traceback
+from typing import Any
+
+import uvloop
+
+from sai3tui.agent.lease import LeasedJob, MixJob
+from sai3tui.agent.worker.channel import Channel
+from sai3tui.agent.worker.driver import Driver, WorkerContext
+from sai3tui.agent.worker.lane import Lane
+from sai3tui.agent.worker.leased import LeasedDriver
+from sai3tui.agent.worker.messages import Broken, Granted, MoreWork, Open, Ready, StartStage, StopStage
+from sai3tui.agent.worker.mix import MixDriver
+from sai3tui.errors import Sai3Error, failure_of
+from sai3tui.metrics.recorder import Recorder
+from sai3tui.metrics.shared import SharedWriter, mapping_bytes
+from sai3tui.storage.engine import Connection, Engine, EngineOptions
+from sai3tui.storage.open import make_engine
+
+FLUSH_S = 0.25
+CLOSE_S = 2.0
+_PR_SET_PDEATHSIG = 1
+
+
+class Worker:
+    """Everything in one worker process."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, memory_fd: int) -> None:
+        self._loop = loop
+        self._memory_fd = memory_fd
+        self._channel = Channel(self._on_message, self._on_closed)
+        self._ended = asyncio.Event()
+        self._opened: asyncio.Future[Open] = loop.create_future()
+        self._engine: Engine | None = None
+        self._recorder: Recorder | None = None
+        self._writer: SharedWriter | None = None
+        self._context: WorkerContext | None = None
+        self._driver: Driver | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+
+    async def run(self, control: socket.socket) -> None:
+        """Serve until the control channel ends or something breaks."""
+        self._loop.set_exception_handler(self._on_broken_callback)
+        await self._loop.create_unix_connection(lambda: self._channel, sock=control)
+        try:
+            await self._open(await self._opened)
+            await self._ended.wait()
+        except Exception as error:
+            if not isinstance(error, Sai3Error):
+                traceback.print_exc()
+            self._break(error)
+            await asyncio.wait_for(self._ended.wait(), CLOSE_S)
+        finally:
+            self._driver = None
+            if self._engine is not None:
+                await asyncio.wait_for(self._engine.close(), CLOSE_S)
+
+    async def _open(self, message: Open) -> None:
+        setup = message.setup
+        endpoints = len(setup.endpoints)
+        memory = mmap.mmap(self._memory_fd, mapping_bytes(endpoints))
+        os.close(self._memory_fd)
+        self._writer = SharedWriter(memory, endpoints)
+        self._recorder = Recorder(self._writer)
+        options = EngineOptions(
+            self._loop, setup.connect_timeout, setup.op_timeout, setup.region, null_delay=setup.null_delay
+        )
+        engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, os.environ)
+        await engine.open(setup.endpoints, message.connections, self._on_done)
+        self._engine = engine
+        self._context = WorkerContext(
+            self._loop,
+            [Lane(number, connection) for number, connection in enumerate(engine.connections)],
+            self._recorder,
+            self._channel.send,
+            message.number,
+            message.rate_share,
+            setup.engine == "null",
+        )
+        # What exists now lives as long as the process: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        self._ticker = self._loop.call_later(FLUSH_S, self._tick)
+        self._channel.send(Ready())
+
+    def _on_done(self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
+        """Operations that end after their stage has been given up have no driver, and count for nothing."""
+        if self._driver is not None:
+            self._driver.on_done(connection, status, size, t0, t_first, t_last)
+
+    def _on_message(self, message: object) -> None:
+        driver = self._driver
+        match message:
+            case Open():
+                self._opened.set_result(message)
+            case StartStage():
+                self._start(message)
+            case Granted() if driver is not None and message.stage == driver.stage:
+                driver.granted(message)
+            case MoreWork() if driver is not None and message.stage == driver.stage:
+                driver.more_work(message)
+            case StopStage() if driver is not None and message.stage == driver.stage:
+                driver.stop(message.grace)
+            case _:
+                # Of a stage that is over.
+                pass
+
+    def _start(self, message: StartStage) -> None:
+        assert self._context is not None
+        assert self._recorder is not None
+        if self._driver is not None:
+            self._driver.close()
+        self._recorder.start_stage(message.stage)
+        match message.job:
+            case LeasedJob() as job:
+                self._driver = LeasedDriver(message, self._context, job)
+            case MixJob() as job:
+                self._driver = MixDriver(message, self._context, job)
+        self._driver.begin()
+
+    def _tick(self) -> None:
+        self._ticker = self._loop.call_later(FLUSH_S, self._tick)
+        assert self._writer is not None
+        assert self._recorder is not None
+        self._recorder.flush()
+        self._writer.beat()
+        if self._driver is not None:
+            self._driver.tick()
+
+    def _on_closed(self) -> None:
+        self._ended.set()
+        if not self._opened.done():
+            self._opened.cancel()
+
+    def _on_broken_callback(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception in a callback is a defect: tell it and end, do not go on with half a state."""
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            loop.default_exception_handler(context)
+            self._break(error)
+
+    def _break(self, error: BaseException) -> None:
+        """Say why this worker ends, and end."""
+        self._driver = None
+        if self._channel.closed:
+            self._on_closed()
+            return
+        self._channel.send(Broken(failure_of(error)))
+        self._channel.close()
+
+
+def tie_to_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; end at once if that has happened already."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+async def _serve(control: socket.socket, memory_fd: int) -> None:
+    await Worker(asyncio.get_running_loop(), memory_fd).run(control)
+
+
+def main(arguments: list[str]) -> int:
+    """`arguments`: process id of the parent, descriptors of the control socket and of the shared memory."""
+    parent, control_fd, memory_fd = map(int, arguments)
+    tie_to_parent(parent)
+    # Ctrl-C and a terminal that goes away reach the whole process group; what they mean is for the parent to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    control = socket.socket(fileno=control_fd)
+    control.setblocking(False)
+    code = 0
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(control, memory_fd))
+    except (asyncio.CancelledError, TimeoutError):
+        code = 1
+    sys.stderr.flush()
+    # A thread of the file engine may hang in a system call; that must not keep the process.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
