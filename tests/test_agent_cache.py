@@ -112,7 +112,7 @@ async def test_what_was_flushed_is_there_after_reopening(tmp_path: Path) -> None
     cache.states(record, 0).set(numbers(3, 5, 499), CREATED)
     cache.states(record, 1).set(numbers(0), CREATING)
     await cache.flush()
-    pool = NamePool("up/", 1, "execute", 1)
+    pool = NamePool("up/", 1, 3, 1)
     await cache.reserve(pool, 40)
     await cache.close()
 

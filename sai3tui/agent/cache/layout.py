@@ -29,11 +29,12 @@ def layout_directory(data_dir: Path, layout_hash: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class NamePool:
-    """The names that the PUTs of one workload entry make in one slot: sequence 0.. below `prefix`."""
+    """The names that the PUTs of one workload entry make in one slot: sequence 0.. below `prefix`. `stage` is any
+    number that tells stages and entries apart."""
 
     prefix: str
     seed: int
-    stage: str
+    stage: int
     slot: int
     shards: int = 0
 
@@ -66,10 +67,7 @@ class LayoutCache:
         self._timer: asyncio.TimerHandle | None = None
         self.generations: dict[int, Generation] = {}
         for key, value in store.scan(_GENERATION):
-            try:
-                record = Generation.from_json(value)
-            except ValueError as error:
-                raise _damaged(store.directory, key) from error
+            record = _read_record(store.directory, key, value)
             self.generations[record.number] = record
 
     @classmethod
@@ -180,6 +178,17 @@ class LayoutCache:
         self._stop_timer()
         await self._store.commit(self._dirty_rows())
 
+    async def adopt(self, other: LayoutCache) -> None:
+        """Take over everything that `other` has, in place of what is here."""
+        if self.generations or self._states:
+            raise ResourceError(f"the state cache in {self.directory} is not empty")
+        rows = dict(other._store.scan(b""))
+        for key, value in rows.items():
+            if key.startswith(_GENERATION):
+                record = _read_record(other.directory, key, value)
+                self.generations[record.number] = record
+        await self._store.commit(rows)
+
     async def copy_to(self, directory: Path) -> None:
         """A compact copy of what is committed, into an existing empty directory."""
         await self._store.copy_to(directory)
@@ -211,6 +220,13 @@ class LayoutCache:
             for key, states in self._states.items()
             for number, packed in states.take_dirty().items()
         }
+
+
+def _read_record(directory: Path, key: bytes, value: bytes) -> Generation:
+    try:
+        return Generation.from_json(value)
+    except ValueError as error:
+        raise _damaged(directory, key) from error
 
 
 def _generation_key(number: int) -> bytes:

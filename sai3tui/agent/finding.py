@@ -1,0 +1,77 @@
+"""One preflight check: timed, bounded, and reported whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error, failure_of
+from sai3tui.events import Finding, Level
+
+Emit = Callable[[Finding], None]
+
+CHECK_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a check that did not raise has to say."""
+
+    message: str
+    evidence: str = ""
+    level: Level = Level.OK
+    advice: str = ""
+
+
+class Checks:
+    """Runs checks of one agent and hands out their findings."""
+
+    def __init__(self, agent: str, emit: Emit) -> None:
+        self._agent = agent
+        self._emit = emit
+        self._made: list[Finding] = []
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(self._made)
+
+    async def run(self, check: str, subject: str, work: Awaitable[Told], *, timeout_s: float = CHECK_TIMEOUT_S) -> bool:
+        """Await `work` for at most `timeout_s` seconds and report it. Whether it found no error."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(timeout_s):
+                told = await work
+        except TimeoutError:
+            failure = Failure(
+                ErrorKind.TIMEOUT,
+                f"no answer within {timeout_s:g} s",
+                context=ErrorContext(endpoint=subject, op=check),
+                hint="is the address right, and does a firewall drop the packets?",
+            )
+        except (Sai3Error, OSError) as error:
+            failure = failure_of(error)
+        else:
+            self._report(check, subject, told, began, None)
+            return told.level is not Level.ERROR
+        failure = failure.with_context(agent=self._agent)
+        evidence = "; ".join(failure.causes)
+        self._report(check, subject, Told(failure.message, evidence, Level.ERROR, failure.hint), began, failure)
+        return False
+
+    def _report(self, check: str, subject: str, told: Told, began: float, failure: Failure | None) -> None:
+        finding = Finding(
+            time.time_ns(),
+            self._agent,
+            check,
+            subject,
+            told.level,
+            told.message,
+            told.evidence,
+            told.advice,
+            (time.monotonic() - began) * 1000.0,
+            failure,
+        )
+        self._made.append(finding)
+        self._emit(finding)

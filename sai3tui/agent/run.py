@@ -1,0 +1,429 @@
+"""One run of one agent, from its start to idle again. Nothing of it outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+from sai3tui.agent.cache.layout import LayoutCache
+from sai3tui.agent.lease import Job, LeasedJob, LeaseSource
+from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.reporter import StageReporter
+from sai3tui.agent.setup import RunSetup
+from sai3tui.agent.spool import Spool
+from sai3tui.agent.stages import cleanup, execute, prepare, validation
+from sai3tui.agent.stages.base import StageContext
+from sai3tui.agent.state import StateMachine
+from sai3tui.agent.vitals import VitalsMeter
+from sai3tui.agent.worker.messages import WorkerSetup
+from sai3tui.config.model import Stage, StageType
+from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, Sai3Error, cause_chain, failure_of
+from sai3tui.events import (
+    AgentState,
+    Finding,
+    Level,
+    Objects,
+    Report,
+    StageSummary,
+    failure_to_proto,
+    finding_to_proto,
+    report_to_proto,
+    summary_to_proto,
+)
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.storage.credentials import region_of
+
+logger = logging.getLogger(__name__)
+
+ABORT_GRACE_S = 2.0
+ABORT_SLACK_S = 1.0
+FAREWELL_S = 15.0
+"""How long a run that is over stays as it is for its controller to say goodbye."""
+
+STAGES: Mapping[StageType, Callable[[StageContext], Awaitable[None]]] = {
+    StageType.VALIDATION: validation.run,
+    StageType.PREPARE: prepare.run,
+    StageType.EXECUTE: execute.run,
+    StageType.CLEANUP: cleanup.run,
+}
+
+
+class AgentRun:
+    """Owns everything that a run needs: workers, state cache, tasks. `run()` is the whole of it; the other methods
+    are how the service passes on what a controller says."""
+
+    def __init__(self, setup: RunSetup, machine: StateMachine, spool: Spool) -> None:
+        self.setup = setup
+        self.spool = spool
+        self.stage_name = ""
+        self.ended = asyncio.Event()
+        self._machine = machine
+        self._releases: dict[int, int] = {}
+        self._signal = asyncio.Event()
+        self._watchers = 0
+        self._alone_since: float | None = time.monotonic()
+        self._said_goodbye = False
+        self._abort_reason: str | None = None
+        self._abort_asked = asyncio.Event()
+        self._pool: WorkerPool | None = None
+        self._reporter: StageReporter | None = None
+        self._objects: Callable[[], Objects] = Objects
+        self._vitals = VitalsMeter()
+
+    # --- what the service tells us ---
+
+    def attached(self) -> None:
+        """A controller has a stream to this run."""
+        self._watchers += 1
+        self._alone_since = None
+        self._stir()
+
+    def detached(self) -> None:
+        """A stream has ended, with or without a goodbye."""
+        self._watchers -= 1
+        if self._watchers == 0:
+            self._alone_since = time.monotonic()
+        self._stir()
+
+    def goodbye(self) -> None:
+        """The controller needs nothing more."""
+        self._said_goodbye = True
+        self._stir()
+
+    def release(self, stage_index: int, start_ns: int) -> None:
+        """The barrier is open; it may be one that has not been reached yet."""
+        self._releases[stage_index] = start_ns
+        self._stir()
+
+    def abort(self, reason: str) -> bool:
+        """End the run; False if it had ended, or was ending, already."""
+        if self._abort_reason is not None or not (self._machine.live or self._machine.state is AgentState.FAILED):
+            return False
+        self._abort_reason = reason
+        self._abort_asked.set()
+        self._stir()
+        return True
+
+    def objects(self) -> Objects:
+        """What the current stage has done so far."""
+        return self._objects()
+
+    # --- the run ---
+
+    async def run(self) -> None:
+        """Run all stages. Returns when the agent is idle again; never raises for what happens to a run."""
+        try:
+            await self._run()
+        finally:
+            self.spool.close()
+            self.ended.set()
+
+    async def _run(self) -> None:
+        self._machine.to(AgentState.VALIDATING)
+        failure: Failure | None = None
+        async with asyncio.TaskGroup() as group:
+            body = group.create_task(self._guarded())
+            asked = group.create_task(self._abort_asked.wait())
+            try:
+                await asyncio.wait({body, asked}, return_when=asyncio.FIRST_COMPLETED)
+                if not body.done():
+                    self._machine.to(AgentState.ABORTING, reason=self._abort_reason or "")
+                    await self._stop(body)
+                if not body.cancelled():
+                    failure = body.result()
+            finally:
+                asked.cancel()
+        if self._machine.state is AgentState.ABORTING:
+            if failure is not None:
+                logger.warning("while aborting: %s", failure.sentence())
+            self._machine.to(AgentState.ABORTED, reason=self._abort_reason or "")
+        else:
+            await self._over(failure)
+        self._machine.to(AgentState.IDLE)
+
+    async def _over(self, failure: Failure | None) -> None:
+        """Completed or failed: stay so until the controller has seen it."""
+        if failure is None:
+            self._machine.to(AgentState.COMPLETED)
+        else:
+            logger.error("the run failed: %s", failure.sentence())
+            self._machine.to(AgentState.FAILED, failure=failure, reason=failure.message)
+        await self._until(lambda: self._said_goodbye or not self._watchers or self._aborting, FAREWELL_S)
+        if self._aborting and failure is None:
+            self._machine.to(AgentState.ABORTING, reason=self._abort_reason or "")
+            self._machine.to(AgentState.ABORTED, reason=self._abort_reason or "")
+
+    async def _stop(self, body: asyncio.Task[Failure | None]) -> None:
+        """Workers finish what is in flight for a moment, then everything is cancelled."""
+        if self._pool is not None:
+            try:
+                async with asyncio.timeout(ABORT_GRACE_S + ABORT_SLACK_S):
+                    await self._pool.stop_stage(ABORT_GRACE_S)
+            except (TimeoutError, Sai3Error) as error:
+                logger.warning("the workers did not stop in time: %s", failure_of(error).sentence())
+        body.cancel()
+        await asyncio.wait({body})
+
+    async def _guarded(self) -> Failure | None:
+        try:
+            await self._body()
+        except Sai3Error as error:
+            logger.debug("the run failed", exc_info=True)
+            return self._placed(error.failure())
+        except BaseExceptionGroup as group:
+            # One of ours may come wrapped from a task group below.
+            ours, others = group.split(Sai3Error)
+            logger.debug("the run failed", exc_info=True)
+            if others is None and ours is not None:
+                return self._placed(_first(ours).failure())
+            if group.subgroup(asyncio.CancelledError) is not None:
+                raise
+            return self._placed(_internal(group))
+        except Exception as error:
+            logger.exception("this is a defect of sai3tui")
+            return self._placed(failure_of(error))
+        return None
+
+    async def _body(self) -> None:
+        setup = self.setup
+        cache = LayoutCache.open(setup.cache_dir, sum(setup.counts.values()))
+        try:
+            pool = WorkerPool(
+                WorkerSetup(
+                    endpoints=setup.endpoints,
+                    connections=setup.connections,
+                    engine=setup.config.engine.value,
+                    region=region_of(setup.environ),
+                ),
+                workers=max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency)),
+                on_worker_lost=self._worker_lost,
+                on_failures=self._failures_seen,
+            )
+            async with pool:
+                self._pool = pool
+                self._arrive(0, None)
+                start_ns = await self._released(0)
+                for index, stage in enumerate(setup.stages, 1):
+                    summary = await self._stage(index, stage, start_ns, pool, cache)
+                    self._arrive(index, summary)
+                    start_ns = await self._released(index)
+        finally:
+            self._pool = None
+            await cache.close()
+
+    async def _stage(
+        self, index: int, stage: Stage, start_ns: int, pool: WorkerPool, cache: LayoutCache
+    ) -> StageSummary:
+        planned = start_ns
+        start_ns = max(start_ns, time.time_ns())
+        self.stage_name = stage.name
+        self._machine.to(AgentState.RUNNING, index)
+        self._say(stage_started=pb.StageStarted(stage_index=index, stage_name=stage.name, planned_start_ns=planned))
+        context = StageContext(
+            self.setup,
+            stage,
+            index,
+            start_ns,
+            cache,
+            self._run_job,
+            self._note,
+            self._finding,
+        )
+        self._objects = lambda: context.progress.objects()
+        warmup = self.setup.config.warmup_period if stage.type is StageType.EXECUTE else 0.0
+        reporter = StageReporter(
+            self.setup.agent.id, index, start_ns, pool.read, self.objects, self._report, self._vitals, warmup_s=warmup
+        )
+        self._reporter = reporter
+        async with asyncio.TaskGroup() as group:
+            reporting = group.create_task(reporter.run())
+            try:
+                failure = await self._attempt(stage, context, pool)
+            finally:
+                reporting.cancel()
+                context.progress.ended()
+                reporter.report()
+        self._reporter = None
+        summary = reporter.summary(stage.name, stage.type.value, context.progress.end_ns)
+        if failure is None:
+            return summary
+        failure = self._placed(failure)
+        if not stage.optional:
+            raise _Failed(failure)
+        self._note(Level.WARNING, f"optional stage {stage.name!r} failed: {failure.sentence()}", "optional-failed")
+        return replace(summary, failure=failure)
+
+    async def _attempt(self, stage: Stage, context: StageContext, pool: WorkerPool) -> Failure | None:
+        """Run a stage; why it failed, or None."""
+        try:
+            async with asyncio.timeout(stage.timeout) as limit:
+                await STAGES[stage.type](context)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            await pool.stop_stage(ABORT_GRACE_S)
+            return _timed_out(stage, error)
+        except Sai3Error as error:
+            logger.debug("stage %s failed", stage.name, exc_info=True)
+            return error.failure()
+        except BaseExceptionGroup as group:
+            ours, others = group.split(Sai3Error)
+            if others is not None or ours is None:
+                raise
+            return _first(ours).failure()
+        return None
+
+    async def _run_job(self, job: Job, source: LeaseSource) -> None:
+        pool, reporter = self._pool, self._reporter
+        if pool is None or reporter is None:
+            raise Sai3Error("a job was started outside a stage")
+        try:
+            if isinstance(job, LeasedJob):
+                ended = await pool.run_leased(job, source)
+            else:
+                ended = await pool.run_mix(job, source)
+        finally:
+            reporter.fold()
+        if self._aborting or (ended.stopped and ended.failure is None):
+            # Workers were stopped: this is no end of the job. The cancellation that stopped them for follows.
+            await asyncio.sleep(ABORT_GRACE_S + ABORT_SLACK_S)
+            raise Sai3Error("the workers were stopped")
+        if ended.failure is not None:
+            raise _Failed(self._placed(ended.failure))
+
+    # --- barriers ---
+
+    def _arrive(self, index: int, summary: StageSummary | None) -> None:
+        self._machine.to(AgentState.AT_BARRIER, index)
+        self._say(
+            arrived=pb.Arrived(stage_index=index, summary=summary_to_proto(summary) if summary is not None else None)
+        )
+
+    async def _released(self, index: int) -> int:
+        """When the next stage begins. Raises AgentLostError if no controller is there for too long."""
+        limit = self.setup.controller_timeout_s
+        arrived = time.monotonic()
+        while index not in self._releases:
+            since = self._alone_since
+            left = None if since is None else max(since, arrived) + limit - time.monotonic()
+            if left is not None and left <= 0:
+                raise AgentLostError(
+                    f"no controller for {limit:g} s at barrier {index}",
+                    hint="run the configuration again: what is created is not written again",
+                    context=ErrorContext(agent=self.setup.agent.id),
+                )
+            signal = self._signal
+            try:
+                async with asyncio.timeout(left):
+                    await signal.wait()
+            except TimeoutError:
+                continue
+        return self._releases[index]
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    await self._signal.wait()
+        except TimeoutError:
+            logger.info("no goodbye from the controller within %g s", seconds)
+
+    def _stir(self) -> None:
+        signal, self._signal = self._signal, asyncio.Event()
+        signal.set()
+
+    @property
+    def _aborting(self) -> bool:
+        return self._abort_reason is not None
+
+    # --- what we say ---
+
+    def _say(
+        self,
+        *,
+        report: pb.Report | None = None,
+        arrived: pb.Arrived | None = None,
+        stage_started: pb.StageStarted | None = None,
+        finding: pb.Finding | None = None,
+        failure: pb.FailureSeen | None = None,
+        note: pb.Note | None = None,
+    ) -> None:
+        self.spool.append(
+            pb.AgentMessage(
+                agent_time_ns=time.time_ns(),
+                report=report,
+                arrived=arrived,
+                stage_started=stage_started,
+                finding=finding,
+                failure=failure,
+                note=note,
+            )
+        )
+
+    def _report(self, report: Report) -> None:
+        self._say(report=report_to_proto(report))
+
+    def _finding(self, finding: Finding) -> None:
+        self._say(finding=finding_to_proto(finding))
+
+    def _note(self, level: Level, text: str, code: str) -> None:
+        logger.log(logging.WARNING if level >= Level.WARNING else logging.INFO, "%s", text)
+        self._say(note=pb.Note(level=pb.Level.ValueType(int(level)), text=text, code=code))
+
+    def _worker_lost(self, failure: Failure) -> None:
+        self._note(Level.WARNING, failure.sentence(), "worker-lost")
+
+    def _failures_seen(self, count: int, sample: Failure) -> None:
+        """Workers saw `count` more failures of one cause."""
+        seen = pb.FailureSeen(
+            stage_index=self._machine.stage_index, count=count, sample=failure_to_proto(self._placed(sample))
+        )
+        self._say(failure=seen)
+
+    def _placed(self, failure: Failure) -> Failure:
+        """`failure` with agent and stage, as far as they were not known below."""
+        context = failure.context
+        return replace(
+            failure,
+            context=replace(
+                context, agent=context.agent or self.setup.agent.id, stage=context.stage or self.stage_name
+            ),
+        )
+
+
+class _Failed(Sai3Error):
+    """A stage failed: carries its failure out of the body."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self._failure = failure
+
+    def failure(self) -> Failure:
+        return self._failure
+
+
+def _first(group: BaseExceptionGroup[Sai3Error]) -> Sai3Error:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return Sai3Error("an empty group of errors")
+
+
+def _internal(group: BaseExceptionGroup[BaseException]) -> Failure:
+    inner: BaseException = group
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    logger.error("this is a defect of sai3tui", exc_info=group)
+    return failure_of(inner)
+
+
+def _timed_out(stage: Stage, error: TimeoutError) -> Failure:
+    return Failure(
+        ErrorKind.TIMEOUT,
+        f"stage {stage.name!r} took longer than its timeout of {stage.timeout:g} s",
+        cause_chain(error),
+        hint="raise timeout_secs of the stage",
+    )

@@ -1,0 +1,342 @@
+"""The agent as the controller sees it: the calls of `sai3tui.proto`, and which run they are about."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import resource
+import socket
+import time
+from collections.abc import AsyncIterator, Mapping
+from importlib.metadata import version
+from typing import NoReturn
+
+import grpc
+import psutil
+
+from sai3tui.agent.preflight import preflight
+from sai3tui.agent.run import AgentRun
+from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
+from sai3tui.agent.spool import Spool
+from sai3tui.agent.state import StateMachine, Transition
+from sai3tui.errors import ErrorKind, Failure, Sai3Error
+from sai3tui.events import (
+    PROTOCOL_VERSION,
+    AgentState,
+    Finding,
+    Level,
+    failure_to_proto,
+    finding_to_proto,
+    objects_to_proto,
+)
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.proto.sai3tui_pb2_grpc import AgentServicer
+
+logger = logging.getLogger(__name__)
+
+CAPABILITIES = ("s3", "file", "validation", "prepare", "execute", "cleanup", "subscribe", "fetch-log")
+FIRST_MESSAGE_S = 10.0
+MAX_ABORT_WAIT_S = 30.0
+SHUTDOWN_S = 5.0
+
+Stream = grpc.aio.ServicerContext[pb.ControllerMessage, pb.AgentMessage]
+
+_REFUSED = {
+    ErrorKind.CONFIG: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorKind.RESOLVE: grpc.StatusCode.INVALID_ARGUMENT,
+    ErrorKind.PERMISSION: grpc.StatusCode.PERMISSION_DENIED,
+    ErrorKind.AUTH: grpc.StatusCode.UNAUTHENTICATED,
+    ErrorKind.RESOURCE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class AgentService(AgentServicer):
+    """One per agent process. Runs live in `runs`, a task group of whoever serves this."""
+
+    def __init__(
+        self, limits: AgentLimits, environ: Mapping[str, str], runs: asyncio.TaskGroup, *, insecure: bool = False
+    ) -> None:
+        self._limits = limits
+        self._environ = environ
+        self._runs = runs
+        self._insecure = insecure
+        self._machine = StateMachine(self._on_change)
+        self._run: AgentRun | None = None
+        self._spool: Spool | None = None
+        self._starting = ""
+
+    # --- calls ---
+
+    async def Hello(
+        self, request: pb.HelloRequest, context: grpc.aio.ServicerContext[pb.HelloRequest, pb.HelloReply]
+    ) -> pb.HelloReply:
+        del context
+        logger.debug("hello from a controller with sai3tui %s", request.package_version)
+        run = self._run
+        return pb.HelloReply(
+            package_version=version("sai3tui"),
+            protocol_version=PROTOCOL_VERSION,
+            capabilities=CAPABILITIES,
+            host=_host_facts(),
+            state=_wire_state(self._machine.state),
+            run_id=run.setup.run_id if run is not None else "",
+            insecure=self._insecure,
+            agent_time_ns=time.time_ns(),
+        )
+
+    async def Preflight(
+        self, request: pb.PreflightRequest, context: grpc.aio.ServicerContext[pb.PreflightRequest, pb.Finding]
+    ) -> AsyncIterator[pb.Finding]:
+        if self._busy:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self._busy_text())
+        try:
+            setup = await asyncio.to_thread(make_setup, request.spec, self._limits, self._environ)
+        except Sai3Error as error:
+            yield finding_to_proto(_refusal(error.failure()))
+            return
+        found: asyncio.Queue[Finding | None] = asyncio.Queue()
+
+        async def check() -> None:
+            try:
+                await preflight(setup, found.put_nowait)
+            finally:
+                found.put_nowait(None)
+
+        # Not in a task group: this is a generator, which may be left in the middle.
+        checking = asyncio.create_task(check())
+        try:
+            while (finding := await found.get()) is not None:
+                yield finding_to_proto(finding)
+            await checking
+        finally:
+            checking.cancel()
+            await asyncio.wait({checking})
+
+    # A coroutine that writes, which gRPC takes as well as a generator: two tasks have something to say.
+    async def Run(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[pb.ControllerMessage], context: Stream
+    ) -> None:
+        try:
+            async with asyncio.timeout(FIRST_MESSAGE_S):
+                first = await anext(aiter(request_iterator), None)
+        except TimeoutError:
+            await _refuse(context, grpc.StatusCode.DEADLINE_EXCEEDED, "no first message arrived")
+        body = first.WhichOneof("body") if first is not None else None
+        if first is None or body not in ("start", "subscribe"):
+            text = "the first message of a run must be start or subscribe"
+            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{text}, not {body or 'nothing'}")
+        if body == "start":
+            run = await self._start(first.start, context)
+            cursor = 1
+        else:
+            run, cursor = await self._find(first.run_id, context), first.subscribe.cursor
+        await self._serve(run, cursor, request_iterator, context)
+
+    async def Abort(
+        self, request: pb.AbortRequest, context: grpc.aio.ServicerContext[pb.AbortRequest, pb.AbortReply]
+    ) -> pb.AbortReply:
+        del context
+        run = self._run
+        if run is None or (request.run_id and request.run_id != run.setup.run_id):
+            return pb.AbortReply(state=_wire_state(self._machine.state), was_running=False)
+        was_running = run.abort(request.reason or "asked by the controller")
+        try:
+            async with asyncio.timeout(min(request.wait_ms / 1000.0, MAX_ABORT_WAIT_S)):
+                await run.ended.wait()
+        except TimeoutError:
+            logger.info("an abort is still going on when its caller stops waiting")
+        return pb.AbortReply(state=_wire_state(self._machine.state), was_running=was_running)
+
+    async def Status(
+        self, request: pb.StatusRequest, context: grpc.aio.ServicerContext[pb.StatusRequest, pb.StatusReply]
+    ) -> pb.StatusReply:
+        del request, context
+        run, spool = self._run, self._spool
+        return pb.StatusReply(
+            state=_wire_state(self._machine.state),
+            run_id=spool.run_id if spool is not None else "",
+            stage_index=self._machine.stage_index,
+            stage_name=run.stage_name if run is not None else "",
+            last_sequence=spool.last_sequence if spool is not None else 0,
+            objects=objects_to_proto(run.objects()) if run is not None else None,
+        )
+
+    async def FetchLog(
+        self, request: pb.FetchLogRequest, context: grpc.aio.ServicerContext[pb.FetchLogRequest, pb.AgentMessage]
+    ) -> AsyncIterator[pb.AgentMessage]:
+        spool = self._spool
+        if spool is None or (request.run_id and request.run_id != spool.run_id):
+            known = f"the last one was {spool.run_id}" if spool is not None else "there has been none"
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no run {request.run_id!r} is known here: {known}")
+        for message in spool.since(request.cursor):
+            yield message
+
+    # --- ending ---
+
+    async def shut_down(self, reason: str) -> None:
+        """Abort the run, if there is one, and wait for its end (bounded)."""
+        run = self._run
+        if run is None:
+            return
+        run.abort(reason)
+        run.goodbye()
+        try:
+            async with asyncio.timeout(SHUTDOWN_S):
+                await run.ended.wait()
+        except TimeoutError:
+            logger.error("the run did not end within %g s", SHUTDOWN_S)
+
+    # --- runs ---
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._starting) or self._run is not None
+
+    def _busy_text(self) -> str:
+        run_id = self._run.setup.run_id if self._run is not None else self._starting
+        return f"this agent is busy with run {run_id} ({self._machine.state.word})"
+
+    async def _start(self, spec: pb.RunSpec, context: Stream) -> AgentRun:
+        if self._busy:
+            await _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, self._busy_text())
+        if not spec.run_id:
+            await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "the run has no id")
+        self._starting = spec.run_id
+        try:
+            setup = await asyncio.to_thread(make_setup, spec, self._limits, self._environ)
+        except Sai3Error as error:
+            failure = error.failure()
+            logger.warning("run %s was refused: %s", spec.run_id, failure.sentence())
+            text = f"{failure.sentence()} ({failure.hint})" if failure.hint else failure.sentence()
+            await _refuse(context, _REFUSED.get(failure.kind, grpc.StatusCode.INTERNAL), text)
+        finally:
+            self._starting = ""
+        return self._begin(setup)
+
+    def _begin(self, setup: RunSetup) -> AgentRun:
+        logger.info("run %s: %s as agent %s", setup.run_id, setup.config.path, setup.agent.id)
+        self._spool = Spool(setup.run_id)
+        run = self._run = AgentRun(setup, self._machine, self._spool)
+        self._runs.create_task(self._keep(run))
+        return run
+
+    async def _keep(self, run: AgentRun) -> None:
+        try:
+            await run.run()
+        finally:
+            self._run = None
+        logger.info("run %s is over", run.setup.run_id)
+
+    async def _find(self, run_id: str, context: Stream) -> AgentRun:
+        run = self._run
+        if run is None or (run_id and run_id != run.setup.run_id):
+            text = f"run {run_id or '(any)'} is not in progress here"
+            await _refuse(context, grpc.StatusCode.NOT_FOUND, f"{text}; FetchLog has what the last run said")
+        return run
+
+    async def _serve(
+        self, run: AgentRun, cursor: int, requests: AsyncIterator[pb.ControllerMessage], context: Stream
+    ) -> None:
+        """Pass messages both ways until the run is over or the controller leaves."""
+        writing = asyncio.Lock()
+        run.attached()
+        try:
+            async with asyncio.TaskGroup() as group:
+                reader = group.create_task(self._listen(run, requests, context, writing))
+                speaker = group.create_task(_speak(run.spool, cursor, context, writing))
+                # A goodbye is followed by the last words of the run; leaving without one ends the stream.
+                await asyncio.wait({reader, speaker}, return_when=asyncio.FIRST_COMPLETED)
+                if not speaker.done() and reader.done() and not reader.cancelled() and reader.result():
+                    await asyncio.wait({speaker})
+                reader.cancel()
+                speaker.cancel()
+        finally:
+            run.detached()
+
+    async def _listen(
+        self, run: AgentRun, requests: AsyncIterator[pb.ControllerMessage], context: Stream, writing: asyncio.Lock
+    ) -> bool:
+        """Do what the controller says; whether it said goodbye."""
+        async for message in requests:
+            body = message.WhichOneof("body")
+            if body == "ping":
+                received = time.time_ns()
+                pong = pb.Pong(
+                    controller_time_ns=message.ping.controller_time_ns,
+                    received_ns=received,
+                    state=_wire_state(self._machine.state),
+                    stage_index=self._machine.stage_index,
+                )
+                async with writing:
+                    await context.write(pb.AgentMessage(run_id=run.setup.run_id, agent_time_ns=received, pong=pong))
+            elif body == "release":
+                run.release(message.release.stage_index, message.release.start_time_ns)
+            elif body == "goodbye":
+                run.goodbye()
+                return True
+            else:
+                logger.warning("a message of the controller makes no sense here: %s", body)
+        return False
+
+    def _on_change(self, change: Transition) -> None:
+        logger.log(
+            logging.DEBUG if change.after is AgentState.IDLE else logging.INFO,
+            "%s%s%s",
+            change.after.word,
+            f" {change.stage_index}" if change.after in (AgentState.RUNNING, AgentState.AT_BARRIER) else "",
+            f": {change.reason}" if change.reason else "",
+        )
+        if self._spool is not None:
+            state = pb.StateChanged(
+                state=_wire_state(change.after),
+                stage_index=change.stage_index,
+                reason=change.reason,
+                failure=failure_to_proto(change.failure) if change.failure is not None else None,
+            )
+            self._spool.append(pb.AgentMessage(agent_time_ns=time.time_ns(), state=state))
+
+
+async def _speak(spool: Spool, cursor: int, context: Stream, writing: asyncio.Lock) -> None:
+    async for message in spool.follow(cursor):
+        async with writing:
+            await context.write(message)
+
+
+async def _refuse(context: Stream, code: grpc.StatusCode, text: str) -> NoReturn:
+    await context.abort(code, text)
+    raise AssertionError("abort raises")
+
+
+def _refusal(failure: Failure) -> Finding:
+    what = "plan" if failure.kind in (ErrorKind.CONFIG, ErrorKind.RESOLVE) else "path"
+    return Finding(
+        time.time_ns(),
+        failure.context.agent,
+        what,
+        failure.context.endpoint,
+        Level.ERROR,
+        failure.message,
+        "; ".join(failure.causes),
+        failure.hint,
+        0.0,
+        failure,
+    )
+
+
+def _wire_state(state: AgentState) -> pb.AgentState.ValueType:
+    return pb.AgentState.ValueType(int(state))
+
+
+def _host_facts() -> pb.HostFacts:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return pb.HostFacts(
+        hostname=socket.gethostname(),
+        cores=os.cpu_count() or 1,
+        memory_bytes=int(psutil.virtual_memory().total),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        pid=os.getpid(),
+        descriptor_limit=max(0, soft),
+    )

@@ -1,0 +1,134 @@
+"""What one agent knows of one run before anything is touched: the configuration resolved, and its own part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sai3tui.agent.cache.layout import layout_directory
+from sai3tui.config.model import Config, Stage
+from sai3tui.config.resolve import load_resolved
+from sai3tui.config.resolved import Resolved, ResolvedAgent
+from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Sai3Error
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.storage.engine import Endpoint
+from sai3tui.storage.open import endpoint_from_location
+from sai3tui.workload.objects import ObjectSet, layout_hash, object_sets
+from sai3tui.workload.partition import slot_count
+
+DEFAULT_CONTROLLER_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLimits:
+    """What whoever started the agent allows. `data_dir` exists."""
+
+    data_dir: Path
+    allow_path: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSetup:
+    """One run as one agent sees it."""
+
+    run_id: str
+    resolved: Resolved
+    agent: ResolvedAgent
+    sets: tuple[ObjectSet, ...]
+    endpoints: tuple[Endpoint, ...]
+    layout: str
+    fresh: bool
+    controller_timeout_s: float
+    cache_dir: Path
+    limits: AgentLimits
+    environ: Mapping[str, str]
+
+    @property
+    def config(self) -> Config:
+        return self.resolved.config
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        return self.resolved.stages
+
+    @property
+    def slots(self) -> int:
+        return self.resolved.slots
+
+    @property
+    def slot(self) -> int:
+        return self.resolved.slot_of(self.agent.index)
+
+    @property
+    def counts(self) -> dict[int, int]:
+        """Objects of every set in this agent's slot."""
+        return {each.set_id: slot_count(each.count, self.slots, self.slot) for each in self.sets}
+
+    @property
+    def bytes_expected(self) -> int:
+        """Expected bytes of this agent's objects."""
+        counts = self.counts
+        return sum(each.bytes_expected * counts[each.set_id] // each.count for each in self.sets if each.count)
+
+    @property
+    def connections(self) -> tuple[int, ...]:
+        """Connections to each endpoint."""
+        return tuple(endpoint.connections for endpoint in self.agent.endpoints)
+
+    @property
+    def is_files(self) -> bool:
+        return self.endpoints[0].scheme == "file"
+
+
+def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]) -> RunSetup:
+    """Read the configuration that a controller sent. Raises ConfigError, or Sai3Error of kind PERMISSION for files
+    that this agent may not touch."""
+    resolution = load_resolved(
+        spec.config_yaml, spec.config_name or "config.yaml", agents_override=tuple(spec.agents_override)
+    )
+    resolved = resolution.require()
+    resolved.require_runnable()
+    if spec.agent_index >= len(resolved.agents):
+        raise ConfigError(
+            f"the configuration has {len(resolved.agents)} agents, there is none with number {spec.agent_index}"
+        )
+    layout = layout_hash(resolved)
+    if spec.layout_hash and spec.layout_hash != layout:
+        raise ConfigError(
+            f"controller and agent understand this configuration differently "
+            f"(layout {spec.layout_hash} there, {layout} here)",
+            hint="install the same version of sai3tui on all hosts",
+        )
+    agent = resolved.agents[spec.agent_index]
+    for endpoint in agent.endpoints:
+        if endpoint.location.scheme == "file":
+            check_allowed(endpoint.location.prefix, limits.allow_path, endpoint.location.uri)
+    root = Path(agent.kv_cache_dir) if agent.kv_cache_dir else limits.data_dir
+    return RunSetup(
+        run_id=spec.run_id,
+        resolved=resolved,
+        agent=agent,
+        sets=object_sets(resolved),
+        endpoints=tuple(endpoint_from_location(each.location, environ) for each in agent.endpoints),
+        layout=layout,
+        fresh=spec.fresh,
+        controller_timeout_s=spec.controller_timeout_s or DEFAULT_CONTROLLER_TIMEOUT_S,
+        cache_dir=layout_directory(root, layout),
+        limits=limits,
+        environ=environ,
+    )
+
+
+def check_allowed(directory: str, allow_path: tuple[Path, ...], uri: str) -> None:
+    """Raises Sai3Error of kind PERMISSION unless `directory` is one of `allow_path` or below, links resolved."""
+    place = Path(directory).resolve()
+    if any(place.is_relative_to(allowed.resolve()) for allowed in allow_path):
+        return
+    allowed_text = ", ".join(str(path) for path in allow_path) or "none"
+    raise Sai3Error(
+        f"this agent may not touch {place} (allowed: {allowed_text})",
+        hint=f"start the agent with --allow-path {place}",
+        context=ErrorContext(uri=uri, endpoint=uri),
+        kind=ErrorKind.PERMISSION,
+    )

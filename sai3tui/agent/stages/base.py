@@ -1,0 +1,103 @@
+"""What a stage is given to work with, and how it says that it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sai3tui.agent.cache.layout import LayoutCache
+from sai3tui.agent.cache.states import Numbers
+from sai3tui.agent.lease import Job, LeaseSource, RetryPolicy, SetSpec
+from sai3tui.agent.setup import RunSetup
+from sai3tui.config.model import Stage
+from sai3tui.errors import Failure, Sai3Error
+from sai3tui.events import Finding, Level, Objects
+from sai3tui.workload.objects import ObjectSet
+
+Note = Callable[[Level, str, str], None]
+"""`note(level, text, code)` tells whoever watches the run."""
+
+
+class StageError(Sai3Error):
+    """A stage failed with a failure that is known whole already."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, hint=failure.hint, context=failure.context, kind=failure.kind)
+        self._failure = failure
+
+    def failure(self) -> Failure:
+        return self._failure
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a stage has done so far. `objects` is asked once a second; `end_ns` is when the measured part ended (Unix
+    epoch), 0 while it has not."""
+
+    objects: Callable[[], Objects] = Objects
+    end_ns: int = 0
+
+    def ended(self) -> None:
+        """What follows is no part of the stage's time."""
+        if not self.end_ns:
+            self.end_ns = time.time_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """One stage of one run. `start_ns` is when it begins, on this host's clock (Unix epoch).
+
+    `run_job` has the workers do a job and returns when they are done; it raises StageError if the job failed, and
+    does not return once the run is aborted.
+    """
+
+    setup: RunSetup
+    stage: Stage
+    index: int
+    start_ns: int
+    cache: LayoutCache
+    run_job: Callable[[Job, LeaseSource], Awaitable[None]]
+    note: Note
+    report_finding: Callable[[Finding], None]
+    progress: Progress = field(default_factory=Progress)
+
+    async def wait_for_start(self) -> None:
+        """Sleep until the stage begins."""
+        await asyncio.sleep(max(0.0, (self.start_ns - time.time_ns()) / 1e9))
+
+    @property
+    def start_monotonic_ns(self) -> int:
+        """`start_ns` on CLOCK_MONOTONIC."""
+        return time.monotonic_ns() + self.start_ns - time.time_ns()
+
+    def failed(self, failure: Failure) -> StageError:
+        """`failure` of this stage, to be raised."""
+        context = replace(failure.context, stage=self.stage.name, agent=self.setup.agent.id)
+        return StageError(replace(failure, context=context))
+
+    def retry(self, *, always: bool) -> RetryPolicy:
+        """Prepare and cleanup try again `always`; a measured operation only where the configuration asks for it."""
+        handling = self.setup.config.error_handling
+        if not (always or handling.retry_on_error):
+            return RetryPolicy()
+        return RetryPolicy(
+            handling.max_retries,
+            handling.initial_retry_delay,
+            handling.max_retry_delay,
+            handling.retry_backoff_multiplier,
+            handling.retry_jitter_factor,
+        )
+
+
+def set_spec(objects: ObjectSet) -> SetSpec:
+    """An object set as workers see it."""
+    return SetSpec(objects.set_id, objects, objects.content, objects.seed)
+
+
+def bytes_of(objects: ObjectSet) -> Callable[[Numbers], int]:
+    """A function that sums the sizes of objects given by their indices."""
+    return lambda indices: int(objects.sizes.sizes(indices.astype(np.uint64)).sum())

@@ -1,0 +1,130 @@
+"""The cleanup stage: deletes what the state cache says that this layout created, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from sai3tui.agent.cache.generations import Generation
+from sai3tui.agent.cache.layout import NamePool
+from sai3tui.agent.cache.source import DELETE, Purpose, StateSource, TrackedSet
+from sai3tui.agent.checkpoint import Checkpoints
+from sai3tui.agent.lease import LeasedJob, SetSpec, lease_size
+from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
+from sai3tui.agent.stages.names import TakenNames, new_names
+from sai3tui.config.model import CleanupMode, fixed_size
+from sai3tui.config.ops import Op
+from sai3tui.config.units import format_count
+from sai3tui.errors import Failure
+from sai3tui.events import Level, Objects
+
+
+async def run(context: StageContext) -> None:
+    """Raises StageError if an object could not be deleted, unless the cleanup mode is best_effort."""
+    await context.wait_for_start()
+    work = _Cleanup(context)
+    context.progress.objects = work.objects
+    # The newest first: an object of an older generation has mostly been overwritten by it.
+    for number in sorted(context.cache.generations, reverse=True):
+        await work.delete_generation(context.cache.generations[number])
+    for pool, taken in context.cache.reserved().items():
+        await work.delete_names(pool, taken)
+    await context.cache.flush()
+    if context.setup.is_files:
+        await asyncio.to_thread(work.remove_directories)
+    context.progress.ended()
+    if not work.failures:
+        await Checkpoints(context).remove()
+    elif work.mode is CleanupMode.BEST_EFFORT:
+        text = f"{format_count(work.failed)} objects could not be deleted: {work.failures[0].sentence()}"
+        context.note(Level.WARNING, text, "cleanup")
+    else:
+        first = work.failures[0]
+        text = f"{format_count(work.failed)} objects could not be deleted"
+        raise context.failed(replace(first, message=text, causes=(first.message, *first.causes)))
+
+
+class _Cleanup:
+    def __init__(self, context: StageContext) -> None:
+        prepare = context.setup.config.prepare
+        self._context = context
+        self._sources: list[StateSource] = []
+        self._names: list[TakenNames] = []
+        self._prefixes: set[str] = set()
+        self._planned = 0
+        self.mode = prepare.cleanup_mode if prepare is not None else CleanupMode.TOLERANT
+        for record in context.cache.generations.values():
+            for objects in context.setup.sets:
+                states = context.cache.states(record, objects.set_id)
+                self._planned += sum(states.total(state) for state in DELETE.take)
+        self._planned += sum(context.cache.reserved().values())
+
+    @property
+    def failed(self) -> int:
+        return sum(source.failed for source in self._sources) + sum(len(names.failed) for names in self._names)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """A few of them."""
+        found = [failure for source in self._sources for failure in source.samples]
+        return found + [failure for names in self._names for failure in names.failed[:16]]
+
+    def objects(self) -> Objects:
+        done = sum(source.done for source in self._sources) + sum(names.settled for names in self._names)
+        return Objects(planned=self._planned, done=done, failed=self.failed)
+
+    async def delete_generation(self, record: Generation) -> None:
+        setup, cache = self._context.setup, self._context.cache
+        tracked = [TrackedSet(each.set_id, cache.states(record, each.set_id), bytes_of(each)) for each in setup.sets]
+        purpose = DELETE
+        if self.mode is CleanupMode.STRICT:
+            purpose = Purpose(DELETE.take, DELETE.during, DELETE.after)
+        source = StateSource(cache, record, tracked, len(setup.endpoints), purpose)
+        self._sources.append(source)
+        if source.todo:
+            await self._context.run_job(self._job(tuple(set_spec(each) for each in setup.sets), source.todo), source)
+
+    async def delete_names(self, pool: NamePool, taken: int) -> None:
+        source = TakenNames(0, taken)
+        self._names.append(source)
+        self._prefixes.add(pool.prefix)
+        if taken:
+            await self._context.run_job(self._job((SetSpec(0, new_names(pool, fixed_size(0))),), taken), source)
+        if not source.failed:
+            await self._context.cache.forget([pool])
+
+    def remove_directories(self) -> None:
+        """Remove the directories of the layout that are empty now, the deepest first."""
+        setup = self._context.setup
+        for endpoint in setup.endpoints:
+            root = Path(endpoint.prefix)
+            for objects in setup.sets:
+                for number in reversed(range(objects.directories)):
+                    _remove(root / objects.directory(number))
+            for prefix in sorted({each.prefix for each in setup.sets} | self._prefixes, reverse=True):
+                below = root / prefix
+                for shard in sorted(below.glob("[0-9a-f][0-9a-f]*")) if setup.resolved.shards else ():
+                    _remove(shard)
+                while below != root:
+                    _remove(below)
+                    below = below.parent
+
+    def _job(self, sets: tuple[SetSpec, ...], count: int) -> LeasedJob:
+        setup = self._context.setup
+        return LeasedJob(
+            op=Op.DELETE,
+            sets=sets,
+            lease_size=lease_size(count, setup.agent.concurrency),
+            retry=self._context.retry(always=True),
+            max_errors=None if self.mode is CleanupMode.BEST_EFFORT else setup.config.error_handling.max_total_errors,
+            missing_is_done=self.mode is not CleanupMode.STRICT,
+        )
+
+
+def _remove(directory: Path) -> None:
+    # Not empty, or another agent was faster: both are fine.
+    with suppress(OSError):
+        os.rmdir(directory)

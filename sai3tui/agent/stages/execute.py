@@ -1,0 +1,244 @@
+"""The execute stage: the operation mix, for as long as the stage lasts."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sai3tui.agent.cache.generations import Generation
+from sai3tui.agent.cache.layout import NamePool
+from sai3tui.agent.cache.source import TAKE, StateSource, TrackedSet
+from sai3tui.agent.lease import Draw, Lease, LeaseSource, MixJob, MixOp, SetSpec
+from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
+from sai3tui.agent.stages.keyspaces import Directory, Listed
+from sai3tui.agent.stages.names import NameSource, new_names
+from sai3tui.config.model import fixed_size
+from sai3tui.config.ops import Op
+from sai3tui.config.patterns import compile_pattern, list_prefix
+from sai3tui.config.resolved import OpSource, ResolvedOp
+from sai3tui.config.units import format_count
+from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.events import Level, Objects
+from sai3tui.storage.control import open_control
+from sai3tui.workload.patterns import Selection
+from sai3tui.workload.rng import combine, splitmix64
+
+MAX_LISTED = 1_000_000
+NAMES_PER_ENTRY = 65536
+
+
+async def run(context: StageContext) -> None:
+    """Raises StageError if an entry of the workload has nothing to work on, or too many operations failed."""
+    setup = context.setup
+    config = setup.config
+    mix = _Mix(context)
+    for op in setup.resolved.ops:
+        if op.weight:
+            await mix.add(op)
+    context.progress.objects = mix.objects
+    job = MixJob(
+        ops=tuple(mix.ops),
+        sets=tuple(mix.sets.values()),
+        duration=context.stage.duration or config.duration,
+        seed=combine(config.seed, context.index, setup.agent.index),
+        start_ns=context.start_monotonic_ns,
+        io_rate=config.io_rate,
+        retry=context.retry(always=False),
+        max_errors=config.error_handling.max_total_errors,
+    )
+    try:
+        await context.run_job(job, mix.source)
+    finally:
+        await mix.settle()
+
+
+def _draws(selection: Selection, homes: int) -> tuple[Draw, ...]:
+    """What to choose from: one draw for all endpoints, or one for each of `homes` that have objects of their own."""
+    count = len(selection)
+    if selection.covers_all:
+        return tuple(Draw(home, homes, -(-(count - home) // homes)) for home in range(homes))
+    if count <= MAX_LISTED:
+        indices = [selection.nth(place) for place in range(count)]
+    else:
+        # Too many to name: a sample of them stands for all.
+        indices = [selection.draw(splitmix64(number)) for number in range(MAX_LISTED // 10)]
+    parts = [array("Q", [index for index in indices if index % homes == home]) for home in range(homes)]
+    return tuple(Draw(count=len(part), listed=part.tobytes()) for part in parts)
+
+
+@dataclass(slots=True)
+class _Sources:
+    """One `LeaseSource` for each set that has leases; their lease numbers are told apart by the set's place."""
+
+    by_set: dict[int, LeaseSource] = field(default_factory=dict)
+    _order: list[LeaseSource] = field(default_factory=list)
+
+    def add(self, set_id: int, source: LeaseSource) -> None:
+        self.by_set[set_id] = source
+        self._order.append(source)
+
+    async def grant(self, endpoint: int, want: int, set_id: int | None = None) -> Lease | None:
+        source = self.by_set.get(-1 if set_id is None else set_id)
+        if source is None:
+            return None
+        lease = await source.grant(endpoint, want, set_id)
+        if lease is None or set_id is None:
+            return None
+        number = lease.lease_id * len(self._order) + self._order.index(source)
+        return _renamed(lease, number, set_id)
+
+    def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
+        number, place = divmod(lease_id, len(self._order))
+        self._order[place].finished(number, done, failed)
+
+    def lost(self, lease_id: int) -> None:
+        number, place = divmod(lease_id, len(self._order))
+        self._order[place].lost(number)
+
+
+def _renamed(lease: Lease, number: int, set_id: int) -> Lease:
+    return Lease(
+        number,
+        set_id,
+        lease.generation,
+        lease.slot,
+        lease.slots,
+        lease.endpoint,
+        lease.first_k,
+        lease.count,
+        lease.stride,
+        lease.epoch,
+        lease.explicit,
+    )
+
+
+class _Mix:
+    """Collects what workers need to know about each entry of the workload."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
+        self.ops: list[MixOp] = []
+        self.sets: dict[int, SetSpec] = {each.set_id: set_spec(each) for each in context.setup.sets}
+        self.source = _Sources()
+        self._names: list[NameSource] = []
+        self._deletes: list[StateSource] = []
+        self._next_set = len(self.sets)
+
+    def objects(self) -> Objects:
+        """New objects made and old ones deleted."""
+        done = sum(names.done for names in self._names) + sum(source.done for source in self._deletes)
+        return Objects(done=done, failed=sum(source.failed for source in self._deletes))
+
+    async def settle(self) -> None:
+        """The workers are idle: put on record how far they got."""
+        for names in self._names:
+            await names.settle()
+        await self._context.cache.flush()
+
+    async def add(self, op: ResolvedOp) -> None:
+        match op.source:
+            case OpSource.NEW:
+                await self._add_new(op)
+            case OpSource.PREFIX:
+                set_id = self._add_set(SetSpec(self._next_set, Directory(op.pattern)))
+                self.ops.append(MixOp(op.op, op.weight, set_id, (Draw(0, 1, 1),), recursive=op.recursive))
+            case OpSource.LISTED:
+                await self._add_listed(op)
+            case OpSource.SETS if op.op is Op.DELETE:
+                self._add_deletes(op)
+            case OpSource.SETS:
+                self._add_existing(op)
+
+    def _add_set(self, spec: SetSpec) -> int:
+        self.sets[spec.set_id] = spec
+        self._next_set = spec.set_id + 1
+        return spec.set_id
+
+    async def _add_new(self, op: ResolvedOp) -> None:
+        setup = self._context.setup
+        pool = NamePool(
+            op.pattern,
+            setup.config.seed,
+            self._context.index * NAMES_PER_ENTRY + op.number,
+            setup.agent.index,
+            setup.resolved.shards,
+        )
+        names = new_names(pool, op.size or fixed_size(0))
+        set_id = self._add_set(SetSpec(self._next_set, names, op.content, combine(setup.config.seed, pool.stage)))
+        taken = self._context.cache.reserved().get(pool, 0)
+        source = NameSource(self._context.cache, pool, set_id, taken)
+        self._names.append(source)
+        self.source.add(set_id, source)
+        self.ops.append(MixOp(op.op, op.weight, set_id, leased=True))
+
+    def _add_existing(self, op: ResolvedOp) -> None:
+        """Every object that matches is as likely as the others, whichever set it is of."""
+        setup = self._context.setup
+        chosen = [(set_id, Selection(op.pattern, setup.sets[set_id])) for set_id in op.set_ids]
+        total = sum(len(selection) for _, selection in chosen)
+        if not total:
+            raise self._nothing(op)
+        # In a shared namespace any endpoint serves any object.
+        homes = 1 if setup.resolved.shared else len(setup.endpoints)
+        latest = self._context.cache.latest
+        generation = latest.number if latest is not None else 0
+        for set_id, selection in chosen:
+            if len(selection):
+                draws = _draws(selection, homes)
+                weight = op.weight * len(selection) / total
+                self.ops.append(MixOp(op.op, weight, set_id, draws, generation=generation))
+
+    def _add_deletes(self, op: ResolvedOp) -> None:
+        """DELETE takes objects of this agent's slot, each once."""
+        cache, setup = self._context.cache, self._context.setup
+        record = cache.latest
+        if record is None:
+            raise self._nothing(op)
+        for set_id in op.set_ids:
+            objects = setup.sets[set_id]
+            if not Selection(op.pattern, objects).covers_all:
+                raise self._context.failed(
+                    Failure(
+                        ErrorKind.CONFIG,
+                        f"delete {op.pattern!r} means a part of the objects below {objects.prefix!r}, "
+                        "which is not supported yet",
+                        hint="give what is deleted a base_uri of its own",
+                    )
+                )
+            source = self._delete_source(record, set_id)
+            self._deletes.append(source)
+            self.source.add(set_id, source)
+            self.ops.append(MixOp(op.op, op.weight, set_id, leased=True))
+
+    def _delete_source(self, record: Generation, set_id: int) -> StateSource:
+        cache, setup = self._context.cache, self._context.setup
+        tracked = TrackedSet(set_id, cache.states(record, set_id), bytes_of(setup.sets[set_id]))
+        return StateSource(cache, record, [tracked], len(setup.endpoints), TAKE)
+
+    async def _add_listed(self, op: ResolvedOp) -> None:
+        matches = compile_pattern(op.pattern)
+        found: list[tuple[str, int]] = []
+        async with open_control(self._context.setup.endpoints[0], self._context.setup.environ) as control:
+            async for key, size in control.list(list_prefix(op.pattern)):
+                if matches.fullmatch(key):
+                    found.append((key, size))
+                if len(found) >= MAX_LISTED:
+                    text = f"{op.op.word} {op.pattern!r} matches more than {format_count(MAX_LISTED)} objects: "
+                    self._context.note(Level.WARNING, text + "the first of them are used", "listed")
+                    break
+        if not found:
+            raise self._nothing(op)
+        set_id = self._add_set(SetSpec(self._next_set, Listed(tuple(found))))
+        self.ops.append(MixOp(op.op, op.weight, set_id, (Draw(0, 1, len(found)),)))
+
+    def _nothing(self, op: ResolvedOp) -> Exception:
+        endpoint = self._context.setup.endpoints[0].uri
+        return self._context.failed(
+            Failure(
+                ErrorKind.NOT_FOUND,
+                f"there is nothing that {op.op.word} {op.pattern!r} could work on",
+                context=ErrorContext(uri=endpoint + op.pattern, endpoint=endpoint, op=op.op.word),
+                hint="add a prepare stage that makes it, or correct the path",
+            )
+        )

@@ -1,0 +1,170 @@
+"""Real agent processes for tests, and the least controller that can drive one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import grpc
+
+from sai3tui.processes import Child, start_child
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
+from tests.waiting import wait_until
+
+LISTENS = re.compile(r"listens on (\S+),")
+
+
+class AgentUnderTest:
+    """One `sai3tui agent` process."""
+
+    def __init__(self, child: Child, address: str, data_dir: Path) -> None:
+        self.child = child
+        self.address = address
+        self.data_dir = data_dir
+
+    @property
+    def log(self) -> str:
+        return self.child.log.read_text()
+
+    def lines(self, *levels: str) -> list[str]:
+        """The log lines of these levels."""
+        return [line for line in self.log.splitlines() if any(f" {level} " in line for level in levels)]
+
+
+def start_agent(
+    tmp_path: Path, *arguments: str, environ: Mapping[str, str] | None = None, name: str = "agent"
+) -> AgentUnderTest:
+    """An agent with data and log below `tmp_path`, listening. `environ` is added to ours."""
+    data_dir = tmp_path / f"{name}-data"
+    log = tmp_path / f"{name}-{time.monotonic_ns()}.log"
+    command = [sys.executable, "-m", "sai3tui", "agent", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
+    child = start_child(name, [*command, *arguments], log, environ={**os.environ, **(environ or {})})
+    ready = wait_until(lambda: LISTENS.search(log.read_text()) is not None or not child.running, 30)
+    found = LISTENS.search(log.read_text())
+    if not ready or found is None:
+        child.end()
+        raise AssertionError(f"the agent did not start:\n{log.read_text()}")
+    return AgentUnderTest(child, found[1], data_dir)
+
+
+@contextmanager
+def running_agent(
+    tmp_path: Path, *arguments: str, environ: Mapping[str, str] | None = None, name: str = "agent"
+) -> Iterator[AgentUnderTest]:
+    agent = start_agent(tmp_path, *arguments, environ=environ, name=name)
+    try:
+        yield agent
+    finally:
+        agent.child.end()
+
+
+@asynccontextmanager
+async def stub_of(agent: AgentUnderTest) -> AsyncIterator[AgentStub]:
+    options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
+    async with grpc.aio.insecure_channel(agent.address, options=options) as channel:
+        yield AgentStub(channel)
+
+
+class Driver:
+    """Runs one configuration on one agent and keeps all that it says. Barriers are released at once, except those
+    that `hold` names; `on_message` sees every message as it comes."""
+
+    def __init__(
+        self,
+        stub: AgentStub,
+        config: str,
+        run_id: str = "run-1",
+        *,
+        agent_index: int = 0,
+        fresh: bool = False,
+        hold: Sequence[int] = (),
+        on_message: Callable[[pb.AgentMessage], None] | None = None,
+        controller_timeout_s: float = 60.0,
+    ) -> None:
+        self.stub = stub
+        self.spec = pb.RunSpec(
+            run_id=run_id,
+            config_name="test.yaml",
+            config_yaml=config.encode(),
+            agent_index=agent_index,
+            fresh=fresh,
+            controller_timeout_s=controller_timeout_s,
+        )
+        self.messages: list[pb.AgentMessage] = []
+        self.pongs: list[pb.Pong] = []
+        self._hold = frozenset(hold)
+        self._on_message = on_message
+        self.call: grpc.aio.StreamStreamCall | None = None
+
+    async def run(self, timeout_s: float = 60.0) -> None:
+        """Until the agent ends the stream."""
+        async with asyncio.timeout(timeout_s):
+            call = self.call = self.stub.Run()
+            await call.write(pb.ControllerMessage(run_id=self.spec.run_id, start=self.spec))
+            await call.write(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
+            async for message in call:
+                await self.take(message)
+
+    async def take(self, message: pb.AgentMessage) -> None:
+        body = message.WhichOneof("body")
+        if body == "pong":
+            self.pongs.append(message.pong)
+            return
+        self.messages.append(message)
+        if self._on_message is not None:
+            self._on_message(message)
+        if body == "arrived" and message.arrived.stage_index not in self._hold:
+            await self.release(message.arrived.stage_index)
+        if body == "state" and message.state.state in (pb.COMPLETED, pb.FAILED):
+            await self.goodbye()
+
+    async def release(self, index: int) -> None:
+        assert self.call is not None
+        await self.call.write(
+            pb.ControllerMessage(release=pb.Release(stage_index=index, start_time_ns=time.time_ns() + 50_000_000))
+        )
+
+    async def goodbye(self) -> None:
+        assert self.call is not None
+        await self.call.write(pb.ControllerMessage(goodbye=pb.Goodbye()))
+        await self.call.done_writing()
+
+    # --- what was said ---
+
+    @property
+    def states(self) -> list[str]:
+        """States in order, with the stage or barrier where there is one: `running 1`."""
+        numbered = (pb.RUNNING, pb.AT_BARRIER)
+        return [
+            pb.AgentState.Name(s.state).lower() + (f" {s.stage_index}" if s.state in numbered else "")
+            for s in (m.state for m in self.messages if m.HasField("state"))
+        ]
+
+    @property
+    def failure(self) -> pb.Failure | None:
+        found = [m.state.failure for m in self.messages if m.HasField("state") and m.state.HasField("failure")]
+        return found[-1] if found else None
+
+    def summary(self, name: str) -> pb.StageSummary:
+        (found,) = [
+            m.arrived.summary for m in self.messages if m.HasField("arrived") and m.arrived.summary.stage_name == name
+        ]
+        return found
+
+    def reports(self, stage_index: int) -> list[pb.Report]:
+        return [m.report for m in self.messages if m.HasField("report") and m.report.stage_index == stage_index]
+
+    @property
+    def notes(self) -> list[str]:
+        return [m.note.text for m in self.messages if m.HasField("note")]
+
+    @property
+    def findings(self) -> list[pb.Finding]:
+        return [m.finding for m in self.messages if m.HasField("finding")]
