@@ -37,19 +37,25 @@ class Pane(Vertical, can_focus=False):
 
     def __init__(self, title: str, *children: Widget, id: str | None = None) -> None:
         super().__init__(*children, id=id, classes="pane")
-        self.border_title = Text(title)
-        self._title = title
+        self._parts: tuple[tuple[str, str], ...] = ((title, ""),)
         self._corner = ""
+
+    def on_mount(self) -> None:
+        self._write_title()
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self._write_title())
 
     def retitle(self, *parts: tuple[str, str]) -> None:
         """Parts of the title with roles of the palette."""
+        if parts != self._parts:
+            self._parts = parts
+            self._write_title()
+
+    def _write_title(self) -> None:
         palette = Palette.of(self.app)
         title = Text()
-        for text, role in parts:
+        for text, role in self._parts:
             title.append(text, style=str(getattr(palette, role)) if role else "")
-        if title.markup != self._title:
-            self._title = title.markup
-            self.border_title = title
+        self.border_title = title
 
     def corner(self, text: str) -> None:
         """A word in the lower right."""
@@ -61,8 +67,9 @@ class Pane(Vertical, can_focus=False):
 class RoomScreen(Screen[None]):
     """A screen of the control room. Subclasses compose `body` and say in `HELP` what they are for."""
 
-    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-flat"), (MIN_HEIGHT, "-short"), (30, "-tall")]
+    # Textual declares these as instance variables.
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (MIN_WIDTH, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (MIN_HEIGHT, "-short"), (30, "-tall")]  # noqa: RUF012
     HELP: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "Next pane", show=False),

@@ -16,7 +16,7 @@ from sai3tui.widgets.text_rows import TextRows
 from sai3tui.widgets.wrapping import wrapped
 
 KEY_WIDTH = 18
-_HIDDEN = frozenset({"app.focus_next", "app.focus_previous"})
+_HIDDEN = frozenset({"app.focus_next", "app.focus_previous", "screen.copy_text", "zoom"})
 
 
 class HelpScreen(ModalScreen[None]):
@@ -41,9 +41,7 @@ class HelpScreen(ModalScreen[None]):
             lines += wrapped(paragraph, width, palette.text)
         lines += [Text(), Text("Keys", style=f"bold {palette.bright}")]
         for keys, description in self._keys:
-            lines.append(
-                Text(keys.ljust(KEY_WIDTH), style=f"bold {palette.key}").append(description, style=palette.text)
-            )
+            lines.append(_key_line(keys, description, palette))
         lines += [Text(), Text("Signs", style=f"bold {palette.bright}")]
         looks = dict.fromkeys([*AGENT.values(), *STAGE.values()])
         named: dict[tuple[str, str], list[str]] = {}
@@ -55,14 +53,13 @@ class HelpScreen(ModalScreen[None]):
         lines += [Text(), Text("Everywhere", style=f"bold {palette.bright}")]
         for keys, description in (
             ("tab  shift+tab", "next and previous pane"),
-            ("arrows  j k", "move in a list"),
+            ("arrows  j k", "move in a list; home and end go to its ends"),
+            ("enter", "more about what is at the cursor"),
             ("z", "one pane over the whole screen, and back"),
             ("ctrl+p", "commands, the light theme among them"),
             ("ctrl+q", "quit; asks while a run is live"),
         ):
-            lines.append(
-                Text(keys.ljust(KEY_WIDTH), style=f"bold {palette.key}").append(description, style=palette.text)
-            )
+            lines.append(_key_line(keys, description, palette))
         return lines
 
 
@@ -77,3 +74,7 @@ def _keys_of(screen: Screen[object]) -> list[tuple[str, str]]:
         keys, _ = found.setdefault(binding.action, ([], binding.description))
         keys.append(binding.key_display or screen.app.get_key_display(binding))
     return [("  ".join(dict.fromkeys(keys)), description) for keys, description in found.values()]
+
+
+def _key_line(keys: str, description: str, palette: Palette) -> Text:
+    return Text.assemble((keys.ljust(KEY_WIDTH), f"bold {palette.key}"), (description, palette.text))

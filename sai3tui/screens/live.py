@@ -250,8 +250,8 @@ def abort_question(snapshot: RunSnapshot, title: str, label: str) -> ConfirmScre
             f"Stop this run on {plural(len(snapshot.agents), 'agent')}?",
             where,
             "",
-            "Results so far are kept, and so are the objects;",
-            "the same configuration goes on where this stopped.",
+            "Results so far are kept, and so are the objects.",
+            "Run again, the configuration goes on where prepare stopped.",
         ],
         [Answer("a", label, "abort"), Answer("s", "stay", "stay")],
     )

@@ -47,7 +47,7 @@ def start_verdict(snapshot: RunSnapshot) -> Verdict:
     if errors:
         return Verdict(
             False,
-            f"✗ Start is blocked by {plural(errors, 'error')}: every agent must pass. Fix them, then r checks again.",
+            f"✗ {plural(errors, 'error')}: the run cannot start, every agent must pass. r checks again.",
             "bad",
         )
     warnings = findings.total(Level.WARNING)
@@ -83,8 +83,8 @@ class PreflightScreen(RoomScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "start", "Start"),
-        Binding("r", "recheck", "Check again"),
-        Binding("p", "problems", "Problems only"),
+        Binding("r", "recheck", "Recheck"),
+        Binding("p", "problems", "Problems"),
         Binding("y", "copy", "Copy"),
         Binding("escape", "back", "Back"),
     ]

@@ -69,8 +69,8 @@ class ResultsScreen(RoomScreen):
             ("results", "muted"),
             (report.name, "text"),
             (f"{look.glyph} {look.word.upper()}", look.role),
-            (date_and_time(report.started_ns) + " UTC", "muted"),
             (span(report.seconds), "text"),
+            (date_and_time(report.started_ns) + " UTC", "muted"),
         )
         table = self.query_one(StageTable)
         table.show(report.stages)
@@ -78,7 +78,7 @@ class ResultsScreen(RoomScreen):
         self.query_one("#stage-pane").styles.height = min(rows, 8) + 3
         words = len(self._verdict(max(40, self.app.size.width - 4), Palette.of(self.app)))
         self.query_one("#verdict-pane").styles.height = min(words + 2, 10 if self.app.size.height >= 30 else 7)
-        self.query_one("#stage-pane", Pane).retitle(("Stages", ""), ("  latency in ms", "muted"))
+        self.query_one("#stage-pane", Pane).retitle(("Stages", ""), ("  MiB/s, latency in ms", "muted"))
         self._draw_plot()
         table.focus()
 

@@ -9,7 +9,7 @@ from sai3tui.controller.snapshot import AgentView
 from sai3tui.theme import Palette
 from sai3tui.widgets.agent_grid import agent_look
 from sai3tui.widgets.text import millis, number, plural, rate, span, sparkline
-from sai3tui.widgets.wrapping import failure_lines, labelled
+from sai3tui.widgets.wrapping import LABEL, failure_lines, labelled
 
 
 def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
@@ -30,10 +30,10 @@ def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
         ("META", 0.0, rates.meta_ops, rates.meta_p50_us, rates.meta_p99_us, "meta"),
     ):
         figures = f"{rate(speed):>11}  {number(ops):>7} ops/s   p50 {millis(p50):>6} ms   p99 {millis(p99):>6} ms"
-        lines += labelled(name, figures, max(width, 80), palette, role)
+        lines.append(Text.assemble((name.ljust(LABEL), palette.muted), (figures, str(getattr(palette, role)))))
     top = max(agent.history, default=0.0)
     lines += labelled(
-        "last 60 s", sparkline(agent.history, min(60, width - 12), top).strip() or "–", width, palette, "get"
+        "last 60 s", sparkline(agent.history, min(60, width - LABEL), top).strip() or "–", width, palette, "get"
     )
     lines.append(Text())
     if agent.planned:

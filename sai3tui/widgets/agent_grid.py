@@ -19,7 +19,7 @@ _GONE = frozenset({AgentState.LOST, AgentState.FAILED, AgentState.CONNECTING, Ag
 
 COLUMNS = (
     Column("agent", "agent", 10),
-    Column("state", "state", 12),
+    Column("state", "state", 13),
     Column("get", "GET", 6, right=True),
     Column("put", "PUT", 6, right=True),
     Column("p99", "p99 ms", 6, right=True),

@@ -12,7 +12,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from sai3tui.theme import Palette
-from sai3tui.widgets.braille import Split, area_down, area_up, seconds_per_cell, split_rows, window
+from sai3tui.widgets.braille import Split, Window, area_down, area_up, split_rows, spread, window
 from sai3tui.widgets.text import clock, fit, number
 
 LABEL_WIDTH = 7
@@ -93,7 +93,8 @@ class AreaChart(Widget):
             return []
         if not any(self._data.up) and not any(self._data.down):
             return self._draw_waiting(width, height, base, muted, faint)
-        up, down = window(self._data.up, cells), window(self._data.down, cells)
+        view = window(len(self._data.up), cells)
+        up, down = spread(self._data.up, view, cells), spread(self._data.down, view, cells)
         split = split_rows(max(up, default=0.0), max(down, default=0.0), height - 1, self._data.unit)
         lines = area_up(up, split.up, split.per_dot) + area_down(down, split.down, split.per_dot)
         labels = self._labels(split)
@@ -111,7 +112,7 @@ class AreaChart(Widget):
                     ]
                 ).adjust_cell_length(width, base)
             )
-        axis = self._axis(cells)
+        axis = self._axis(view, cells)
         strips.append(Strip([Segment(" " * (LABEL_WIDTH + 1), base), Segment(fit(axis, cells), muted)]))
         return strips
 
@@ -140,21 +141,19 @@ class AreaChart(Widget):
             labels[last] = (number(split.bottom / self._data.unit) + " ", True)
         return labels
 
-    def _axis(self, cells: int) -> str:
+    def _axis(self, view: Window, cells: int) -> str:
         """The time axis: where stages began, and the time of the last sample."""
-        samples = len(self._data.up)
-        per_cell = seconds_per_cell(samples, cells)
-        shown = min(samples, cells * per_cell)
         line = [" "] * cells
         end = clock(self._data.end_s)
-        used = (shown + per_cell - 1) // per_cell
         for mark in self._data.marks:
-            at = (mark.index - (samples - shown)) // per_cell
+            at = view.cell(mark.index, cells)
             if 0 <= at < cells - 2:
                 _write(line, at, "╵" + mark.label)
-        _write(line, max(0, min(cells, used) - len(end)), end)
-        if shown < samples and line[0] == " ":
-            _write(line, 0, clock(max(0.0, self._data.end_s - shown)))
+        last = min(cells, view.cell(view.first + view.shown, cells))
+        if view.first and line[0] == " ":
+            _write(line, 0, clock(max(0.0, self._data.end_s - view.shown)) + " ")
+        if last >= len(end) + 2 or not self._data.marks:
+            _write(line, max(0, last - len(end) - 1), " " + end)
         return "".join(line)
 
 

@@ -59,18 +59,32 @@ def split_rows(peak_up: float, peak_down: float, rows: int, unit: float = 1.0) -
     return Split(up, down, per_row / DOTS)
 
 
-def window(values: Sequence[float], cells: int) -> list[float]:
-    """The samples that `cells` cells show, two a cell: each sample twice as wide while there is room for that."""
-    if cells <= 0:
-        return []
-    if len(values) <= cells:
-        return [value for value in values for _ in range(2)]
-    return list(values[-2 * cells :])
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which samples a chart shows: `shown` of them from `first`, in a room for `span`."""
+
+    first: int
+    shown: int
+    span: int
+
+    def cell(self, index: int, cells: int) -> int:
+        """The cell of `cells` in which sample `index` begins; negative if it is before the window."""
+        return math.floor((index - self.first) * cells / self.span)
 
 
-def seconds_per_cell(samples: int, cells: int) -> int:
-    """How many samples one cell of `window` stands for."""
-    return 1 if samples <= cells else 2
+def window(samples: int, cells: int, least: int = 30) -> Window:
+    """All samples as long as each has a dot (two dots a cell), then the last ones; at least room for `least`."""
+    room = max(1, 2 * cells)
+    shown = min(samples, room)
+    return Window(samples - shown, shown, min(room, max(least, shown)))
+
+
+def spread(values: Sequence[float], view: Window, cells: int) -> list[float]:
+    """What each of the 2 * `cells` columns of dots shows; 0 where there is no sample yet."""
+    columns = 2 * cells
+    picked = (view.first + x * view.span // columns for x in range(columns))
+    end = view.first + view.shown
+    return [values[i] if i < end else 0.0 for i in picked]
 
 
 def dots(value: float, per_dot: float, limit: int) -> int:

@@ -21,6 +21,7 @@ from sai3tui.widgets.text import clean, fit, plural
 
 AGENT_WIDTH = 12
 CELL_WIDTH = 9
+MIN_CELL_WIDTH = 6
 VERDICT_WIDTH = 13
 NOT_RUN = Look("·", "", "muted")
 RUNNING = Look("◌", "running", "info")
@@ -104,7 +105,7 @@ class CheckMatrix(LineList):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "column(-1)", "Left", show=False),
         Binding("right,l", "column(1)", "Right", show=False),
-        Binding("enter", "choose", "Next problem"),
+        Binding("enter", "choose", "Next"),
     ]
     column: reactive[int] = reactive(0, repaint=False)
 
@@ -188,16 +189,20 @@ class CheckMatrix(LineList):
     def row_count(self) -> int:
         return len(self._rows)
 
-    def _cell_width(self, width: int) -> int:
-        checks = max(1, len(self._findings.checks))
-        room = (width - AGENT_WIDTH - VERDICT_WIDTH - 1) // checks
-        longest = max((len(check) + 2 for check in self._findings.checks), default=CELL_WIDTH)
-        return max(4, min(max(CELL_WIDTH, longest), room))
+    def _cell_widths(self, width: int) -> list[int]:
+        """A width per check, its name's if there is room for all."""
+        wanted = [max(CELL_WIDTH, len(check) + 2) for check in self._findings.checks]
+        room = width - AGENT_WIDTH - VERDICT_WIDTH
+        if sum(wanted) > room:
+            wanted = [max(MIN_CELL_WIDTH, len(check) + 2) for check in self._findings.checks]
+        while sum(wanted) > room and max(wanted, default=0) > 4:
+            wanted[wanted.index(max(wanted))] -= 1
+        return wanted
 
     def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
-        cell = self._cell_width(width)
         line = Text(fit("agent", AGENT_WIDTH), style=palette.muted)
-        for position, check in enumerate(self._findings.checks):
+        cells = zip(self._findings.checks, self._cell_widths(width), strict=True)
+        for position, (check, cell) in enumerate(cells):
             style = f"bold {palette.text}" if position == self.column else palette.muted
             line.append(fit(fit(" " + clean(check), cell - 1), cell), style=style)
         return (line.append(" verdict", style=palette.muted),)
@@ -209,17 +214,18 @@ class CheckMatrix(LineList):
 
     def row(self, index: int, width: int, palette: Palette) -> Text:
         name, agent = self._rows[index]
-        cell_width = self._cell_width(width)
         line = Text(fit(clean(name) or "controller", AGENT_WIDTH - 1) + " ", style=palette.text)
         busy = not self._findings.done(agent)
-        for position, check in enumerate(self._findings.checks):
+        cells = zip(self._findings.checks, self._cell_widths(width), strict=True)
+        for position, (check, cell_width) in enumerate(cells):
             cell = self._findings.cell(name, check)
             running = busy and not cell.findings and self._is_next(name, position)
             look = cell_look(cell, running=running)
             style = look.colour(palette)
             if index == self.cursor and position == self.column:
                 style = f"bold reverse {style}"
-            line.append(fit(f" {look.glyph} {'' if running else look.word}", cell_width - 1), style=style)
+            word = "" if running or len(look.word) + 4 > cell_width else look.word
+            line.append(fit(f" {look.glyph} {word}", cell_width - 1), style=style)
             line.append(" ")
         verdict = self._findings.verdict(name, agent)
         return line.append(f" {verdict.glyph} {verdict.word}", style=verdict.colour(palette))
@@ -248,7 +254,12 @@ class CheckMatrix(LineList):
         self._touched = True
         offset = event.get_content_offset(self)
         if offset is not None and offset.x >= AGENT_WIDTH:
-            self.column = (offset.x - AGENT_WIDTH) // self._cell_width(self.size.width)
+            right = AGENT_WIDTH
+            for position, cell in enumerate(self._cell_widths(self.size.width)):
+                right += cell
+                if offset.x < right:
+                    self.column = position
+                    return
 
     def action_column(self, step: int) -> None:
         self.column += step

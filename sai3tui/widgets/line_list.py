@@ -34,12 +34,6 @@ class LineList(ScrollView, can_focus=True):
         overflow-x: hidden;
         scrollbar-size-vertical: 1;
         background: $background;
-        scrollbar-color: $rule;
-        scrollbar-color-hover: $role-muted;
-        scrollbar-color-active: $role-muted;
-        scrollbar-background: $background;
-        scrollbar-background-hover: $background;
-        scrollbar-background-active: $background;
         & > .line-list--cursor { background: $dim; }
         &:focus > .line-list--cursor { background: $pick; text-style: bold; }
     }
@@ -52,7 +46,7 @@ class LineList(ScrollView, can_focus=True):
         Binding("end,G", "cursor_to(-1)", "Last", show=False),
         Binding("pageup", "page(-1)", "Page up", show=False),
         Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("enter", "choose", "Open"),
+        Binding("enter", "choose", "Open", show=False),
     ]
 
     class Moved(Message):
@@ -130,6 +124,8 @@ class LineList(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         self.redraw()
+        if self.show_cursor:
+            self.call_after_refresh(self.show_row, self.cursor)
 
     def on_mount(self) -> None:
         self.app.theme_changed_signal.subscribe(self, lambda _theme: self.refresh())

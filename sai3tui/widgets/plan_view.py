@@ -11,7 +11,7 @@ from sai3tui.config.units import format_bytes
 from sai3tui.theme import Palette
 from sai3tui.widgets.endpoint_table import short_uri
 from sai3tui.widgets.text import clean, fit, fit_path, plural
-from sai3tui.widgets.wrapping import labelled, wrapped
+from sai3tui.widgets.wrapping import LABEL, labelled, wrapped
 
 Document = Mapping[str, Any]
 """A plan as `sai3tui plan --json` prints it."""
@@ -72,7 +72,7 @@ def _amounts(document: Document, width: int, palette: Palette) -> list[Text]:
     lines = labelled("objects", counted, width, palette)
     lines += labelled("bytes", format_bytes(float(document.get("bytes_expected", 0))), width, palette)
     for sample in list(document.get("samples", ()))[:1]:
-        lines += labelled("first", fit_path(clean(str(sample.get("uri", ""))), max(20, width - 12)), width, palette)
+        lines += labelled("first", fit_path(clean(str(sample.get("uri", ""))), max(20, width - LABEL)), width, palette)
     lines += labelled("layout", str(document.get("layout_hash", "")), width, palette, "muted")
     return lines
 
@@ -81,7 +81,7 @@ def _agents(agents: Sequence[Document], width: int, palette: Palette) -> list[Te
     lines = [Text(plural(len(agents), "agent"), style=palette.muted)]
     for agent in agents:
         address = clean(str(agent.get("address", ""))) or "started on this host"
-        line = Text(clean(str(agent.get("id", ""))), style=f"bold {palette.text}")
+        line = Text.assemble((clean(str(agent.get("id", ""))), f"bold {palette.text}"))
         line.append(f"  {address}", style=palette.muted)
         line.append(f"  {plural(int(agent.get('concurrency', 0)), 'connection')}", style=palette.text)
         lines.append(line)

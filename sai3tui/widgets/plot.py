@@ -5,6 +5,7 @@ plotext has one global figure: only the screen's loop may draw, and it clears be
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,12 @@ from textual.geometry import Size
 from textual.widget import Widget
 
 from sai3tui.theme import Palette
-from sai3tui.widgets.text import clean, clock
+from sai3tui.widgets.braille import nice_ceiling
+from sai3tui.widgets.text import clean, clock, number
 
 MAX_POINTS = 300
 LABEL_ROOM = 5
+Y_TICKS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +91,29 @@ def draw(data: PlotData, width: int, height: int, palette: Palette) -> Text:
     plotext.yaxes(True, False)
     plotext.xaxes(True, False)
     for line in data.lines:
-        if any(line.values):
-            plotext.plot(at, _thinned(line.values, step), marker="braille", color=_rgb(getattr(palette, line.role)))
-    plotext.ylim(0, None)
-    ticks, labels = _ticks(data, width)
-    plotext.xticks(ticks, labels)
+        values = _thinned(line.values, step)
+        colour = _rgb(getattr(palette, line.role))
+        for start, end in _stretches(values, at, data.marks):
+            plotext.plot(at[start:end], values[start:end], marker="braille", color=colour)
+    top = nice_ceiling(max(max(line.values) for line in data.lines))
+    heights = [top * i / Y_TICKS for i in range(Y_TICKS + 1)]
+    plotext.ylim(0, top)
+    plotext.yticks(heights, [number(height) for height in heights])
+    plotext.xlim(at[0], at[-1])
+    plotext.xticks(*_ticks(data, width))
     picture = Text.from_ansi(plotext.build().rstrip("\n"))
     picture.no_wrap = True
     plotext.clear_data()
     return picture
+
+
+def _stretches(
+    values: Sequence[float], at: Sequence[float], marks: Sequence[tuple[float, str]]
+) -> list[tuple[int, int]]:
+    """Where there is something to draw: stages, as index ranges, in which not everything is nothing."""
+    starts = sorted({0, *(bisect_left(at, second) for second, _ in marks)})
+    ranges = zip(starts, [*starts[1:], len(values)], strict=True)
+    return [(start, end) for start, end in ranges if any(values[start:end])]
 
 
 def _thinned(values: Sequence[float], step: int) -> list[float]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from rich.text import Text
+from textual.binding import Binding, BindingType
 
 from sai3tui.config.units import format_bytes
 from sai3tui.results.reader import RunEntry
@@ -34,6 +37,8 @@ def summary_look(summary: RunEntry) -> Look:
 class RunList(LineList):
     """Runs, as found in a results directory."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", "Open")]
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._runs: tuple[RunEntry, ...] = ()
@@ -43,6 +48,9 @@ class RunList(LineList):
         """Show these runs; `hint` is what to do as long as there are none."""
         self._runs, self._hint = runs, hint
         self.redraw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return bool(self._runs) if action == "choose" else True
 
     @property
     def current(self) -> RunEntry | None:
@@ -69,7 +77,7 @@ class RunList(LineList):
             "agents": (str(run.agents) if run.agents else NOTHING, palette.text),
             "ops": (f"{run.operations:,}" if run.operations else NOTHING, palette.text),
             "bytes": (format_bytes(run.bytes) if run.bytes else NOTHING, palette.text),
-            "errors": (f"{run.errors:,}", palette.bad if run.errors else palette.muted),
+            "errors": (NOTHING if run.problem else f"{run.errors:,}", palette.bad if run.errors else palette.muted),
         }
         return row_line(fitting(COLUMNS, width), cells)
 
@@ -94,7 +102,7 @@ def card_lines(run: RunEntry | None, report: RunReport | None, width: int, palet
     lines += labelled("started", date_and_time(run.started_ns) + " UTC", width, palette)
     lines += labelled("took", span(run.seconds), width, palette)
     lines += labelled("agents", str(run.agents) if run.agents else "", width, palette)
-    lines += labelled("directory", run.path.name, width, palette, "muted")
+    lines += [Text(), *wrapped(run.path.name, width, palette.muted)]
     if report is None:
         return lines
     lines.append(Text())

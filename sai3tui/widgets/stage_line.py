@@ -71,7 +71,7 @@ def detail_line(snapshot: RunSnapshot, width: int, palette: Palette) -> Text:
         return Text("agents are getting ready", style=palette.info)
     if stage.status is StageStatus.AT_BARRIER or (stage.arrived and stage.waiting_for):
         return barrier_text(stage, len(snapshot.agents), palette, width)
-    return _progress(stage, palette)
+    return _progress(stage, palette, width)
 
 
 def _outcome(snapshot: RunSnapshot, palette: Palette) -> Text:
@@ -99,7 +99,7 @@ def barrier_text(stage: StageView, agents: int, palette: Palette, width: int) ->
     return line
 
 
-def _progress(stage: StageView, palette: Palette) -> Text:
+def _progress(stage: StageView, palette: Palette, width: int) -> Text:
     line = Text()
     if stage.planned:
         done, left = bar(share(stage.done, stage.planned), BAR_WIDTH)
@@ -120,5 +120,6 @@ def _progress(stage: StageView, palette: Palette) -> Text:
         line.append(f"  ▲ {stage.repeated_puts:,} written twice", style=palette.warn)
     if stage.errors:
         line.append("  ✗ " + plural(stage.errors, "error"), style=palette.bad)
-    line.append(f"   then barrier {clean(stage.barrier)}", style=palette.muted)
+    if width >= 90:
+        line.append(f"   then barrier {clean(stage.barrier)}", style=palette.muted)
     return line

@@ -19,8 +19,8 @@ COLUMNS = (
     Column("took", "took", 7, right=True),
     Column("ops", "ops", 8, right=True, need=4),
     Column("rate", "ops/s", 7, right=True),
-    Column("get", "GET MiB/s", 9, right=True),
-    Column("put", "PUT MiB/s", 9, right=True),
+    Column("get", "GET", 7, right=True),
+    Column("put", "PUT", 7, right=True),
     Column("get50", "GET p50", 7, right=True, need=6),
     Column("get99", "GET p99", 7, right=True, need=2),
     Column("put50", "PUT p50", 7, right=True, need=7),
@@ -102,7 +102,7 @@ def stage_words(stage: StageView) -> str:
 def verdict_lines(report: RunReport, width: int, palette: Palette) -> list[Text]:
     """The run in words: how it ended and why, what each stage did, how to go on."""
     look = outcome_look(report.outcome.status)
-    head = Text(f"{look.glyph} {look.word}", style=f"bold {look.colour(palette)}")
+    head = Text.assemble((f"{look.glyph} {look.word}", f"bold {look.colour(palette)}"))
     head.append(f"  in {span(report.seconds)}", style=palette.text)
     head.append(f"  exit code {report.outcome.exit_code}", style=palette.muted)
     lines = [head]

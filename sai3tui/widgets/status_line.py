@@ -47,8 +47,9 @@ class StatusLine(Painted):
             for text, role in self._parts:
                 line.append(clean(text) + GAP, style=getattr(palette, role))
             return (line,)
-        left = line.append_text(_run_facts(self._snapshot, palette))
-        right = _health(self._snapshot, palette, self._badge)
+        wide = width >= 90
+        left = line.append_text(_run_facts(self._snapshot, palette, wide=wide))
+        right = _health(self._snapshot, palette, self._badge, wide=wide)
         space = width - left.cell_len - right.cell_len
         if space < 1:
             left.truncate(max(0, width - right.cell_len - 1), overflow="ellipsis")
@@ -56,26 +57,28 @@ class StatusLine(Painted):
         return (left.append(" " * space).append_text(right),)
 
 
-def _run_facts(snapshot: RunSnapshot, palette: Palette) -> Text:
+def _run_facts(snapshot: RunSnapshot, palette: Palette, *, wide: bool) -> Text:
     look = run_look(snapshot)
     line = Text(clean(snapshot.config_name) or "run", style=palette.text)
     line.append("  ").append(f"{look.glyph} {look.word.upper()}", style=f"bold {look.colour(palette)}")
     stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
     if stage is not None and snapshot.outcome is None:
-        line.append(f"  stage {stage.index}/{len(snapshot.stages)} ", style=palette.muted)
+        line.append(f"  {'stage ' if wide else ''}{stage.index}/{len(snapshot.stages)} ", style=palette.muted)
         line.append(clean(stage.name), style=palette.text)
     line.append("  ").append(clock(snapshot.elapsed_s), style=f"bold {palette.bright}")
     return line
 
 
-def _health(snapshot: RunSnapshot, palette: Palette, badge: str) -> Text:
+def _health(snapshot: RunSnapshot, palette: Palette, badge: str, *, wide: bool) -> Text:
     line = Text()
     if badge:
         line.append(f" {badge} ", style=f"bold reverse {palette.key}").append("  ")
     errors = sum(group.count for group in snapshot.failures)
     if errors:
-        line.append("✗ " + plural(errors, "error"), style=f"bold {palette.bad}").append("  ")
-    line.append(plural(len(snapshot.agents), "agent"), style=palette.muted)
+        text = plural(errors, "error") if wide else f"{errors:,}"
+        line.append(f"✗ {text}", style=f"bold {palette.bad}").append("  ")
+    if wide:
+        line.append(plural(len(snapshot.agents), "agent"), style=palette.muted)
     counts: dict[tuple[str, str], int] = {}
     for agent in snapshot.agents:
         look = agent_look(agent)

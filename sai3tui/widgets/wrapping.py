@@ -10,7 +10,7 @@ from sai3tui.errors import Failure
 from sai3tui.theme import Palette
 from sai3tui.widgets.text import clean
 
-LABEL = 12
+LABEL = 13
 
 
 def wrapped(text: str, width: int, style: str = "", indent: int = 0) -> list[Text]:
