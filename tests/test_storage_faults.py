@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -269,3 +270,20 @@ def test_a_body_that_raises_fails_its_operation_only(loop: str, name: str) -> No
     assert results[1].kind is ErrorKind.INTERNAL
     assert "no content" in results[1].failure.sentence()  # type: ignore[union-attr]
     assert results[4].kind is ErrorKind.INTERNAL
+
+
+@pytest.mark.parametrize(("loop", "name"), WIRES)
+def test_an_endpoint_that_ends_every_connection_is_not_hammered(loop: str, name: str) -> None:
+    async def work() -> None:
+        async with against([Step(b"", "close")] * 1000, name) as (harness, server):
+            deadline = asyncio.get_running_loop().time() + 0.3
+            while asyncio.get_running_loop().time() < deadline:
+                outcome = await harness(GET)
+                assert outcome.subclass == "reset"
+            # Waits of 0, 50, 100, 200 ms: a slower machine makes fewer.
+            assert server.connections <= 5
+            server.steps.clear()
+            server.steps.extend([Step(answer(b"abc"))] * 3)
+            assert all([(await harness(GET)).ok for _ in range(3)])
+
+    run_on(loop, work())

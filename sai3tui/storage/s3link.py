@@ -205,7 +205,9 @@ class Link(asyncio.BufferedProtocol):
         elif self._t_first == 0 and self._held is None:
             if self._slot.may_resend():
                 self._slot.resend()
-            elif isinstance(exc, OSError):
+                return
+            self._slot.refused()
+            if isinstance(exc, OSError):
                 self._fail(os_failure(exc, context, during="transfer"))
             else:
                 self._fail(lost_failure(context, "was cut off before an answer", "reset", exc))

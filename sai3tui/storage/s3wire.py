@@ -126,6 +126,8 @@ class WireConnection:
     def finished(self, status: int, moved: int, t_first: int, t_last: int) -> None:
         self._in_flight = False
         self._last_done = t_last
+        if t_first:
+            self._refusals = 0
         self._on_done(self, status, moved, self._t0, t_first, t_last)
 
     def failed(self, failure: Failure, t_first: int, t_last: int) -> None:
@@ -133,6 +135,10 @@ class WireConnection:
             return
         self.failure = failure
         self.finished(1 + failure.kind, 0, t_first, t_last)
+
+    def refused(self) -> None:
+        """The socket ended before an answer: wait a little before the next one."""
+        self._refusals += 1
 
     def may_resend(self) -> bool:
         """Whether the socket had been idle so long that its end says nothing about this operation."""
@@ -218,11 +224,11 @@ class WireConnection:
             self._refusals += 1
             self.failed(failure or failure_of(StorageError("no connection")), 0, monotonic_ns())
             return
-        self._refusals = 0
         if request is None or not self._in_flight:
             link.drop()
             return
         if not link.alive:
+            self._refusals += 1
             lost = ConnectionResetError("closed right after it was opened")
             self.failed(os_failure(lost, self._context(), during="connect"), 0, monotonic_ns())
             return
