@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import IO
 
 import zstandard
 from google.protobuf.message import DecodeError
@@ -19,6 +19,7 @@ from sai3tui.results.files import OnError, OutputFile
 
 MAGIC = b"sai3tui-metrics-1\n"
 LEVEL = 3
+CHUNK = 128 * 1024
 LONGEST = 64 * 1024 * 1024
 
 
@@ -29,6 +30,7 @@ class MetricsLog:
         self._file = OutputFile(path, on_error)
         self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
         self._pending = [MAGIC]
+        self._closed = False
 
     def write(self, report: Report) -> None:
         name = report.agent.encode()
@@ -50,13 +52,13 @@ class MetricsLog:
         self._file.sync()
 
     def close(self) -> None:
+        """Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
         self.flush()
         self._file.write(self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
         self._file.close()
-
-
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
 
 
 def read_reports(path: Path) -> Iterator[Report]:
@@ -64,11 +66,9 @@ def read_reports(path: Path) -> Iterator[Report]:
 
     Raises OSError if it cannot be read, ValueError if it is another kind of file.
     """
-    with (
-        path.open("rb") as file,
-        zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream,
-    ):
-        if _read(stream, len(MAGIC)) != MAGIC:
+    with path.open("rb") as file:
+        stream = _Stream(file)
+        if stream.read(len(MAGIC)) != MAGIC:
             raise ValueError(f"{path} is no metrics file")
         while True:
             report = _record(stream)
@@ -77,7 +77,38 @@ def read_reports(path: Path) -> Iterator[Report]:
             yield report
 
 
-def _record(stream: _Readable) -> Report | None:
+class _Stream:
+    """The bytes of all frames, one after the other, as far as they can be had."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._buffer = bytearray()
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+
+    def read(self, size: int) -> bytes:
+        """`size` bytes; fewer at the end or where the file is broken."""
+        while len(self._buffer) < size and self._fill():
+            pass
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    def _fill(self) -> bool:
+        data = self._frame.unused_data if self._frame.eof else b""
+        data = data or self._file.read(CHUNK)
+        if not data:
+            return False
+        if self._frame.eof:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            self._buffer += self._frame.decompress(data)
+        except zstandard.ZstdError:
+            self._file.seek(0, 2)
+            return False
+        return True
+
+
+def _record(stream: _Stream) -> Report | None:
     name = _sized(stream)
     body = _sized(stream) if name is not None else None
     if name is None or body is None:
@@ -88,10 +119,10 @@ def _record(stream: _Readable) -> Report | None:
         return None
 
 
-def _sized(stream: _Readable) -> bytes | None:
+def _sized(stream: _Stream) -> bytes | None:
     length = shift = 0
     while True:
-        byte = _read(stream, 1)
+        byte = stream.read(1)
         if not byte or shift > 35:
             return None
         length |= (byte[0] & 0x7F) << shift
@@ -100,23 +131,8 @@ def _sized(stream: _Readable) -> bytes | None:
         shift += 7
     if length > LONGEST:
         return None
-    data = _read(stream, length)
+    data = stream.read(length)
     return data if len(data) == length else None
-
-
-def _read(stream: _Readable, size: int) -> bytes:
-    """Up to `size` bytes; fewer at the end or where the stream is broken."""
-    parts: list[bytes] = []
-    while size > 0:
-        try:
-            part = stream.read(size)
-        except zstandard.ZstdError:
-            break
-        if not part:
-            break
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def _varint(number: int) -> bytes:

@@ -87,7 +87,8 @@ class RunWriter:
         self._whole("STATUS.txt", text.encode())
 
     def close(self) -> None:
-        """Leave without an end: nothing that was given is lost. Idempotent, harmless after `finish`."""
+        """Leave without an end: nothing that was given is lost. Idempotent."""
+        self._metrics.close()
         for file in self._growing():
             file.close()
 
