@@ -123,6 +123,8 @@ class Supply:
                 shelf.requested += short
                 wants.append((set_id, endpoint, short))
         if wants:
+            # First what is done, so that what is out and not known to be done stays within the allowance.
+            self.report()
             self._send(Wanted(self._stage, tuple(wants)))
 
     def granted(self, message: Granted) -> Shelf:
@@ -155,11 +157,14 @@ class Supply:
         self._dirty[held.lease.lease_id] = held
         if not self._report_scheduled:
             self._report_scheduled = True
-            self._later(REPORT_S, self.report)
+            self._later(REPORT_S, self._report_due)
+
+    def _report_due(self) -> None:
+        self._report_scheduled = False
+        self.report()
 
     def report(self) -> None:
         """Tell the main process what is settled."""
-        self._report_scheduled = False
         if not self._dirty:
             return
         settled = tuple(
