@@ -15,7 +15,7 @@ from sai3tui.agent.cache.layout import LayoutCache
 from sai3tui.agent.stages.base import StageContext
 from sai3tui.errors import ResourceError, Sai3Error, StorageError
 from sai3tui.events import Level
-from sai3tui.storage.control import Control, open_control
+from sai3tui.storage.control import Control
 
 DIRECTORY = ".sai3tui"
 MEMBER = "data.mdb"
@@ -46,8 +46,7 @@ class Checkpoints:
             return
         try:
             data = await pack(self._context.cache)
-            async with self._open() as control:
-                await control.put(self.key(record.number), data)
+            await (await self._control()).put(self.key(record.number), data)
         except Sai3Error as error:
             self._warn("was not written", error)
 
@@ -64,15 +63,15 @@ class Checkpoints:
         context = self._context
         prefix, name = f"{DIRECTORY}/{context.setup.layout}/", f"/{context.setup.slot}.tar.zst"
         try:
-            async with self._open() as control:
-                numbers = [
-                    int(part)
-                    async for key, size in control.list(prefix)
-                    if key.endswith(name) and (part := key[len(prefix) : -len(name)]).isdecimal() and size <= MAX_BYTES
-                ]
-                if not numbers:
-                    return
-                data = await control.get(self.key(max(numbers)))
+            control = await self._control()
+            numbers = [
+                int(part)
+                async for key, size in control.list(prefix)
+                if key.endswith(name) and (part := key[len(prefix) : -len(name)]).isdecimal() and size <= MAX_BYTES
+            ]
+            if not numbers:
+                return
+            data = await control.get(self.key(max(numbers)))
             if data is not None:
                 await self._take_over(data)
                 context.note(Level.INFO, f"the state of generation {max(numbers)} was restored", "restored")
@@ -85,9 +84,9 @@ class Checkpoints:
             return
         prefix, name = f"{DIRECTORY}/{self._context.setup.layout}/", f"/{self._context.setup.slot}.tar.zst"
         try:
-            async with self._open() as control:
-                for key in [key async for key, _ in control.list(prefix) if key.endswith(name)]:
-                    await control.delete(key)
+            control = await self._control()
+            for key in [key async for key, _ in control.list(prefix) if key.endswith(name)]:
+                await control.delete(key)
         except Sai3Error as error:
             self._warn("was not removed", error)
 
@@ -100,8 +99,8 @@ class Checkpoints:
             finally:
                 await other.close()
 
-    def _open(self) -> Control:
-        return open_control(self._context.setup.endpoints[0], self._context.setup.environ)
+    async def _control(self) -> Control:
+        return await self._context.controls.of(0)
 
     def _warn(self, what: str, error: Sai3Error) -> None:
         self._context.note(Level.WARNING, f"a checkpoint {what}: {error.failure().sentence()}", "checkpoint")

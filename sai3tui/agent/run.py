@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from sai3tui.agent.cache.layout import LayoutCache
+from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import Job, LeasedJob, LeaseSource
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.reporter import StageReporter
@@ -203,12 +204,12 @@ class AgentRun:
                 on_worker_lost=self._worker_lost,
                 on_failures=self._failures_seen,
             )
-            async with pool:
+            async with pool, Controls(setup.endpoints, setup.environ) as controls:
                 self._pool = pool
                 self._arrive(0, None)
                 start_ns = await self._released(0)
                 for index, stage in enumerate(setup.stages, 1):
-                    summary = await self._stage(index, stage, start_ns, pool, cache)
+                    summary = await self._stage(index, stage, start_ns, pool, cache, controls)
                     self._arrive(index, summary)
                     start_ns = await self._released(index)
         finally:
@@ -216,7 +217,7 @@ class AgentRun:
             await cache.close()
 
     async def _stage(
-        self, index: int, stage: Stage, start_ns: int, pool: WorkerPool, cache: LayoutCache
+        self, index: int, stage: Stage, start_ns: int, pool: WorkerPool, cache: LayoutCache, controls: Controls
     ) -> StageSummary:
         planned = start_ns
         start_ns = max(start_ns, time.time_ns())
@@ -229,6 +230,7 @@ class AgentRun:
             index,
             start_ns,
             cache,
+            controls,
             self._run_job,
             self._note,
             self._finding,

@@ -11,6 +11,7 @@ import numpy as np
 
 from sai3tui.agent.cache.layout import LayoutCache
 from sai3tui.agent.cache.states import Numbers
+from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import Job, LeaseSource, RetryPolicy, SetSpec
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import Stage
@@ -60,6 +61,7 @@ class StageContext:
     index: int
     start_ns: int
     cache: LayoutCache
+    controls: Controls
     run_job: Callable[[Job, LeaseSource], Awaitable[None]]
     note: Note
     report_finding: Callable[[Finding], None]

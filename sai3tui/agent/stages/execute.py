@@ -20,7 +20,6 @@ from sai3tui.config.resolved import OpSource, ResolvedOp
 from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Level, Objects
-from sai3tui.storage.control import open_control
 from sai3tui.workload.patterns import Selection
 from sai3tui.workload.rng import combine, splitmix64
 
@@ -219,14 +218,14 @@ class _Mix:
     async def _add_listed(self, op: ResolvedOp) -> None:
         matches = compile_pattern(op.pattern)
         found: list[tuple[str, int]] = []
-        async with open_control(self._context.setup.endpoints[0], self._context.setup.environ) as control:
-            async for key, size in control.list(list_prefix(op.pattern)):
-                if matches.fullmatch(key):
-                    found.append((key, size))
-                if len(found) >= MAX_LISTED:
-                    text = f"{op.op.word} {op.pattern!r} matches more than {format_count(MAX_LISTED)} objects: "
-                    self._context.note(Level.WARNING, text + "the first of them are used", "listed")
-                    break
+        control = await self._context.controls.of(0)
+        async for key, size in control.list(list_prefix(op.pattern)):
+            if matches.fullmatch(key):
+                found.append((key, size))
+            if len(found) >= MAX_LISTED:
+                text = f"{op.op.word} {op.pattern!r} matches more than {format_count(MAX_LISTED)} objects: "
+                self._context.note(Level.WARNING, text + "the first of them are used", "listed")
+                break
         if not found:
             raise self._nothing(op)
         set_id = self._add_set(SetSpec(self._next_set, Listed(tuple(found))))

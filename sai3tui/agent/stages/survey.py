@@ -9,7 +9,7 @@ import numpy as np
 from sai3tui.agent.cache.generations import Generation
 from sai3tui.agent.cache.states import CHUNK, ObjectState, wanted
 from sai3tui.agent.stages.base import StageContext
-from sai3tui.storage.control import Control, open_control
+from sai3tui.storage.control import Control
 from sai3tui.workload.objects import ObjectSet
 from sai3tui.workload.partition import endpoint_of, index_of, place_of
 
@@ -31,9 +31,11 @@ async def sample(context: StageContext, record: Generation) -> tuple[int, int]:
         for objects, k in waiting:
             index = index_of(record.slot, record.slots, k)
             control = controls[endpoint_of(k, len(endpoints))]
-            there += await control.head(objects.key(index)) == objects.size(index)
+            size = await control.head(objects.key(index))
+            there += size == objects.size(index)
 
-    async with _Controls(context) as controls, asyncio.TaskGroup() as group:
+    controls = await context.controls.all()
+    async with asyncio.TaskGroup() as group:
         for _ in range(SAMPLERS):
             group.create_task(look(controls))
     return there, len(picks) - there
@@ -43,28 +45,28 @@ async def compare(context: StageContext, record: Generation) -> int:
     """LIST what exists of every set; afterwards exactly what exists with the right size is recorded as created.
     How many those are, in this slot. Raises StorageError."""
     total = 0
-    async with _Controls(context) as controls:
-        # In a shared namespace every endpoint shows the same objects.
-        looked_at = controls[:1] if context.setup.resolved.shared else controls
-        for objects in context.setup.sets:
-            states = context.cache.states(record, objects.set_id)
-            for ks in states.where(wanted(ObjectState.CREATED, ObjectState.CREATING, ObjectState.DELETED)):
-                states.set(ks, ObjectState.PLANNED)
-            batch: list[int] = []
-            for number, control in enumerate(looked_at):
-                async for key, size in control.list(objects.prefix):
-                    index = objects.index_of(key)
-                    if index is None or objects.size(index) != size:
-                        continue
-                    slot, k = place_of(index, record.slots)
-                    at_home = context.setup.resolved.shared or endpoint_of(k, len(controls)) == number
-                    if slot == record.slot and at_home:
-                        batch.append(k)
-                    if len(batch) >= BATCH:
-                        states.set(np.array(batch, dtype=np.int64), ObjectState.CREATED)
-                        batch.clear()
-            states.set(np.array(batch, dtype=np.int64), ObjectState.CREATED)
-            total += states.total(ObjectState.CREATED)
+    controls = await context.controls.all()
+    # In a shared namespace every endpoint shows the same objects.
+    looked_at = controls[:1] if context.setup.resolved.shared else controls
+    for objects in context.setup.sets:
+        states = context.cache.states(record, objects.set_id)
+        for ks in states.where(wanted(ObjectState.CREATED, ObjectState.CREATING, ObjectState.DELETED)):
+            states.set(ks, ObjectState.PLANNED)
+        batch: list[int] = []
+        for number, control in enumerate(looked_at):
+            async for key, size in control.list(objects.prefix):
+                index = objects.index_of(key)
+                if index is None or objects.size(index) != size:
+                    continue
+                slot, k = place_of(index, record.slots)
+                at_home = context.setup.resolved.shared or endpoint_of(k, len(controls)) == number
+                if slot == record.slot and at_home:
+                    batch.append(k)
+                if len(batch) >= BATCH:
+                    states.set(np.array(batch, dtype=np.int64), ObjectState.CREATED)
+                    batch.clear()
+        states.set(np.array(batch, dtype=np.int64), ObjectState.CREATED)
+        total += states.total(ObjectState.CREATED)
     return total
 
 
@@ -93,24 +95,3 @@ def _picks(context: StageContext, record: Generation) -> list[tuple[ObjectSet, i
             picks += [(objects, int(k)) for k in chosen]
             seen += int(ks.size)
     return picks[: 2 * SAMPLE]
-
-
-class _Controls:
-    """The control planes of all endpoints, open together."""
-
-    def __init__(self, context: StageContext) -> None:
-        self._controls = [open_control(endpoint, context.setup.environ) for endpoint in context.setup.endpoints]
-        self._opened: list[Control] = []
-
-    async def __aenter__(self) -> list[Control]:
-        try:
-            for control in self._controls:
-                self._opened.append(await control.__aenter__())
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self._opened
-
-    async def __aexit__(self, *exit_details: object) -> None:
-        while self._opened:
-            await self._opened.pop().__aexit__(None, None, None)

@@ -1,0 +1,45 @@
+"""Control planes of a run's endpoints, opened when they are first needed and kept: opening one costs CPU time that
+would be missed between stages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from sai3tui.storage.control import Control, open_control
+from sai3tui.storage.engine import Endpoint
+
+
+class Controls:
+    """An async context manager; leaving it closes what was opened."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], environ: Mapping[str, str]) -> None:
+        self._endpoints = endpoints
+        self._environ = environ
+        self._opened: dict[int, Control] = {}
+        self._opening = asyncio.Lock()
+
+    async def of(self, number: int) -> Control:
+        """The control plane of endpoint `number`. Raises StorageError if there are no credentials."""
+        async with self._opening:
+            known = self._opened.get(number)
+            if known is None:
+                known = await open_control(self._endpoints[number], self._environ).__aenter__()
+                self._opened[number] = known
+            return known
+
+    async def all(self) -> list[Control]:
+        """Those of all endpoints, in order."""
+        return [await self.of(number) for number in range(len(self._endpoints))]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._opened:
+            _, control = self._opened.popitem()
+            await control.__aexit__(kind, value, trace)

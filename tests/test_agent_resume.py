@@ -1,0 +1,194 @@
+"""What survives an agent: kill -9 in the middle of prepare, a lost data directory, another number of agents."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from sai3tui.agent.cache.layout import LayoutCache
+from sai3tui.agent.cache.states import ObjectState
+from sai3tui.config.ops import Op
+from sai3tui.config.resolve import load_resolved
+from sai3tui.workload.objects import layout_hash, object_sets
+from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
+from tests.servers import ServerUnderTest
+from tests.waiting import gone, wait_until, wait_until_async
+
+OBJECTS = 2000
+
+
+def config_of(server: ServerUnderTest, bucket: str, flags: str, agents: int = 1, stages: str = "prepare") -> str:
+    places = ", ".join(f"'s3+http://{place}/{bucket}/'" for place in server.host_ports)
+    fleet = ", ".join(f"{{id: agent-{n}, address: '127.0.0.1:{7000 + n}'}}" for n in range(1, agents + 1))
+    listed = ", ".join(
+        f"{{name: {name}, order: {n}, type: {name}, completion: tasks_done}}"
+        for n, name in enumerate(stages.split(), 1)
+    )
+    return f"""
+concurrency: 4
+workload: [{{op: get, path: "data/**/*", weight: 1}}]
+multi_endpoint: {{endpoints: [{places}]}}
+prepare:
+  {flags}
+  directory_structure: {{width: 2, depth: 2, files_per_dir: {OBJECTS // 4}, distribution: bottom}}
+  ensure_objects: [{{base_uri: data/, count: 0, size_distribution: 1000}}]
+distributed:
+  stages: [{listed}]
+  agents: [{fleet}]
+"""
+
+
+def versions(server: ServerUnderTest, bucket: str) -> dict[str, float]:
+    """When each object was last written, by key, to the nanosecond: the server keeps objects as files."""
+    root = server.data_dir / bucket
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in (root / "data").rglob("*.dat")}
+
+
+async def recorded(agent: AgentUnderTest, config: str) -> tuple[set[str], set[str]]:
+    """The keys that a dead agent's cache has as created and as creating."""
+    resolved = load_resolved(config, "test.yaml").require()
+    objects = object_sets(resolved)[0]
+    cache = LayoutCache.open(agent.data_dir / "cache" / layout_hash(resolved), OBJECTS)
+    try:
+        record = cache.latest
+        assert record is not None
+        states = cache.states(record, 0)
+        keys: dict[ObjectState, set[str]] = {state: set() for state in ObjectState}
+        for k in range(states.count):
+            keys[states.get(k)].add(objects.key(record.slot + k * record.slots))
+    finally:
+        await cache.close()
+    return keys[ObjectState.CREATED], keys[ObjectState.CREATING]
+
+
+async def test_what_was_recorded_created_before_a_kill_is_not_put_again(
+    s3_server: ServerUnderTest, tmp_path: Path
+) -> None:
+    bucket = s3_server.bucket("agent-resume")
+    # skip_verification and force_overwrite as in the seed configuration: an unfinished generation goes before both.
+    config = config_of(s3_server, bucket, "force_overwrite: true\n  skip_verification: true")
+    with running_agent(tmp_path, environ=s3_server.environ()) as agent:
+        async with stub_of(agent) as stub:
+            running = asyncio.ensure_future(Driver(stub, config).run())
+            assert await wait_until_async(lambda: 300 < len(versions(s3_server, bucket)) < OBJECTS, 30)
+            workers = children(agent)
+            os.kill(agent.child.pid, signal.SIGKILL)
+            agent.child.process.wait()
+            with pytest.raises(grpc.aio.AioRpcError):
+                await running
+    assert workers
+    assert wait_until(lambda: all(gone(pid) for pid in workers)), "a worker outlived its agent"
+    created, creating = await recorded(agent, config)
+    before = versions(s3_server, bucket)
+    assert 0 < len(created) < OBJECTS
+    assert created <= set(before)
+    assert set(before) <= created | creating
+    # At most 1 % of the set is leased at once, or two leases for each connection.
+    assert len(creating) <= OBJECTS // 100
+
+    with running_agent(tmp_path, environ=s3_server.environ()) as again:
+        async with stub_of(again) as stub:
+            driver = Driver(stub, config, "run-2")
+            await driver.run()
+        assert driver.failure is None, driver.failure
+    summary = driver.summary("prepare")
+    assert (summary.objects.existed, summary.objects.done) == (len(created), OBJECTS - len(created))
+    assert summary.objects.repeated_puts == len(creating)
+    assert summary.objects.generation == 1
+    assert any("resumed" in note for note in driver.notes)
+    after = versions(s3_server, bucket)
+    assert len(after) == OBJECTS
+    assert {key for key in before if before[key] != after[key]} <= creating
+
+
+def children(agent: AgentUnderTest) -> list[int]:
+    return [child.pid for child in psutil.Process(agent.child.pid).children(recursive=True)]
+
+
+async def finish(stub_agent: AgentUnderTest, config: str, run_id: str, **options: bool) -> Driver:
+    async with stub_of(stub_agent) as stub:
+        driver = Driver(stub, config, run_id, **options)  # type: ignore[arg-type]
+        await driver.run()
+    assert driver.failure is None, driver.failure
+    return driver
+
+
+async def test_a_finished_generation_is_left_written_again_or_repaired(
+    s3_server: ServerUnderTest, tmp_path: Path
+) -> None:
+    bucket = s3_server.bucket("agent-finished")
+    plain = config_of(s3_server, bucket, "skip_verification: true")
+    forced = config_of(s3_server, bucket, "force_overwrite: true")
+    with running_agent(tmp_path, environ=s3_server.environ()) as agent:
+        first = (await finish(agent, plain, "a")).summary("prepare")
+        assert (first.objects.done, first.objects.existed, first.objects.generation) == (OBJECTS, 0, 1)
+        written = versions(s3_server, bucket)
+
+        second = await finish(agent, plain, "b")
+        assert second.notes == []
+        again = second.summary("prepare")
+        assert (again.objects.done, again.objects.existed, again.objects.generation) == (0, OBJECTS, 1)
+        assert versions(s3_server, bucket) == written
+
+        # Something deletes a quarter behind our back: the sample sees it, and the rest is found by a list.
+        client = s3_server.client()
+        for key in sorted(written)[::4]:
+            client.delete_object(Bucket=bucket, Key=key)
+        repaired = await finish(agent, plain, "c")
+        assert repaired.summary("prepare").objects.done == OBJECTS // 4
+        assert any("gone" in note for note in repaired.notes)
+        assert {k: v for k, v in versions(s3_server, bucket).items() if k not in sorted(written)[::4]} == {
+            k: v for k, v in written.items() if k not in sorted(written)[::4]
+        }
+
+        overwritten = (await finish(agent, forced, "d")).summary("prepare")
+        assert (overwritten.objects.done, overwritten.objects.generation) == (OBJECTS, 2)
+
+
+async def test_an_emptied_host_goes_on_from_the_checkpoint(s3_server: ServerUnderTest, tmp_path: Path) -> None:
+    bucket = s3_server.bucket("agent-checkpoint")
+    config = config_of(s3_server, bucket, "skip_verification: true")
+    with running_agent(tmp_path, environ=s3_server.environ(), name="one") as agent:
+        await finish(agent, config, "a")
+    (checkpoint,) = s3_server.keys(bucket, ".sai3tui/")
+    assert checkpoint.endswith("/1/0.tar.zst")
+    with running_agent(tmp_path, environ=s3_server.environ(), name="two") as agent:
+        driver = await finish(agent, config, "b")
+        assert any("restored" in note for note in driver.notes)
+        summary = driver.summary("prepare")
+        assert (summary.objects.done, summary.objects.existed) == (0, OBJECTS)
+    s3_server.client().put_object(Bucket=bucket, Key=checkpoint, Body=b"not a checkpoint")
+    with running_agent(tmp_path, environ=s3_server.environ(), name="three") as agent:
+        driver = await finish(agent, config, "c")
+        assert any("checkpoint was not restored" in note for note in driver.notes)
+        # Adopted: a sample by HEAD found all of them.
+        assert driver.summary("prepare").objects.existed == OBJECTS
+        assert any("taken as created" in note for note in driver.notes)
+
+
+async def test_more_agents_than_before_divide_what_is_left_and_cleanup_finds_all(
+    s3_server: ServerUnderTest, tmp_path: Path
+) -> None:
+    bucket = s3_server.bucket("agent-slots")
+    with running_agent(tmp_path, environ=s3_server.environ(), name="one") as agent:
+        await finish(agent, config_of(s3_server, bucket, "force_overwrite: false"), "a")
+        two = config_of(s3_server, bucket, "force_overwrite: false", agents=2, stages="prepare cleanup")
+        driver = await finish(agent, two, "b")
+        summary = driver.summary("prepare")
+        assert (summary.objects.planned, summary.objects.existed) == (OBJECTS // 2, OBJECTS // 2)
+        assert driver.summary("cleanup").objects.done == OBJECTS // 2
+    assert len(s3_server.keys(bucket, "data/")) == OBJECTS // 2
+    with running_agent(tmp_path, environ=s3_server.environ(), name="two") as other:
+        async with stub_of(other) as stub:
+            driver = Driver(stub, two, "c", agent_index=1)
+            await driver.run()
+        # It has never seen this layout: one LIST shows it what there is.
+        assert driver.summary("prepare").objects.existed == OBJECTS // 2
+    assert s3_server.keys(bucket, "data/") == {}
+    assert Op.DELETE in {stats.op for stats in driver.summary("cleanup").ops}
