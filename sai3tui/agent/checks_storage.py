@@ -22,6 +22,8 @@ from sai3tui.storage.engine import Endpoint
 
 PROBE_DIRECTORY = ".sai3tui/"
 PROBE_BYTES = 64
+WRITE_ATTEMPTS = 3
+WRITE_PAUSE_S = 0.1
 
 
 def needed_operations(setup: RunSetup) -> frozenset[Op]:
@@ -110,8 +112,18 @@ async def _bucket(endpoint: Endpoint, control: Control) -> Told:
 
 
 async def _write(control: Control, key: str, content: bytes) -> Told:
-    await control.put(key, content)
-    return Told("a probe was written", key)
+    # Some servers remove a prefix together with its last object, and fail a PUT that comes at that moment: the other
+    # agents' probes come and go while we write ours.
+    for attempt in range(1, WRITE_ATTEMPTS + 1):
+        try:
+            await control.put(key, content)
+        except StorageError as error:
+            if error.kind is not ErrorKind.STORAGE or attempt == WRITE_ATTEMPTS:
+                raise
+            await asyncio.sleep(WRITE_PAUSE_S * attempt)
+        else:
+            break
+    return Told("a probe was written", key if attempt == 1 else f"{key}, at attempt {attempt}")
 
 
 async def _read(control: Control, key: str, content: bytes) -> Told:
