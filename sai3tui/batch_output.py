@@ -9,7 +9,7 @@ from typing import Any, Protocol, TextIO
 
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.events import Event, Finding, Level, Report, event_json
-from sai3tui.results.describe import log_line
+from sai3tui.results.describe import Narrator
 from sai3tui.results.figures import MIB
 from sai3tui.results.files import utc_text
 from sai3tui.results.seconds import FleetSecond
@@ -61,10 +61,11 @@ class LinePrinter:
     def __init__(self, stream: TextIO, only: Level = Level.OK) -> None:
         self._out = SafeStream(stream)
         self._only = only
+        self._narrator = Narrator()
         self.on_closed = nothing
 
     def item(self, item: Item) -> None:
-        line = spoken(item)
+        line = None if isinstance(item, Report) else self._narrator.line(item)
         if line is not None and line.level >= self._only:
             self._out.line(plain_line(line))
 
@@ -141,11 +142,6 @@ def second_json(second: FleetSecond) -> dict[str, Any]:
         "meta_p99_us": round(rates.meta_p99_us, 1),
         "warmup": second.warmup,
     }
-
-
-def spoken(item: Item) -> LogLine | None:
-    """The line for an item, if it is worth one."""
-    return None if isinstance(item, Report) else log_line(item)
 
 
 def plain_line(line: LogLine) -> str:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from sai3tui.batch_output import nothing, plain_line, rates_text, running_stage, spoken
+from sai3tui.batch_output import nothing, plain_line, rates_text, running_stage
 from sai3tui.controller.snapshot import RunSnapshot
-from sai3tui.events import Level
+from sai3tui.events import Level, Report
+from sai3tui.results.describe import Narrator
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.tally import Item
 from sai3tui.results.views import StageStatus, StageView
@@ -36,12 +37,13 @@ class ProgressPrinter:
             auto_refresh=False,
             transient=True,
         )
+        self._narrator = Narrator()
         self._bar: TaskID | None = None
         self._stage = 0
         self._started = False
 
     def item(self, item: Item) -> None:
-        line = spoken(item)
+        line = None if isinstance(item, Report) else self._narrator.line(item)
         if line is not None:
             self._safely(
                 lambda: self._console.print(Text(plain_line(line), STYLES.get(line.level, "")), soft_wrap=True)

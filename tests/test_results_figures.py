@@ -208,3 +208,14 @@ def test_the_same_items_give_the_same_figures() -> None:
             tally.apply(item)
         views.append((tally.views(START), tally.series, tally.log))
     assert views[0] == views[1]
+
+
+def test_what_fails_again_and_again_is_told_now_and_then_with_its_count() -> None:
+    tally = Tally(STAGES)
+    for tenth in range(60):
+        sample = Failure(ErrorKind.STORAGE, "HTTP 500", context=ErrorContext(op="get", uri=f"s3://b/{tenth}"))
+        tally.apply(FailureSeen(START + tenth * SECOND_NS // 10, "a", 1, 2, sample))
+    assert [line.text for line in tally.log] == [
+        "2 x GET s3://b/0: HTTP 500",
+        "100 x GET s3://b/50: HTTP 500",
+    ]

@@ -82,7 +82,7 @@ class Fleet:
         if agent is not None:
             self._agent(agent, item)
         if isinstance(item, Finding):
-            self.findings.append(item)
+            self._finding(item)
         closed = self.tally.apply(item)
         if isinstance(item, BarrierReleased):
             for known in self.agents.values():
@@ -167,6 +167,14 @@ class Fleet:
             agent.hostname = item.hostname
             agent.cores = item.cores
             agent.clock = ClockEstimate(item.clock_offset_ns, item.clock_uncertainty_ns)
+
+    def _finding(self, finding: Finding) -> None:
+        """The newest word on a check stands where the first one stood."""
+        for place, known in enumerate(self.findings):
+            if (known.agent, known.check, known.subject) == (finding.agent, finding.check, finding.subject):
+                self.findings[place] = finding
+                return
+        self.findings.append(finding)
 
     def _view(self, agent: LiveAgent, now_ns: int) -> AgentView:
         stage = self.tally.stages.get(self.tally.stage_index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sai3tui.errors import Failure
 from sai3tui.events import (
     AbortRequested,
@@ -20,11 +22,40 @@ from sai3tui.events import (
     StageStarted,
     StateChanged,
 )
+from sai3tui.results.failures import Cause, cause_of
 from sai3tui.results.views import LogLine
 
+REPEAT_NS = 5_000_000_000
 _QUIET_STATES = frozenset(
-    {AgentState.IDLE, AgentState.RUNNING, AgentState.AT_BARRIER, AgentState.COMPLETED, AgentState.VALIDATING}
+    {
+        AgentState.IDLE,
+        AgentState.RUNNING,
+        AgentState.AT_BARRIER,
+        AgentState.COMPLETED,
+        AgentState.VALIDATING,
+        AgentState.ABORTING,
+    }
 )
+
+
+class Narrator:
+    """`log_line` for a whole run: what an agent sees failing again and again is told every few seconds, with its
+    count."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[str, Cause], tuple[int, int]] = {}
+
+    def line(self, event: Event) -> LogLine | None:
+        if not isinstance(event, FailureSeen):
+            return log_line(event)
+        key = (event.agent, cause_of(event.sample))
+        since, untold = self._told.get(key, (event.time_ns - REPEAT_NS, 0))
+        count = untold + event.count
+        if event.time_ns - since < REPEAT_NS:
+            self._told[key] = (since, count)
+            return None
+        self._told[key] = (event.time_ns, 0)
+        return log_line(replace(event, count=count))
 
 
 def log_line(event: Event) -> LogLine | None:
@@ -127,5 +158,7 @@ def _tell_arrival(event: BarrierArrived) -> tuple[Level, str]:
 
 def _where(failure: Failure) -> str:
     c = failure.context
+    if (c.uri or c.endpoint) in failure.message:
+        return ""
     parts = [part for part in (c.op.upper(), c.uri or c.endpoint) if part]
     return f"{' '.join(parts)}: " if parts else ""

@@ -9,15 +9,15 @@ from sai3tui.results.views import FailureGroup
 
 MOST_GROUPS = 200
 
-_Key = tuple[ErrorKind, str, str, str, int, str]
-_OTHER: _Key = (ErrorKind.INTERNAL, "", "", "", 0, "")
+Cause = tuple[ErrorKind, str, str, str, int, str]
+_OTHER: Cause = (ErrorKind.INTERNAL, "", "", "", 0, "")
 
 
 class FailureGroups:
     """Counts failures by kind, operation, endpoint, sub-class, status and message (without the object's name)."""
 
     def __init__(self) -> None:
-        self._groups: dict[_Key, FailureGroup] = {}
+        self._groups: dict[Cause, FailureGroup] = {}
 
     def add(self, failure: Failure, count: int, agent: str, time_ns: int) -> None:
         """Count `count` failures like `failure`. Beyond `MOST_GROUPS` causes, further ones share one group."""
@@ -47,7 +47,7 @@ class FailureGroups:
         return tuple(sorted(self._groups.values(), key=lambda group: (-group.count, group.first_ns)))
 
 
-def cause_of(failure: Failure) -> _Key:
+def cause_of(failure: Failure) -> Cause:
     """What failures of one cause have in common."""
     c = failure.context
     return failure.kind, c.op, c.endpoint, c.subclass, c.http_status, _without(failure.message, (c.uri, c.request_id))

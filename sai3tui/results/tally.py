@@ -22,7 +22,7 @@ from sai3tui.events import (
     StageStarted,
     StateChanged,
 )
-from sai3tui.results.describe import log_line
+from sai3tui.results.describe import Narrator
 from sai3tui.results.failures import FailureGroups
 from sai3tui.results.figures import merged
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
@@ -53,6 +53,7 @@ class Tally:
         self._log: deque[LogLine] = deque(maxlen=log_lines)
         self._points: deque[tuple[float, float, float, float, float, float, int]] = deque(maxlen=series_seconds)
         self._failures = FailureGroups()
+        self._narrator = Narrator()
         self._series: Series | None = Series()
 
     def apply(self, item: Item) -> list[FleetSecond]:
@@ -64,7 +65,7 @@ class Tally:
                 closed = stage.report(item)
         else:
             closed = self._event(item)
-            line = log_line(item)
+            line = self._narrator.line(item)
             if line is not None:
                 self._say(line)
         return self._note(closed)
@@ -113,7 +114,8 @@ class Tally:
                     self.stage_index = stage.info.index
             case StageStarted():
                 if event.stage_index in self.stages:
-                    self.stages[event.stage_index].started(event.agent, event.time_ns)
+                    # A stage is announced before its moment, so that the agent is ready for it.
+                    self.stages[event.stage_index].started(event.agent, max(event.time_ns, event.planned_start_ns))
             case BarrierArrived():
                 if event.stage_index in self.stages:
                     closed, lacking = self.stages[event.stage_index].arrived(event.agent, event.time_ns, event.summary)
