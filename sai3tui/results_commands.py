@@ -1,0 +1,97 @@
+"""`sai3tui results list|show`: finished runs, read from their directories."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from sai3tui.results.describe import failure_lines
+from sai3tui.results.figures import stage_json
+from sai3tui.results.files import utc_text
+from sai3tui.results.metadata import failure_json
+from sai3tui.results.reader import RunEntry, RunRecord, list_runs, load_run
+from sai3tui.results.status import stage_table
+
+EXIT_OK = 0
+
+
+def list_results(root: Path, json: bool, out: TextIO) -> int:
+    """The runs below `root`, the newest first; broken directories with what is wrong with them."""
+    entries = list_runs(root)
+    if json:
+        document = {"runs": [_entry_json(entry) for entry in entries]}
+        out.write(json_format.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        return EXIT_OK
+    if not entries:
+        out.write(f"no runs in {root}\n")
+    for entry in entries:
+        out.write(_entry_line(entry) + "\n")
+    return EXIT_OK
+
+
+def show_results(path: Path, json: bool, out: TextIO) -> int:
+    """One run, stage by stage. Raises Sai3Error if the directory cannot be read as one."""
+    record = load_run(path)
+    if json:
+        out.write(json_format.dumps(_record_json(record), indent=2, ensure_ascii=False) + "\n")
+    else:
+        out.write("\n".join(_record_lines(record)) + "\n")
+    return EXIT_OK
+
+
+def _entry_line(entry: RunEntry) -> str:
+    if entry.problem:
+        return f"{entry.name}  cannot be opened: {entry.problem}"
+    code = f" ({entry.exit_code})" if entry.exit_code else ""
+    status = entry.status.replace("_", " ") + code
+    return (
+        f"{entry.name}  {status}, {entry.seconds:.1f} s, {entry.agents} agents, "
+        f"{entry.operations} operations, {entry.errors} errors"
+    )
+
+
+def _entry_json(entry: RunEntry) -> dict[str, Any]:
+    document = asdict(entry) | {"path": str(entry.path)}
+    del document["started_ns"]
+    document["started"] = utc_text(entry.started_ns) if entry.started_ns else None
+    return document
+
+
+def _record_lines(record: RunRecord) -> list[str]:
+    outcome = record.outcome
+    ended = f"{outcome.status.replace('_', ' ')}, exit code {outcome.exit_code}" if outcome else "never ended"
+    lines = [
+        f"run {record.meta.run_id} of {record.meta.config_name}: {ended}",
+        f"started {utc_text(record.meta.started_ns)} on {', '.join(agent.id for agent in record.meta.agents)}",
+        "",
+        *stage_table(record.stages),
+    ]
+    if outcome is not None and outcome.failure is not None:
+        lines += ["", *failure_lines(outcome.failure)]
+    for group in record.failures:
+        lines += ["", f"{group.count} x {group.sample.sentence()} ({', '.join(group.agents) or 'controller'})"]
+    if outcome is not None and outcome.resume:
+        lines += ["", f"to go on where it stopped: {outcome.resume}"]
+    return lines
+
+
+def _record_json(record: RunRecord) -> dict[str, Any]:
+    outcome = record.outcome
+    return {
+        "run_id": record.meta.run_id,
+        "config": record.meta.config_name,
+        "path": str(record.path),
+        "started": utc_text(record.meta.started_ns),
+        "status": outcome.status if outcome else "unfinished",
+        "exit": outcome.exit_code if outcome else None,
+        "failure": failure_json(outcome.failure) if outcome and outcome.failure else None,
+        "agents": [asdict(agent) for agent in record.meta.agents],
+        "stages": [stage_json(stage) for stage in record.stages],
+        "failures": [
+            {"count": group.count, "agents": list(group.agents), "sample": failure_json(group.sample)}
+            for group in record.failures
+        ],
+        "files": list(record.files),
+    }

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from sai3tui.errors import Sai3Error
+from sai3tui.results.views import Outcome
+from sai3tui.results_commands import list_results, show_results
+from tests.test_results_files import FAILURE, written
+
+
+def test_runs_are_listed_with_broken_ones_named(tmp_path: Path) -> None:
+    written(tmp_path, Outcome("failed", 1, FAILURE))
+    (tmp_path / "sai3-broken").mkdir()
+    out = io.StringIO()
+    assert list_results(tmp_path, False, out) == 0
+    first, second = out.getvalue().splitlines()
+    assert "failed (1), 5.0 s, 1 agents, 25 operations, 1 errors" in first
+    assert "sai3-broken  cannot be opened" in second
+    out = io.StringIO()
+    list_results(tmp_path, True, out)
+    runs = json.loads(out.getvalue())["runs"]
+    assert [run["status"] for run in runs] == ["failed", ""]
+    assert runs[0]["started"] == "2023-11-14T22:13:20.000Z"
+
+
+def test_a_run_is_shown_with_what_failed(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("failed", 1, FAILURE, resume="sai3tui --batch x"))
+    out = io.StringIO()
+    assert show_results(directory, False, out) == 0
+    text = out.getvalue()
+    assert "1 prepare" in text
+    assert "because: HTTP 404" in text
+    assert "to go on where it stopped: sai3tui --batch x" in text
+    out = io.StringIO()
+    show_results(directory, True, out)
+    document = json.loads(out.getvalue())
+    assert [stage["ops"] for stage in document["stages"]] == [18, 7]
+    assert document["failure"]["hint"] == "make it"
+
+
+def test_what_is_no_run_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(Sai3Error, match="metadata.json"):
+        show_results(tmp_path, False, io.StringIO())
+    out = io.StringIO()
+    assert list_results(tmp_path, False, out) == 0
+    assert "no runs" in out.getvalue()
