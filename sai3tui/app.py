@@ -230,9 +230,20 @@ class Sai3App(App[None]):
         if self._session is not None and isinstance(self.screen, PreflightScreen):
             self.switch_screen(LiveScreen(self._session))
 
+    @work(thread=True, exclusive=True, group="open")
     def on_run_ended(self, message: RunEnded) -> None:
-        path = str(self._order.path) if self._order else ""
-        self.push_screen(ResultsScreen(replace(report_of(message.snapshot), config_path=path)))
+        """Show what the results directory holds, so that screen and files cannot differ; else what we saw."""
+        outcome = message.snapshot.outcome
+        report = None
+        if outcome is not None and outcome.results:
+            try:
+                report = self._services.load_run(Path(outcome.results))
+            except Sai3Error as error:
+                self.call_from_thread(self._complain, error.failure())
+        if report is None:
+            path = str(self._order.path) if self._order else ""
+            report = replace(report_of(message.snapshot), config_path=path)
+        self.post_message(ShowReport(report))
 
     @work(thread=True, exclusive=True, group="open")
     def on_open_run(self, message: OpenRun) -> None:

@@ -30,7 +30,7 @@ from sai3tui.workload.plan import make_plan
 
 MIB = 1024.0**2
 START_NS = 1_764_000_000_000_000_000
-CHECKS = ("reach", "version", "clock", "plan", "list", "write", "read", "delete")
+CHECKS = ("version", "clock", "plan", "data-dir", "connect", "auth", "list", "write", "read", "stat", "delete")
 STAGES = (
     StageView(1, "preflight", "validation", "all_or_nothing"),
     StageView(2, "prepare", "prepare", "all_or_nothing"),
@@ -218,14 +218,14 @@ def checking() -> RunSnapshot:
     fleet = agents(state=AgentState.VALIDATING)
     fleet = (replace(fleet[0], state=AgentState.IDLE), replace(fleet[1], state=AgentState.IDLE), *fleet[2:])
     found = [*findings(fleet[:1]), *findings(fleet[1:2])]
-    found[10] = replace(
-        found[10],
+    found[12] = replace(
+        found[12],
         level=Level.WARNING,
         message="the clock is 812 ms ahead of the controller's",
         evidence="offset +812.4 ms, uncertain by 0.3 ms over 9 pings",
         advice="run chrony or ntpd on load02; figures are corrected, logs of that host are not",
     )
-    found += findings(fleet[2:3], CHECKS[:5])
+    found += findings(fleet[2:3], CHECKS[:7])
     found.append(
         Finding(
             START_NS,

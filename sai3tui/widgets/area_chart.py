@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from sai3tui.theme import Palette
 from sai3tui.widgets.braille import Split, Window, area_down, area_up, split_rows, spread, window
+from sai3tui.widgets.labels import Label, placed
 from sai3tui.widgets.text import clock, fit, number
 
 LABEL_WIDTH = 7
@@ -143,18 +144,18 @@ class AreaChart(Widget):
 
     def _axis(self, view: Window, cells: int) -> str:
         """The time axis: where stages began, and the time of the last sample."""
-        line = [" "] * cells
         end = clock(self._data.end_s)
-        for mark in self._data.marks:
-            at = view.cell(mark.index, cells)
-            if 0 <= at < cells - 2:
-                _write(line, at, "╵" + mark.label)
         last = min(cells, view.cell(view.first + view.shown, cells))
-        if view.first and line[0] == " ":
-            _write(line, 0, clock(max(0.0, self._data.end_s - view.shown)) + " ")
-        if last >= len(end) + 2 or not self._data.marks:
-            _write(line, max(0, last - len(end) - 1), " " + end)
-        return "".join(line)
+        labels = [Label(max(0, last - len(end)), end, 0.0)]
+        if view.first:
+            labels.append(Label(0, clock(max(0.0, self._data.end_s - view.shown)), 0.5))
+        ends = [mark.index for mark in self._data.marks[1:]] + [view.first + view.shown]
+        for mark, until in zip(self._data.marks, ends, strict=True):
+            labels.append(Label(view.cell(mark.index, cells), "╵" + mark.label, float(until - mark.index)))
+        line = ""
+        for label in placed(labels, cells):
+            line = line.ljust(label.start) + label.text
+        return line
 
 
 def _runs(line: str, style: Style, base: Style) -> list[Segment]:
@@ -164,9 +165,3 @@ def _runs(line: str, style: Style, base: Style) -> list[Segment]:
         return [Segment(line, base)]
     start = line.index(dots[0])
     return [Segment(line[:start], base), Segment(dots, style), Segment(line[start + len(dots) :], base)]
-
-
-def _write(line: list[str], at: int, text: str) -> None:
-    """Put `text` into `line`, where it fits and without touching what stands there before it."""
-    for offset, character in enumerate(text[: len(line) - at]):
-        line[at + offset] = character

@@ -23,6 +23,7 @@ AGENT_WIDTH = 12
 CELL_WIDTH = 9
 MIN_CELL_WIDTH = 6
 VERDICT_WIDTH = 13
+FOLDED_WIDTH = 11
 NOT_RUN = Look("·", "", "muted")
 RUNNING = Look("◌", "running", "info")
 _LOST = frozenset({AgentState.LOST, AgentState.FAILED})
@@ -64,6 +65,11 @@ class Findings:
     def total(self, level: Level) -> int:
         """Findings of this level by anybody."""
         return sum(f.level is level for found in self._cells.values() for f in found)
+
+    def passed_by_all(self, check: str) -> bool:
+        """Whether every agent has made this check, without a warning."""
+        levels = [self.cell(name, check).level for name, _ in self.agents]
+        return all(level is not None and level < Level.WARNING for level in levels)
 
     def done(self, agent: AgentView | None) -> bool:
         """Whether an agent has made all its checks."""
@@ -107,7 +113,7 @@ class CheckMatrix(LineList):
         Binding("right,l", "column(1)", "Right", show=False),
         Binding("enter", "choose", "Next"),
     ]
-    column: reactive[int] = reactive(0, repaint=False)
+    check: reactive[str] = reactive("", repaint=False)
 
     class Picked(Message):
         """The cursor is at this cell."""
@@ -148,30 +154,29 @@ class CheckMatrix(LineList):
         if not self._rows or not self._findings.checks:
             return Cell("", "")
         name = self._rows[min(self.cursor, len(self._rows) - 1)][0]
-        return self._findings.cell(name, self._findings.checks[min(self.column, len(self._findings.checks) - 1)])
+        return self._findings.cell(name, self._picked())
 
     def go_to_problem(self, *, after: bool = False) -> None:
         """Put the cursor on the worst cell, or on the next problem `after` it."""
         problems = self._problems()
         if not problems:
             return
-        here = (self.cursor, self.column)
+        _, row, check = min(problems)
         if after:
-            row, column = next(
-                ((r, c) for _, r, c in sorted(problems, key=_place) if (r, c) > here), _place(problems[0])
-            )
-        else:
-            _, row, column = min(problems)
-        self.column = column
+            picked = self._findings.checks.index(self._picked())
+            later = [(r, c) for _, r, c in problems if (r, c) > (self.cursor, picked)]
+            row, check = min(later) if later else min((r, c) for _, r, c in problems)
+        self.check = self._findings.checks[check]
         self.cursor = row
 
     def _problems(self) -> list[tuple[int, int, int]]:
+        """Negative level, row and check of every cell that is not well."""
         found = []
         for row, (name, _) in enumerate(self._rows):
-            for column, check in enumerate(self._findings.checks):
+            for position, check in enumerate(self._findings.checks):
                 level = self._findings.cell(name, check).level
                 if level is not None and level >= Level.WARNING:
-                    found.append((-int(level), row, column))
+                    found.append((-int(level), row, position))
         return found
 
     def _arrange(self) -> None:
@@ -189,21 +194,46 @@ class CheckMatrix(LineList):
     def row_count(self) -> int:
         return len(self._rows)
 
-    def _cell_widths(self, width: int) -> list[int]:
-        """A width per check, its name's if there is room for all."""
-        wanted = [max(CELL_WIDTH, len(check) + 2) for check in self._findings.checks]
+    def _layout(self, width: int) -> tuple[tuple[tuple[str, int], ...], int]:
+        """The checks that have a column, each with its width, and how many have none: where there is no room for all,
+        those that every agent has passed share one."""
+        checks = list(self._findings.checks)
         room = width - AGENT_WIDTH - VERDICT_WIDTH
-        if sum(wanted) > room:
-            wanted = [max(MIN_CELL_WIDTH, len(check) + 2) for check in self._findings.checks]
+        if sum(_widths(checks, CELL_WIDTH)) <= room:
+            return tuple(zip(checks, _widths(checks, CELL_WIDTH), strict=True)), 0
+        folded = 0
+        for check in self._findings.checks:
+            if sum(_widths(checks, MIN_CELL_WIDTH)) <= room - (FOLDED_WIDTH if folded else 0):
+                break
+            if self._findings.passed_by_all(check):
+                checks.remove(check)
+                folded += 1
+        room -= FOLDED_WIDTH if folded else 0
+        wanted = _widths(checks, MIN_CELL_WIDTH)
         while sum(wanted) > room and max(wanted, default=0) > 4:
             wanted[wanted.index(max(wanted))] -= 1
-        return wanted
+        return tuple(zip(checks, wanted, strict=True)), folded
+
+    def _shown(self) -> tuple[str, ...]:
+        """The checks that have a column now."""
+        return tuple(check for check, _ in self._layout(self._width())[0])
+
+    def _picked(self) -> str:
+        """The check at the cursor: what somebody chose as long as it has a column, else the first that has."""
+        shown = self._shown() or self._findings.checks
+        return self.check if self.check in shown else shown[0]
+
+    def _width(self) -> int:
+        return self.scrollable_content_region.width
 
     def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
+        columns, folded = self._layout(width)
         line = Text(fit("agent", AGENT_WIDTH), style=palette.muted)
-        cells = zip(self._findings.checks, self._cell_widths(width), strict=True)
-        for position, (check, cell) in enumerate(cells):
-            style = f"bold {palette.text}" if position == self.column else palette.muted
+        if folded:
+            line.append(fit(f" {folded} passed", FOLDED_WIDTH))
+        picked = self._picked() if columns else ""
+        for check, cell in columns:
+            style = f"bold {palette.text}" if check == picked else palette.muted
             line.append(fit(fit(" " + clean(check), cell - 1), cell), style=style)
         return (line.append(" verdict", style=palette.muted),)
 
@@ -216,13 +246,16 @@ class CheckMatrix(LineList):
         name, agent = self._rows[index]
         line = Text(fit(clean(name) or "controller", AGENT_WIDTH - 1) + " ", style=palette.text)
         busy = not self._findings.done(agent)
-        cells = zip(self._findings.checks, self._cell_widths(width), strict=True)
-        for position, (check, cell_width) in enumerate(cells):
+        columns, folded = self._layout(width)
+        if folded:
+            line.append(fit(" ✓", FOLDED_WIDTH), style=palette.ok)
+        picked = self._picked() if columns else ""
+        for check, cell_width in columns:
             cell = self._findings.cell(name, check)
-            running = busy and not cell.findings and self._is_next(name, position)
+            running = busy and not cell.findings and self._is_next(name, check)
             look = cell_look(cell, running=running)
             style = look.colour(palette)
-            if index == self.cursor and position == self.column:
+            if index == self.cursor and check == picked:
                 style = f"bold reverse {style}"
             word = "" if running or len(look.word) + 4 > cell_width else look.word
             line.append(fit(f" {look.glyph} {word}", cell_width - 1), style=style)
@@ -230,16 +263,13 @@ class CheckMatrix(LineList):
         verdict = self._findings.verdict(name, agent)
         return line.append(f" {verdict.glyph} {verdict.word}", style=verdict.colour(palette))
 
-    def _is_next(self, name: str, position: int) -> bool:
-        checks: Sequence[str] = self._findings.checks[:position]
-        return all(self._findings.cell(name, check).findings for check in checks)
+    def _is_next(self, name: str, check: str) -> bool:
+        before: Sequence[str] = self._findings.checks[: self._findings.checks.index(check)]
+        return all(self._findings.cell(name, earlier).findings for earlier in before)
 
     # --- moving ----------------------------------------------------------------------------------------------------
 
-    def validate_column(self, column: int) -> int:
-        return max(0, min(column, len(self._findings.checks) - 1))
-
-    def watch_column(self) -> None:
+    def watch_check(self) -> None:
         self.refresh()
         self.post_message(self.Picked(self.current))
 
@@ -255,19 +285,23 @@ class CheckMatrix(LineList):
         offset = event.get_content_offset(self)
         if offset is not None and offset.x >= AGENT_WIDTH:
             right = AGENT_WIDTH
-            for position, cell in enumerate(self._cell_widths(self.size.width)):
+            columns, folded = self._layout(self._width())
+            right += FOLDED_WIDTH if folded else 0
+            for check, cell in columns:
                 right += cell
                 if offset.x < right:
-                    self.column = position
+                    self.check = check
                     return
 
     def action_column(self, step: int) -> None:
-        self.column += step
+        shown = self._shown()
+        if shown:
+            self.check = shown[max(0, min(shown.index(self._picked()) + step, len(shown) - 1))]
 
     def action_choose(self) -> None:
         self._touched = True
         self.go_to_problem(after=True)
 
 
-def _place(problem: tuple[int, int, int]) -> tuple[int, int]:
-    return problem[1], problem[2]
+def _widths(checks: Sequence[str], least: int) -> list[int]:
+    return [max(least, len(check) + 2) for check in checks]

@@ -5,6 +5,7 @@ plotext has one global figure: only the screen's loop may draw, and it clears be
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from textual.widget import Widget
 
 from sai3tui.theme import Palette
 from sai3tui.widgets.braille import nice_ceiling
+from sai3tui.widgets.labels import Label, placed
 from sai3tui.widgets.text import clean, clock, number
 
 MAX_POINTS = 300
@@ -124,17 +126,17 @@ def _thinned(values: Sequence[float], step: int) -> list[float]:
 def _ticks(data: PlotData, width: int) -> tuple[list[float], list[str]]:
     """Where stages began, by name, as far as names do not run into each other; the end by its time."""
     start, end = data.at_s[0], data.at_s[-1]
-    per_cell = max(1e-9, (end - start) / max(1, width - 8))
-    ticks, labels = [end], [clock(end)]
-    free_from = start - LABEL_ROOM * per_cell
-    for second, name in data.marks:
+    cells = max(1, width - LABEL_ROOM)
+    per_cell = max(1e-9, (end - start) / cells)
+    at_end = clock(end)
+    labels = {Label(LABEL_ROOM + cells - len(at_end), at_end, math.inf): end}
+    until = [second for second, _ in data.marks[1:]] + [end]
+    for (second, name), over in zip(data.marks, until, strict=True):
         label = clean(name)
-        half = len(label) / 2 * per_cell
-        if second - half >= free_from and second + half < end - 6 * per_cell:
-            ticks.append(second)
-            labels.append(label)
-            free_from = second + half + 2 * per_cell
-    return ticks, labels
+        centre = LABEL_ROOM + round((second - start) / per_cell)
+        labels[Label(max(0, centre - len(label) // 2), label, over - second)] = second
+    kept = placed(labels, LABEL_ROOM + cells, 2)
+    return [labels[label] for label in kept], [label.text for label in kept]
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

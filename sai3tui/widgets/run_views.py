@@ -89,7 +89,7 @@ def report_of_record(record: RunRecord) -> RunReport:
         started_ns=meta.started_ns,
         seconds=max(0.0, (record.ended_ns - meta.started_ns) / 1e9),
         stages=record.stages,
-        endpoints=tuple(view for views in record.endpoints.values() for view in views),
+        endpoints=_over_all_stages(record),
         series=record.series,
         failures=record.failures,
         log=record.log,
@@ -97,3 +97,14 @@ def report_of_record(record: RunRecord) -> RunReport:
         config=record.path / "config.yaml",
         config_path=meta.config_path,
     )
+
+
+def _over_all_stages(record: RunRecord) -> tuple[EndpointView, ...]:
+    """Counts per endpoint over the whole run; rates are those of stages, and left out."""
+    totals: dict[str, EndpointView] = {}
+    for views in record.endpoints.values():
+        for view in views:
+            known = totals.get(view.uri, EndpointView(view.uri))
+            ops, errors = known.total_ops + view.total_ops, known.errors + view.errors
+            totals[view.uri] = EndpointView(view.uri, total_ops=ops, errors=errors)
+    return tuple(totals[uri] for uri in sorted(totals))
