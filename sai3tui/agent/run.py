@@ -22,7 +22,7 @@ from sai3tui.agent.state import StateMachine
 from sai3tui.agent.vitals import VitalsMeter
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import Stage, StageType
-from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, Sai3Error, cause_chain, failure_of
+from sai3tui.errors import ErrorKind, Failure, Sai3Error, cause_chain, failure_of
 from sai3tui.events import (
     AgentState,
     Finding,
@@ -306,18 +306,15 @@ class AgentRun:
         )
 
     async def _released(self, index: int) -> int:
-        """When the next stage begins. Raises AgentLostError if no controller is there for too long."""
+        """When the next stage begins. If no controller is there for too long, the run is aborted."""
         limit = self.setup.controller_timeout_s
         arrived = time.monotonic()
         while index not in self._releases:
             since = self._alone_since
             left = None if since is None else max(since, arrived) + limit - time.monotonic()
             if left is not None and left <= 0:
-                raise AgentLostError(
-                    f"no controller for {limit:g} s at barrier {index}",
-                    hint="run the configuration again: what is created is not written again",
-                    context=ErrorContext(agent=self.setup.agent.id),
-                )
+                self.abort(f"no controller for {limit:g} s at barrier {index}")
+                await asyncio.sleep(ABORT_GRACE_S + ABORT_SLACK_S)
             signal = self._signal
             try:
                 async with asyncio.timeout(left):
