@@ -104,7 +104,8 @@ def _signals(session: RunSession) -> Iterator[None]:
     """Each signal asks for an abort, the second one for nothing more; handlers of before are put back."""
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    taken = [number for number in SIGNALS if before[number] != signal.SIG_IGN]
+    # nohup means it. That a shell ignores SIGINT for what it runs in the background does not: who sends it wants it.
+    taken = [number for number in SIGNALS if number != signal.SIGHUP or before[number] != signal.SIG_IGN]
     for number in taken:
         loop.add_signal_handler(number, session.request_abort, number.name, SIGNALS[number])
     try:

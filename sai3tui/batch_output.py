@@ -167,7 +167,7 @@ def progress_text(stage: StageView, snapshot: RunSnapshot) -> str:
     if stage.duration_s:
         text += f"{min(stage.elapsed_s, stage.duration_s):.0f} of {stage.duration_s:.0f} s"
     elif stage.planned:
-        text += f"{stage.done + stage.existed} of {stage.planned} objects"
+        text += f"{stage.done} of {stage.planned} objects"
     else:
         text += f"{stage.elapsed_s:.0f} s"
     return f"{text}, {rates_text(snapshot)}, {stage.errors} errors"

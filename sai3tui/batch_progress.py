@@ -67,16 +67,22 @@ class ProgressPrinter:
     def _draw(self, snapshot: RunSnapshot) -> None:
         stage = running_stage(snapshot)
         if stage is None:
+            self._remove_bar()
             return
         if self._bar is None or stage.index != self._stage:
-            if self._bar is not None:
-                self._progress.remove_task(self._bar)
+            self._remove_bar()
             self._bar = self._progress.add_task(f"{stage.index} {stage.name}", total=None, what="")
             self._stage = stage.index
         done, total, text = _how_far(stage)
         what = f"{text}  {rates_text(snapshot)}  {stage.errors} errors"
         self._progress.update(self._bar, completed=done, total=total, what=what)
         self._progress.refresh()
+
+    def _remove_bar(self) -> None:
+        if self._bar is not None:
+            self._progress.remove_task(self._bar)
+            self._bar = None
+            self._progress.refresh()
 
     def _safely(self, action: Callable[[], object]) -> None:
         try:
@@ -92,5 +98,4 @@ def _how_far(stage: StageView) -> tuple[float, float | None, str]:
     if stage.duration_s:
         done = min(stage.elapsed_s, stage.duration_s)
         return done, stage.duration_s, f"{done:.0f}/{stage.duration_s:.0f} s"
-    done = stage.done + stage.existed
-    return done, stage.planned or None, f"{done}/{stage.planned} objects" if stage.planned else ""
+    return stage.done, stage.planned or None, f"{stage.done}/{stage.planned} objects" if stage.planned else ""

@@ -43,7 +43,7 @@ def test_a_run_is_shown_with_what_failed(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(Sai3Error, match="metadata.json"):
+    with pytest.raises(Sai3Error, match=r"metadata\.json"):
         show_results(tmp_path, False, io.StringIO())
     out = io.StringIO()
     assert list_results(tmp_path, False, out) == 0

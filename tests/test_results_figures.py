@@ -160,7 +160,7 @@ def test_a_stage_from_its_release_to_its_end() -> None:
     assert view.status is StageStatus.DONE
     assert view.elapsed_s == 5.0  # of the slowest agent, not of the clock on the wall
     assert view.arrived == (("a", 0.0), ("b", 4.0))
-    assert (view.done, view.planned, view.existed, view.repeated_puts) == (20, 20, 4, 6)
+    assert (view.done, view.planned, view.existed, view.repeated_puts) == (24, 20, 4, 6)
     assert view.rates.get_ops == 4.0
 
 

@@ -186,7 +186,7 @@ class Fleet:
             stage_index=agent.stage_index,
             concurrency=agent.concurrency,
             rates=agent.rates,
-            done=part.objects.done if part else 0,
+            done=part.objects.done + part.objects.existed if part else 0,
             planned=part.objects.planned if part else 0,
             errors=sum(s.agents[agent.id].ops.errors for s in self.tally.stages.values() if agent.id in s.agents),
             heartbeat_age_s=max(0.0, (now_ns - agent.heard_ns) / 1e9) if agent.heard_ns else 0.0,

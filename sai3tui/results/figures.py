@@ -113,7 +113,8 @@ def rates_of(ops: Iterable[OpStats], seconds: float) -> Rates:
 
 
 def stage_json(stage: StageView) -> dict[str, object]:
-    """A stage's totals as the machine-readable result shows them. `objects` are those of the layout it dealt with."""
+    """A stage's totals as the machine-readable result shows them. `objects` are those of the layout that it
+    dealt with, `existed` of them without touching them."""
     return {
         "index": stage.index,
         "name": stage.name,

@@ -136,7 +136,7 @@ class StageTally:
             status=self.status,
             elapsed_s=elapsed,
             duration_s=self.info.duration_s,
-            done=objects.done,
+            done=objects.done + objects.existed,
             planned=objects.planned,
             arrived=tuple((agent, (time_ns - first) / SECOND_NS) for time_ns, agent in arrivals),
             waiting_for=missing,

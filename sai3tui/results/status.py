@@ -32,7 +32,7 @@ def _cells(s: StageView) -> tuple[str, ...]:
     return (
         f"{s.index} {s.name}",
         s.status.value,
-        str(s.done) + (f" (+{s.existed} existed)" if s.existed else ""),
+        str(s.done) + (f" ({s.existed} existed)" if s.existed else ""),
         str(s.total_ops),
         f"{s.total_bytes / MIB:.1f}",
         f"{s.elapsed_s:.2f}",

@@ -70,6 +70,7 @@ class StageView:
     duration_s: float = 0.0
     """How long the config says it takes; 0 for stages that end when their work is done."""
     done: int = 0
+    """Objects of the layout that the stage has dealt with or found as it wants them (`existed` of them)."""
     planned: int = 0
     arrived: tuple[tuple[str, float], ...] = ()
     waiting_for: tuple[str, ...] = ()
