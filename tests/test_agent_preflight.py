@@ -1,0 +1,144 @@
+"""Preflight touches what the stages will touch, says what is wrong, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sai3tui.agent.preflight import first_error, preflight
+from sai3tui.agent.setup import AgentLimits, make_setup
+from sai3tui.errors import ErrorKind
+from sai3tui.events import Finding, Level
+from sai3tui.processes import free_port
+from sai3tui.proto import sai3tui_pb2 as pb
+from tests.servers import ServerUnderTest
+
+HOST_CHECKS = {"version", "plan", "disk", "descriptors"}
+
+
+def config_of(*places: str, op: str = "get", path: str = "data/**/*", prepare: bool = True) -> str:
+    listed = ", ".join(repr(place) for place in places)
+    made = "prepare: {force_overwrite: true, ensure_objects: [{base_uri: data/, count: 10, size_distribution: 100}]}"
+    return f"""
+concurrency: 2
+multi_endpoint: {{endpoints: [{listed}]}}
+{made if prepare else ""}
+workload: [{{op: {op}, path: "{path}", weight: 1}}]
+"""
+
+
+async def check(tmp_path: Path, config: str, environ: dict[str, str], *allowed: Path) -> list[Finding]:
+    (tmp_path / "data").mkdir(exist_ok=True)
+    spec = pb.RunSpec(run_id="r", config_name="test.yaml", config_yaml=config.encode())
+    setup = make_setup(spec, AgentLimits(tmp_path / "data", allowed), environ)
+    told: list[Finding] = []
+    findings = await preflight(setup, told.append)
+    assert list(findings) == told
+    return told
+
+
+def matrix(findings: list[Finding]) -> dict[tuple[str, str], Level]:
+    return {(f.subject, f.check): f.level for f in findings if f.check not in HOST_CHECKS}
+
+
+async def test_every_endpoint_is_touched_and_left_clean(s3_server: ServerUnderTest, tmp_path: Path) -> None:
+    bucket = s3_server.bucket("preflight-good")
+    places = [f"s3+http://{place}/{bucket}/run/" for place in s3_server.host_ports]
+    findings = await check(tmp_path, config_of(*places), s3_server.environ())
+    checks = ("connect", "auth", "write", "read", "delete")
+    assert matrix(findings) == {(place, name): Level.OK for place in places for name in checks}
+    assert {f.check for f in findings} >= HOST_CHECKS
+    assert all(f.evidence for f in findings)
+    assert first_error(tuple(findings)) is None
+    assert s3_server.keys(bucket) == {}
+
+
+async def test_only_what_is_needed_is_asked_for(s3_server: ServerUnderTest, tmp_path: Path) -> None:
+    bucket = s3_server.bucket("preflight-read")
+    place = f"s3+http://{s3_server.host_port}/{bucket}/"
+    config = config_of(place, prepare=False)
+    (missing,) = [f for f in await check(tmp_path, config, s3_server.environ()) if f.level is Level.ERROR]
+    assert (missing.check, missing.subject) == ("read", place)
+    assert missing.advice
+    s3_server.client().put_object(Bucket=bucket, Key="data/x", Body=b"1")
+    findings = await check(tmp_path, config, s3_server.environ())
+    assert set(matrix(findings)) == {(place, "connect"), (place, "auth"), (place, "read")}
+    assert set(s3_server.keys(bucket)) == {"data/x"}
+
+
+@pytest.mark.parametrize(
+    ("change", "bucket", "check_name", "kinds"),
+    [
+        (
+            {"AWS_SECRET_ACCESS_KEY": "wrong-secret-key"},
+            "preflight-auth",
+            "auth",
+            {ErrorKind.AUTH, ErrorKind.PERMISSION},
+        ),
+        ({"AWS_ACCESS_KEY_ID": "nobody-known"}, "preflight-auth", "auth", {ErrorKind.AUTH, ErrorKind.PERMISSION}),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "preflight-auth", "auth", {ErrorKind.AUTH}),
+        ({}, "no-such-bucket-here", "auth", {ErrorKind.NOT_FOUND}),
+    ],
+    ids=["secret", "key", "half", "bucket"],
+)
+async def test_what_the_storage_refuses_is_an_error_with_its_kind(
+    s3_server: ServerUnderTest,
+    tmp_path: Path,
+    change: dict[str, str],
+    bucket: str,
+    check_name: str,
+    kinds: set[ErrorKind],
+) -> None:
+    s3_server.bucket("preflight-auth")
+    place = f"s3+http://{s3_server.host_port}/{bucket}/"
+    findings = await check(tmp_path, config_of(place), {**s3_server.environ(), **change})
+    (error,) = [f for f in findings if f.level is Level.ERROR]
+    assert (error.check, error.subject) == (check_name, place)
+    assert error.failure is not None
+    assert error.failure.kind in kinds
+    assert error.advice
+
+
+async def test_one_endpoint_that_is_down_is_named_and_the_other_is_checked(
+    s3_server: ServerUnderTest, tmp_path: Path
+) -> None:
+    bucket = s3_server.bucket("preflight-down")
+    down = f"s3+http://127.0.0.1:{free_port()}/{bucket}/"
+    up = f"s3+http://{s3_server.host_port}/{bucket}/"
+    found = matrix(await check(tmp_path, config_of(down, up), s3_server.environ()))
+    assert found[down, "connect"] is Level.ERROR
+    assert {name for subject, name in found if subject == down} == {"connect"}
+    assert found[up, "write"] is Level.OK
+
+
+async def test_files_are_written_read_and_deleted(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    place = f"file://{target}/"
+    findings = await check(tmp_path, config_of(place), {}, target)
+    assert matrix(findings) == {(place, name): Level.OK for name in ("path", "write", "read", "delete", "space")}
+    assert [path for path in target.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_directory_without_permission_is_an_error(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir(mode=0o500)
+    findings = await check(tmp_path, config_of(f"file://{target}/"), {}, target)
+    assert next(f.failure.kind for f in findings if f.failure is not None) is ErrorKind.PERMISSION
+
+
+async def test_a_file_where_a_directory_should_be_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("")
+    findings = await check(tmp_path, config_of(f"file://{tmp_path}/target/"), {}, tmp_path)
+    (error,) = [f for f in findings if f.level is Level.ERROR]
+    assert error.check == "path"
+    assert "target" in error.message
+
+
+async def test_a_data_directory_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cache").write_text("")
+    findings = await check(tmp_path, config_of(f"file://{tmp_path}/target/"), {}, tmp_path)
+    assert [f.check for f in findings if f.level is Level.ERROR] == ["disk"]
