@@ -15,7 +15,7 @@ import grpc
 
 from sai3tui.processes import Child, start_child
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
+from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub, AgentStub
 from tests.waiting import wait_until
 
 LISTENS = re.compile(r"listens on (\S+),")
@@ -66,10 +66,11 @@ def running_agent(
 
 
 @asynccontextmanager
-async def stub_of(agent: AgentUnderTest) -> AsyncIterator[AgentStub]:
+async def stub_of(agent: AgentUnderTest) -> AsyncIterator[AgentAsyncStub]:
     options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
     async with grpc.aio.insecure_channel(agent.address, options=options) as channel:
-        yield AgentStub(channel)
+        stub: AgentAsyncStub = AgentStub(channel)
+        yield stub
 
 
 class Driver:
@@ -78,7 +79,7 @@ class Driver:
 
     def __init__(
         self,
-        stub: AgentStub,
+        stub: AgentAsyncStub,
         config: str,
         run_id: str = "run-1",
         *,
@@ -101,7 +102,7 @@ class Driver:
         self.pongs: list[pb.Pong] = []
         self._hold = frozenset(hold)
         self._on_message = on_message
-        self.call: grpc.aio.StreamStreamCall | None = None
+        self.call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage] | None = None
 
     async def run(self, timeout_s: float = 60.0) -> None:
         """Until the agent ends the stream."""

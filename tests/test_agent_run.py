@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from sai3tui.config.ops import Op
+from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import Driver, running_agent, stub_of
 from tests.servers import ServerUnderTest
 
@@ -41,7 +43,7 @@ def prepare(flags: str = "force_overwrite: true") -> str:
     return f"prepare:\n  {flags}{TREE}"
 
 
-def totals(reports: list, field: str) -> Counter[tuple[int, int]]:
+def totals(reports: Sequence[pb.Report | pb.StageSummary], field: str) -> Counter[tuple[int, int]]:
     found: Counter[tuple[int, int]] = Counter()
     for report in reports:
         for stats in report.ops:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -22,7 +23,7 @@ from sai3tui.agent.state import StateMachine
 from sai3tui.agent.vitals import VitalsMeter
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import Stage, StageType
-from sai3tui.errors import ErrorKind, Failure, Sai3Error, cause_chain, failure_of
+from sai3tui.errors import ErrorKind, Failure, ResourceError, Sai3Error, cause_chain, failure_of
 from sai3tui.events import (
     AgentState,
     Finding,
@@ -212,9 +213,15 @@ class AgentRun:
                     summary = await self._stage(index, stage, start_ns, pool, cache, controls)
                     self._arrive(index, summary)
                     start_ns = await self._released(index)
+        except BaseException:
+            # What ended the run is what is reported, also if the state cache cannot be written any more.
+            with contextlib.suppress(ResourceError):
+                await cache.close()
+            raise
+        else:
+            await cache.close()
         finally:
             self._pool = None
-            await cache.close()
 
     async def _stage(
         self, index: int, stage: Stage, start_ns: int, pool: WorkerPool, cache: LayoutCache, controls: Controls

@@ -225,6 +225,10 @@ class AgentService(AgentServicer):
     async def _keep(self, run: AgentRun) -> None:
         try:
             await run.run()
+        except Exception:
+            # One run's defect must not end the agent; whatever state it left the table in is gone with it.
+            logger.exception("this is a defect of sai3tui")
+            self._machine = StateMachine(self._on_change)
         finally:
             self._run = None
         logger.info("run %s is over", run.setup.run_id)
