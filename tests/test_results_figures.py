@@ -77,7 +77,7 @@ def test_no_operation_is_lost_or_counted_twice_by_seconds(reports: list[Report])
     assert sum(second.ops.ops for second in closed) == whole
     assert tally.stages[1].figures.ops == whole
     assert sum(part.ops.ops for part in tally.stages[1].agents.values()) == whole
-    assert sum(e.ops for e in tally.stages[1].endpoints) == whole
+    assert sum(e.ops for ops in tally.stages[1].endpoints.by_uri().values() for e in ops.values()) == whole
     numbers = [second.number for second in closed]
     assert numbers == sorted(set(numbers))
 

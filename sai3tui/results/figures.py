@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sai3tui.config.ops import Op
-from sai3tui.events import OpStats
+from sai3tui.events import EndpointStats, OpStats
 from sai3tui.metrics.histogram import Histogram
 from sai3tui.results.views import Rates, StageView
 
@@ -70,6 +70,30 @@ class OpTable:
     def counts(self) -> dict[tuple[Op, int], tuple[int, int, int]]:
         """Operations, bytes and errors per operation and bucket: what two tables of the same thing agree in."""
         return {key: (s.ops, s.bytes, s.errors) for key, s in self._rows.items() if s.ops or s.errors}
+
+
+class EndpointTable:
+    """A growing merge of `EndpointStats`, per endpoint URI and operation. What is added is never changed."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, Op], EndpointStats] = {}
+
+    def add(self, endpoints: Iterable[EndpointStats]) -> None:
+        for stats in endpoints:
+            known = self._rows.get((stats.uri, stats.op))
+            if known is None:
+                self._rows[stats.uri, stats.op] = stats.copy()
+            else:
+                known.merge(stats)
+
+    def by_uri(self) -> dict[str, dict[Op, EndpointStats]]:
+        """Per URI and operation, in alphabetical order; not copies."""
+        table: dict[str, dict[Op, EndpointStats]] = {}
+        for (uri, op), stats in sorted(self._rows.items(), key=lambda entry: entry[0]):
+            table.setdefault(uri, {})[op] = stats
+        return table
 
 
 def merged(ops: Iterable[OpStats]) -> Figures:

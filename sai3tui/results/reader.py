@@ -10,7 +10,7 @@ from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.results.events_log import read_events
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
-from sai3tui.results.stage_tally import StageTally, endpoint_totals
+from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
 from sai3tui.results.views import EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
 
@@ -95,7 +95,7 @@ def endpoint_views(stage: StageTally) -> tuple[EndpointView, ...]:
     """Averages of a stage per endpoint, over all agents."""
     seconds = stage.seconds or 1.0
     views = []
-    for uri, per_op in sorted(endpoint_totals(stage.endpoints).items()):
+    for uri, per_op in stage.endpoints.by_uri().items():
         ops = sum(stats.ops for stats in per_op.values())
         views.append(
             EndpointView(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sai3tui.config.ops import Op
 from sai3tui.errors import Failure
-from sai3tui.events import EndpointStats, Objects, Report, StageSummary, Vitals, merge_endpoints
-from sai3tui.results.figures import Figures, OpTable, merged, rates_of
+from sai3tui.events import Objects, Report, StageSummary, Vitals
+from sai3tui.results.figures import EndpointTable, Figures, OpTable, merged, rates_of
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
 from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
 
@@ -17,7 +16,6 @@ class AgentStage:
     """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet."""
 
     ops: OpTable = field(default_factory=OpTable)
-    endpoints: list[EndpointStats] = field(default_factory=list)
     objects: Objects = Objects()
     vitals: Vitals = Vitals()
     rates: Rates = Rates()
@@ -38,6 +36,7 @@ class StageTally:
         self.participants: tuple[str, ...] = ()
         self.agents: dict[str, AgentStage] = {}
         self.ops = OpTable()
+        self.endpoints = EndpointTable()
         self.failure: Failure | None = None
         self._aligner: SecondAligner | None = None
 
@@ -56,12 +55,12 @@ class StageTally:
             self.begin(report.start_ns, (report.agent,))
         part = self._agent(report.agent)
         part.ops.add(report.ops)
-        part.endpoints = merge_endpoints([part.endpoints, report.endpoints])
         part.objects = report.objects
         part.vitals = report.vitals
         part.reported_ns = max(part.reported_ns, report.end_ns)
         part.rates = rates_of(report.ops, (report.end_ns - report.start_ns) / SECOND_NS)
         self.ops.add(report.ops)
+        self.endpoints.add(report.endpoints)
         return self._aligner.add(report) if self._aligner is not None else []
 
     def arrived(self, agent: str, time_ns: int, summary: StageSummary | None) -> tuple[list[FleetSecond], int]:
@@ -99,11 +98,6 @@ class StageTally:
     @property
     def figures(self) -> Figures:
         return merged(self.ops.rows())
-
-    @property
-    def endpoints(self) -> list[EndpointStats]:
-        """Over all agents, per endpoint URI and operation."""
-        return merge_endpoints([part.endpoints for part in self.agents.values()])
 
     @property
     def objects(self) -> Objects:
@@ -171,16 +165,7 @@ class StageTally:
             return 0
         lacking = abs(whole.ops - part.ops.ops) + abs(whole.errors - part.ops.errors)
         part.ops = whole
-        part.endpoints = list(summary.endpoints)
         self.ops = OpTable()
         for known in self.agents.values():
             self.ops.add(known.ops.rows())
         return lacking
-
-
-def endpoint_totals(endpoints: list[EndpointStats]) -> dict[str, dict[Op, EndpointStats]]:
-    """Per URI and operation."""
-    table: dict[str, dict[Op, EndpointStats]] = {}
-    for stats in endpoints:
-        table.setdefault(stats.uri, {})[stats.op] = stats
-    return table

@@ -10,7 +10,7 @@ from sai3tui.metrics.buckets import LABELS
 from sai3tui.results.figures import MIB, Figures, by_group, merged, per_second
 from sai3tui.results.files import safe_name, utc_text
 from sai3tui.results.perf_log import plain
-from sai3tui.results.stage_tally import StageTally, endpoint_totals
+from sai3tui.results.stage_tally import StageTally
 
 RESULT_COLUMNS = (
     "operation",
@@ -93,7 +93,7 @@ def endpoints_table(stage: StageTally) -> str:
     """`NN_<stage>_endpoint_stats.tsv`; all agents together, endpoints in alphabetical order."""
     lines = ["\t".join(ENDPOINT_COLUMNS)]
     totals = []
-    for uri, per_op in sorted(endpoint_totals(stage.endpoints).items()):
+    for uri, per_op in stage.endpoints.by_uri().items():
         requests = sum(stats.ops + stats.errors for stats in per_op.values())
         read = per_op[Op.GET].bytes if Op.GET in per_op else 0
         written = per_op[Op.PUT].bytes if Op.PUT in per_op else 0

@@ -116,7 +116,7 @@ class RunWriter:
     def _tables(self, stage: StageTally, time_ns: int) -> None:
         self._written.add(stage.info.index)
         self._whole(stage_tsv.results_name(stage), stage_tsv.results_table(stage).encode())
-        if stage.endpoints:
+        if stage.endpoints.by_uri():
             self._whole(stage_tsv.endpoints_name(stage), stage_tsv.endpoints_table(stage).encode())
         if stage.info.type == PREPARE:
             rows = stage_tsv.ledger_rows(stage, self.meta.config_name, time_ns)
