@@ -10,13 +10,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 
 from sai3tui.processes import Child, start_child
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub, AgentStub
+from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
 from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub
 
 LISTENS = re.compile(r"listens on (\S+),")
 
