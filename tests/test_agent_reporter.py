@@ -73,3 +73,4 @@ def test_the_reports_of_a_stage_add_up_to_its_summary(steps: list[str | list[int
     assert reports[0].start_ns == 1
     assert all(before.end_ns == after.start_ns for before, after in pairwise(reports))
     assert summary.seconds == 2.0
+    assert reporter.summary("load", "execute", 2_000_000_001, 1_000_000_001).seconds == 1.0

@@ -60,6 +60,8 @@ class Checkpoints:
 
     async def restore(self) -> None:
         """Take over the newest checkpoint of this layout and slot, if there is one and it can be read."""
+        if not self._every:
+            return
         context = self._context
         prefix, name = f"{DIRECTORY}/{context.setup.layout}/", f"/{context.setup.slot}.tar.zst"
         try:

@@ -107,19 +107,20 @@ class StageReporter:
         self._from_ns = now
         self._emit(report)
 
-    def summary(self, name: str, kind: str, end_ns: int) -> StageSummary:
-        """The merge of all intervals that were reported."""
+    def summary(self, name: str, kind: str, end_ns: int, begin_ns: int = 0) -> StageSummary:
+        """The merge of all intervals that were reported. `begin_ns` and `end_ns` bound the measured part; 0: the stage."""
+        begin_ns = begin_ns or self._start_ns
         return StageSummary(
             self._stage_index,
             name,
             kind,
-            max(0.0, (end_ns - self._start_ns) / 1e9),
+            max(0.0, (end_ns - begin_ns) / 1e9),
             tuple(self._ops),
             tuple(self._endpoints),
             self._objects(),
             sum(stats.errors for stats in self._ops),
             sum(stats.attempts for stats in self._ops),
-            self._start_ns,
+            begin_ns,
             end_ns,
             None,
             self._intervals > 0 and self._busy / self._intervals >= BUSY_SHARE,

@@ -257,7 +257,7 @@ class AgentRun:
                 context.progress.ended()
                 reporter.report()
         self._reporter = None
-        summary = reporter.summary(stage.name, stage.type.value, context.progress.end_ns)
+        summary = reporter.summary(stage.name, stage.type.value, context.progress.end_ns, context.progress.begin_ns)
         if failure is None:
             return summary
         failure = self._placed(failure)

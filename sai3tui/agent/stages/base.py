@@ -36,11 +36,17 @@ class StageError(Sai3Error):
 
 @dataclass(slots=True)
 class Progress:
-    """What a stage has done so far. `objects` is asked once a second; `end_ns` is when the measured part ended (Unix
-    epoch), 0 while it has not."""
+    """What a stage has done so far. `objects` is asked once a second; `begin_ns` and `end_ns` are when the measured part
+    began and ended (Unix epoch), 0 while it has not."""
 
     objects: Callable[[], Objects] = Objects
+    begin_ns: int = 0
     end_ns: int = 0
+
+    def began(self) -> None:
+        """What was before is no part of the stage's time."""
+        if not self.begin_ns:
+            self.begin_ns = time.time_ns()
 
     def ended(self) -> None:
         """What follows is no part of the stage's time."""

@@ -38,6 +38,8 @@ async def run(context: StageContext) -> None:
         planned, source.done, existed, source.failed, source.bytes, record.number, source.repeated
     )
     if source.todo:
+        # Looking at what is there is not what the figures are about.
+        context.progress.began()
         await _create(context, record, source, checkpoints)
     context.progress.ended()
     await context.cache.complete(record)
