@@ -91,6 +91,11 @@ class AgentRun:
             self._alone_since = time.monotonic()
         self._stir()
 
+    @property
+    def alone(self) -> bool:
+        """Whether no controller has a stream to this run."""
+        return self._watchers == 0
+
     def goodbye(self) -> None:
         """The controller needs nothing more."""
         self._said_goodbye = True

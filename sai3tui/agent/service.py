@@ -83,6 +83,7 @@ class AgentService(AgentServicer):
             state=_wire_state(self._machine.state),
             run_id=run.setup.run_id if run is not None else "",
             insecure=self._insecure,
+            orphaned=run is not None and run.alone,
             agent_time_ns=time.time_ns(),
         )
 
