@@ -201,6 +201,7 @@ class HelloReply(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     INSECURE_FIELD_NUMBER: _builtins.int
+    ORPHANED_FIELD_NUMBER: _builtins.int
     package_version: _builtins.str
     protocol_version: _builtins.int
     agent_time_ns: _builtins.int
@@ -209,6 +210,8 @@ class HelloReply(_message.Message):
     """of the run in progress, else empty"""
     insecure: _builtins.bool
     """listens beyond loopback without authentication"""
+    orphaned: _builtins.bool
+    """the run in progress has no controller at the moment"""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -224,10 +227,11 @@ class HelloReply(_message.Message):
         state: Global___AgentState.ValueType = ...,
         run_id: _builtins.str = ...,
         insecure: _builtins.bool = ...,
+        orphaned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "capabilities", b"capabilities", "host", b"host", "insecure", b"insecure", "package_version", b"package_version", "protocol_version", b"protocol_version", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "capabilities", b"capabilities", "host", b"host", "insecure", b"insecure", "orphaned", b"orphaned", "package_version", b"package_version", "protocol_version", b"protocol_version", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
