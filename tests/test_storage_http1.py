@@ -79,9 +79,9 @@ def test_chunked_body_comes_out_whole_however_it_is_split(
     for cut in cuts:
         if at + cut >= len(wire):
             break
-        assert decoder.feed(memoryview(wire)[at : at + cut], sink) == -1
+        assert decoder.feed(memoryview(wire)[at : at + cut], sink.extend) == -1
         at += cut
-    assert decoder.feed(memoryview(wire[at:] + extra), sink) == len(extra)
+    assert decoder.feed(memoryview(wire[at:] + extra), sink.extend) == len(extra)
     assert bytes(sink) == body
     assert decoder.total == len(body)
 

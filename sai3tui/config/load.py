@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from sai3tui.config.fields import Block
 from sai3tui.config.load_fleet import read_distributed, read_multi_endpoint
 from sai3tui.config.load_stages import read_stages, synthesised_stages
+from sai3tui.config.load_storage import read_file_options, read_s3_options
 from sai3tui.config.load_workload import read_error_handling, read_io_rate, read_prepare, read_workload
 from sai3tui.config.model import (
     DEFAULT_SEED,
@@ -15,12 +16,12 @@ from sai3tui.config.model import (
     Config,
     EndpointStrategy,
     EngineName,
-    PageCacheMode,
     PathSelection,
     PerfLog,
     StageType,
 )
 from sai3tui.config.problems import Problem, ProblemList, has_errors
+from sai3tui.config.storage_options import FileOptions
 from sai3tui.config.yaml12 import MappingNode, YamlError, parse_yaml
 from sai3tui.errors import ConfigError
 
@@ -100,12 +101,13 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         top.seconds("warmup_period", default=0.0),
         read_io_rate(top),
         read_error_handling(top),
-        top.choice("page_cache_mode", of=PageCacheMode, default=PageCacheMode.AUTO),
         top.boolean("enable_metadata_cache", default=True),
         top.seconds("cache_checkpoint_interval_secs", default=300.0),
         top.count("seed", default=DEFAULT_SEED),
         top.boolean("verify", default=False),
         top.choice("engine", of=EngineName, default=EngineName.WIRE),
+        read_s3_options(top),
+        read_file_options(top),
     )
     top.not_yet(
         "op_log_path",
@@ -132,7 +134,7 @@ def _say_what_has_no_effect_yet(config: Config, top: Block) -> None:
     least = [block.at for block in blocks if block and block.strategy is EndpointStrategy.LEAST_CONNECTIONS]
     capped = [op.at for op in config.workload if op.concurrency is not None]
     settings = (
-        ("page_cache_mode", config.page_cache_mode is not PageCacheMode.AUTO, top.position_of("page_cache_mode")),
+        ("page_cache_mode", config.files != FileOptions(), top.position_of("page_cache_mode")),
         ("warmup_period", config.warmup_period > 0, top.position_of("warmup_period")),
         ("verify", config.verify, top.position_of("verify")),
         (f"path_selection: {fleet.path_selection.value}", fleet.path_selection is not PathSelection.RANDOM, fleet.at),

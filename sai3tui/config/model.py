@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sai3tui.config.ops import Op
+from sai3tui.config.storage_options import FileOptions, S3Options
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -358,14 +359,6 @@ class PerfLog:
     interval: float = 1.0
 
 
-class PageCacheMode(StrEnum):
-    AUTO = "auto"
-    SEQUENTIAL = "sequential"
-    RANDOM = "random"
-    DONTNEED = "dontneed"
-    NORMAL = "normal"
-
-
 class EngineName(StrEnum):
     WIRE = "wire"
     BOTO = "boto"
@@ -389,12 +382,13 @@ class Config:
     warmup_period: float = 0.0
     io_rate: IoRate | None = None
     error_handling: ErrorHandling = field(default_factory=ErrorHandling)
-    page_cache_mode: PageCacheMode = PageCacheMode.AUTO
     enable_metadata_cache: bool = True
     cache_checkpoint_interval: float = 300.0
     seed: int = DEFAULT_SEED
     verify: bool = False
     engine: EngineName = EngineName.WIRE
+    s3: S3Options = field(default_factory=S3Options)
+    files: FileOptions = field(default_factory=FileOptions)
     path: str = field(default="", compare=False)
 
     @property

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sai3tui.config.ops import Op
+from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import Failure
 
 OK = 0
@@ -55,13 +56,58 @@ class Body(Protocol):
         ...
 
 
+class Sink(Protocol):
+    """Who looks at the bytes of a GET. Without one they never become Python objects."""
+
+    def begin(self) -> None:
+        """A body begins; also when an operation is sent again."""
+        ...
+
+    def take(self, offset: int, data: memoryview) -> None:
+        """The next bytes of the body, which are gone when this returns. `offset` counts from the body's beginning.
+
+        Whatever this raises ends the operation with that as its failure. May be called from an I/O thread.
+        """
+        ...
+
+    def end(self, size: int) -> None:
+        """The body was whole and had `size` bytes. May raise as `take` may."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to S3 other than the plain one of its operation: a part of an upload, a batch, one page of a listing.
+
+    `query` is canonical: encoded and sorted. `headers` (names in lower case) are signed. The body is that of the
+    `Request`. `of_bucket`: it is about the bucket, and the key is not part of the path. `moves_bytes`: the body counts
+    as bytes moved.
+    """
+
+    method: bytes
+    query: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    of_bucket: bool = False
+    moves_bytes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswer:
+    """What came back for a `Call`: `head` as it was sent, `body` up to the engine's limit for such answers."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
 @dataclass(slots=True)
 class Request:
     """One operation. Mutable and owned by the caller, who reuses one per connection.
 
     `key` is relative to the endpoint's prefix; for LIST it is the prefix to list (`limit` keys at most, one page).
     `size` is the number of body bytes of a PUT. `index` and `tag` are the caller's own; engines only pass them on
-    into failures (`index` is the object index, -1 if there is none).
+    into failures (`index` is the object index, -1 if there is none). A GET reads `length` bytes from `offset`, or the
+    whole object if `length` is -1; `sink` sees them. `call` is for the wire engine only, and makes it something else.
     """
 
     op: Op = Op.GET
@@ -73,6 +119,10 @@ class Request:
     limit: int = 1000
     recursive: bool = False
     context: dict[str, str] = field(default_factory=dict)
+    offset: int = 0
+    length: int = -1
+    sink: Sink | None = None
+    call: Call | None = None
 
 
 class Connection(Protocol):
@@ -134,3 +184,5 @@ class EngineOptions:
     op_timeout: float = 120.0
     region: str = "us-east-1"
     null_delay: float = 0.0
+    s3: S3Options = field(default_factory=S3Options)
+    files: FileOptions = field(default_factory=FileOptions)

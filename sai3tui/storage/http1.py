@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 CLOSE = 1
 """Flag of a head: the connection ends after this answer."""
 CHUNKED = 2
@@ -70,8 +72,8 @@ class ChunkedBody:
         self._left = 0
         self._line = bytearray()
 
-    def feed(self, data: memoryview, sink: bytearray | None = None) -> int:
-        """Take `data`; body bytes are appended to `sink` if there is one.
+    def feed(self, data: memoryview, sink: Callable[[memoryview], object] | None = None) -> int:
+        """Take `data`; body bytes are given to `sink` if there is one.
 
         Returns how many bytes stand in `data` after the body's end, or -1 while it has not ended. Raises
         MalformedAnswerError.
@@ -81,7 +83,7 @@ class ChunkedBody:
             if self._state == self._DATA:
                 take = min(self._left, size - at)
                 if sink is not None:
-                    sink += data[at : at + take]
+                    sink(data[at : at + take])
                 at += take
                 self.total += take
                 self._left -= take

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, cast
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, Failure, failure_of
 from sai3tui.storage.bodies import take_piece
-from sai3tui.storage.engine import OK, Request
+from sai3tui.storage.checksums import Trailer
+from sai3tui.storage.engine import OK, CallAnswer, Request, Sink
 from sai3tui.storage.failures import (
     Answer,
     answer_failure,
@@ -21,6 +22,7 @@ from sai3tui.storage.failures import (
     lost_failure,
     malformed_failure,
     os_failure,
+    placed,
 )
 from sai3tui.storage.http1 import (
     CHUNKED,
@@ -31,7 +33,8 @@ from sai3tui.storage.http1 import (
     header,
     parse_head,
 )
-from sai3tui.storage.s3xml import is_listing, parse_error
+from sai3tui.storage.s3requests import METHOD
+from sai3tui.storage.s3xml import is_error, is_listing, parse_error
 from sai3tui.storage.sigv4 import encode_query
 
 if TYPE_CHECKING:
@@ -43,10 +46,20 @@ SMALL_PUT_BYTES = 16 * 1024
 """Bodies up to this size go out in one write with the head."""
 MAX_KEPT_BYTES = 16 * 1024
 """What is kept of the bodies of errors and listings."""
+MAX_CALL_BYTES = 16 * 1024 * 1024
+"""What is kept of the answers to calls: pages of listings are read whole."""
+CONTINUE_S = 1.0
+"""So long a body waits for leave before it is sent without."""
 PIECES_PER_TURN = 16
 """Pieces of a body sent before the loop may serve other connections, even if the socket would take more."""
 
-_METHOD = {Op.GET: b"GET", Op.STAT: b"HEAD", Op.DELETE: b"DELETE"}
+
+class _RefusedError(Exception):
+    """Whoever looks at the body does not want it. `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class Link(asyncio.BufferedProtocol):
@@ -55,6 +68,7 @@ class Link(asyncio.BufferedProtocol):
     __slots__ = (
         "_buffer",
         "_chunks",
+        "_expecting",
         "_flags",
         "_got",
         "_head",
@@ -64,14 +78,18 @@ class Link(asyncio.BufferedProtocol):
         "_offset",
         "_op",
         "_paused",
+        "_reader",
         "_request",
+        "_seen",
         "_sink",
         "_size",
         "_slot",
         "_status",
         "_t_first",
+        "_trailer",
         "_transport",
         "_view",
+        "_watched",
     )
 
     _transport: asyncio.Transport
@@ -95,8 +113,18 @@ class Link(asyncio.BufferedProtocol):
         self._held: bytearray | None = None
         self._sink: bytearray | None = None
         self._chunks: ChunkedBody | None = None
+        self._reader: Sink | None = None
+        self._seen = 0
+        self._watched = False
+        """The body's bytes are for more than counting."""
+        self._trailer: Trailer | None = None
+        self._expecting: asyncio.TimerHandle | None = None
 
     # What the slot asks for
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        return self._transport
 
     @property
     def alive(self) -> bool:
@@ -114,15 +142,21 @@ class Link(asyncio.BufferedProtocol):
         self._offset = self._size = 0
         self._got = 0
         self._flags = 0
+        self._watched = False
         transport = self._transport
+        if request.sink is not None:
+            self._watch(request.sink)
+        if request.call is not None or request.length >= 0 or (op is Op.PUT and not self._slot.maker.plain_put):
+            return self._start_made(request)
         if op is Op.PUT:
-            return self._start_put(request, transport)
+            head = signer.object_head(b"PUT", request.key, b"Content-Length: %d\r\n" % request.size)
+            return self._start_put(request, head)
         if op is Op.LIST:
             prefix = encode_query(self._slot.key_prefix + request.key)
             query = b"list-type=2&max-keys=%d&prefix=%b" % (request.limit, prefix)
             head = signer.bucket_head(b"GET", query)
         else:
-            head = signer.object_head(_METHOD[op], request.key)
+            head = signer.object_head(METHOD[op], request.key)
         t0 = monotonic_ns()
         transport.write(head)
         return t0
@@ -138,6 +172,8 @@ class Link(asyncio.BufferedProtocol):
         self._request = None
         self._offset = self._size = 0
         self._mode = _IDLE
+        self._reader = None
+        self._trailer = None
 
     # What the transport tells
 
@@ -152,7 +188,7 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         mode = self._mode
-        if mode == _BODY and self._sink is None:
+        if mode == _BODY and not self._watched:
             left = self._left - nbytes
             if left > 0:
                 self._left = left
@@ -172,7 +208,7 @@ class Link(asyncio.BufferedProtocol):
                 if op is Op.STAT:
                     length = 0
                 rest = nbytes - end - 4
-                if rest <= length and op is not Op.LIST and not flags & CHUNKED:
+                if rest <= length and not (self._watched or op is Op.LIST or flags & CHUNKED or self._strange()):
                     self._status = 200
                     self._flags = flags
                     self._got = length
@@ -186,6 +222,8 @@ class Link(asyncio.BufferedProtocol):
             self._feed(self._view[:nbytes])
         except MalformedAnswerError as error:
             self._fail(malformed_failure(self._context(), error))
+        except _RefusedError as error:
+            self._fail(error.failure)
 
     def eof_received(self) -> bool:
         self._slot.forget(self)
@@ -225,15 +263,34 @@ class Link(asyncio.BufferedProtocol):
 
     # Sending a body
 
-    def _start_put(self, request: Request, transport: asyncio.Transport) -> int:
-        size = request.size
-        head = self._slot.signer.object_head(b"PUT", request.key, b"Content-Length: %d\r\n" % size)
-        if size == 0:
+    def _start_made(self, request: Request) -> int:
+        made = self._slot.maker.make(request)
+        self._trailer = made.trailer
+        if made.expect:
+            self._size = made.size
+            self._expecting = self._slot.loop.call_later(CONTINUE_S, self._proceed)
             t0 = monotonic_ns()
-            transport.write(head)
+            self._transport.write(made.head)
             return t0
+        return self._start_put(request, made.head)
+
+    def _proceed(self) -> None:
+        """Send the body that waited for leave."""
+        expecting, self._expecting = self._expecting, None
+        if expecting is not None:
+            expecting.cancel()
+            if not self._paused:
+                self._send_pieces()
+
+    def _start_put(self, request: Request, head: bytes) -> int:
+        transport, trailer = self._transport, self._trailer
+        size = request.size
         if size <= SMALL_PUT_BYTES:
-            data = b"".join((head, take_piece(request, 0)))
+            piece = take_piece(request, 0) if size else memoryview(b"")
+            if trailer is not None:
+                data = b"".join((head, *trailer.frame(piece, last=True)))
+            else:
+                data = b"".join((head, piece)) if size else head
             self._offset = self._size = size
             t0 = monotonic_ns()
             transport.write(data)
@@ -242,7 +299,10 @@ class Link(asyncio.BufferedProtocol):
         self._size = size
         self._offset = len(first)
         t0 = monotonic_ns()
-        transport.writelines((head, first))
+        if trailer is not None:
+            transport.writelines((head, *trailer.frame(first, last=self._offset >= size)))
+        else:
+            transport.writelines((head, first))
         if self._offset < size and not self._paused:
             # Whatever the rest of the body brings must not reach the caller before issue() has returned.
             self._slot.loop.call_soon(self._send_more, request)
@@ -254,8 +314,8 @@ class Link(asyncio.BufferedProtocol):
             self._send_pieces()
 
     def _send_pieces(self) -> None:
-        request, transport = self._request, self._transport
-        if request is None or self._mode != _HEAD:
+        request, transport, trailer = self._request, self._transport, self._trailer
+        if request is None or self._mode != _HEAD or self._expecting is not None:
             return
         for _ in range(PIECES_PER_TURN):
             offset = self._offset
@@ -268,7 +328,10 @@ class Link(asyncio.BufferedProtocol):
                 self._fail(failure_of(error))
                 return
             self._offset = offset + len(piece)
-            transport.write(piece)
+            if trailer is None:
+                transport.write(piece)
+            else:
+                transport.writelines(trailer.frame(piece, last=self._offset >= self._size))
         self._slot.loop.call_soon(self._send_more, request)
 
     # Reading an answer, every case
@@ -290,7 +353,7 @@ class Link(asyncio.BufferedProtocol):
             elif mode == _BODY:
                 take = min(len(data), self._left)
                 self._left -= take
-                self._keep(data[:take])
+                self._show(data[:take])
                 if self._left == 0:
                     self._end_of_answer(len(data) - take)
                 return
@@ -299,7 +362,7 @@ class Link(asyncio.BufferedProtocol):
                 return
             elif mode == _UNTIL_CLOSE:
                 self._got += len(data)
-                self._keep(data)
+                self._show(data)
                 return
             else:
                 # Bytes that nobody asked for, a 408 on an idle connection for one.
@@ -327,6 +390,8 @@ class Link(asyncio.BufferedProtocol):
         if 100 <= status < 200:
             if status == 101:
                 raise MalformedAnswerError("an answer that switches protocols")
+            if self._expecting is not None and status == 100:
+                self._proceed()
             return rest
         self._status = status
         self._flags = flags
@@ -334,8 +399,12 @@ class Link(asyncio.BufferedProtocol):
         if self._op is Op.STAT or status in (204, 304):
             length = 0
             flags &= ~CHUNKED
-        keep = status >= 300 or self._op is Op.LIST
-        self._sink = bytearray() if keep else None
+        request = self._request
+        called = request is not None and request.call is not None
+        self._sink = bytearray() if status >= 300 or self._op is Op.LIST or called else None
+        self._watched = self._sink is not None or self._reader is not None
+        if request is not None and request.length >= 0 and status < 300:
+            _check_range(request, status, length, self._head)
         if flags & CHUNKED:
             self._chunks = ChunkedBody()
             self._mode = _CHUNKS
@@ -352,17 +421,41 @@ class Link(asyncio.BufferedProtocol):
     def _feed_chunks(self, data: memoryview) -> None:
         chunks = cast(ChunkedBody, self._chunks)
         before = chunks.total
-        sink = self._sink if self._sink is not None and len(self._sink) < MAX_KEPT_BYTES else None
-        extra = chunks.feed(data, sink)
+        extra = chunks.feed(data, self._show if self._watched else None)
         self._got += chunks.total - before
         if extra >= 0:
             self._chunks = None
             self._end_of_answer(extra)
 
-    def _keep(self, data: memoryview) -> None:
+    # Bodies that are for more than counting
+
+    def _watch(self, reader: Sink) -> None:
+        if self._op is Op.GET:
+            self._reader = reader
+            self._watched = True
+            self._seen = 0
+            reader.begin()
+
+    def _strange(self) -> bool:
+        """Whether the answer is to a request that the fast path does not know."""
+        request = self._request
+        return request is None or request.call is not None or request.length >= 0
+
+    def _show(self, data: memoryview) -> None:
         sink = self._sink
-        if sink is not None and len(sink) < MAX_KEPT_BYTES:
-            sink += data[: MAX_KEPT_BYTES - len(sink)]
+        if sink is not None:
+            request = self._request
+            limit = MAX_CALL_BYTES if request is not None and request.call is not None else MAX_KEPT_BYTES
+            if len(sink) < limit:
+                sink += data[: limit - len(sink)]
+        elif self._reader is not None:
+            seen = self._seen
+            self._seen = seen + len(data)
+            try:
+                self._reader.take(seen, data)
+            except Exception as error:
+                # The reader is the caller's code, and its verdict is this operation's failure.
+                raise _RefusedError(placed(failure_of(error), self._context())) from error
 
     def _end_of_answer(self, extra: int) -> None:
         if extra:
@@ -371,6 +464,9 @@ class Link(asyncio.BufferedProtocol):
             self._fail(self._answer_failure())
         elif self._op is Op.LIST and not is_listing(self._sink or b""):
             self._fail(malformed_failure(self._context(), f"not a listing: {bytes((self._sink or b'')[:60])!r}"))
+        elif self._sink is not None and self._op is not Op.LIST and is_error(self._sink):
+            # S3 may find out that it failed after it has answered 200.
+            self._fail(self._answer_failure())
         else:
             self._succeed()
 
@@ -382,6 +478,17 @@ class Link(asyncio.BufferedProtocol):
         now = monotonic_ns()
         op = self._op
         moved = self._got if op is Op.GET else self._size if op is Op.PUT else 0
+        if self._watched:
+            reader, request = self._reader, self._request
+            if reader is not None:
+                try:
+                    reader.end(self._got)
+                except Exception as error:
+                    self._fail(placed(failure_of(error), self._context()))
+                    return
+            if request is not None and request.call is not None:
+                self._slot.answer = CallAnswer(self._status, self._head, bytes(self._sink or b""))
+                moved = moved if request.call.moves_bytes else 0
         self._finish_link()
         self._slot.finished(OK, moved, self._t_first, now)
 
@@ -397,6 +504,11 @@ class Link(asyncio.BufferedProtocol):
         self._sink = None
         self._held = None
         self._chunks = None
+        self._reader = None
+        self._trailer = None
+        if self._expecting is not None:
+            self._expecting.cancel()
+            self._expecting = None
         if self._flags & CLOSE:
             self._slot.forget(self)
             self.drop()
@@ -418,3 +530,14 @@ class Link(asyncio.BufferedProtocol):
 
     def _missing(self) -> str:
         return f"{self._left} bytes before the end" if self._mode == _BODY else "before the end"
+
+
+def _check_range(request: Request, status: int, length: int, head: bytes) -> None:
+    """Raises MalformedAnswerError if the answer is not the range that was asked for."""
+    if status == 206:
+        said = header(head, b"content-range")
+        if said.startswith(b"bytes %d-" % request.offset):
+            return
+        raise MalformedAnswerError(f"another range than was asked for: {said[:60]!r}")
+    if request.offset or length != request.length:
+        raise MalformedAnswerError("the range that was asked for was ignored")

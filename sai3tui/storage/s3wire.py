@@ -8,27 +8,31 @@ moves the signers on to the next second.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 from time import monotonic_ns
 
 from sai3tui.config.ops import Op
+from sai3tui.config.storage_options import Addressing
 from sai3tui.errors import ConfigError, ErrorContext, Failure, StorageError, failure_of
 from sai3tui.storage.credentials import find_credentials, region_of
-from sai3tui.storage.engine import Connection, Endpoint, EngineOptions, OnDone, Request
+from sai3tui.storage.engine import CallAnswer, Connection, Endpoint, EngineOptions, OnDone, Request
 from sai3tui.storage.failures import (
     cancelled_failure,
     context_of,
     os_failure,
     placed,
+    storage_error,
     timeout_failure,
     unsupported_failure,
 )
 from sai3tui.storage.lanes import deal
 from sai3tui.storage.s3link import Link
+from sai3tui.storage.s3requests import RequestMaker
 from sai3tui.storage.sigv4 import RequestSigner
+from sai3tui.storage.tls import ResumingContext, tls_context
 
 RECEIVE_BYTES = 256 * 1024
 """Size of the one receive buffer: fits the second-level cache, measured best of 64 KiB to 4 MiB."""
@@ -53,17 +57,32 @@ class WireConnection:
         "_refusals",
         "_t0",
         "_task",
+        "_tls",
+        "answer",
         "endpoint",
         "failure",
         "key_prefix",
         "loop",
+        "maker",
         "place",
         "request",
         "signer",
     )
 
-    def __init__(self, engine: WireEngine, endpoint: int, place: Endpoint, signer: RequestSigner) -> None:
+    def __init__(
+        self,
+        engine: WireEngine,
+        endpoint: int,
+        place: Endpoint,
+        signer: RequestSigner,
+        maker: RequestMaker,
+        tls: ResumingContext | None,
+    ) -> None:
         self.endpoint = endpoint
+        self.answer: CallAnswer | None = None
+        """What the last operation with a `Call` brought."""
+        self.maker = maker
+        self._tls = tls
         self.request: Request | None = None
         self.failure: Failure | None = None
         self.place = place
@@ -102,6 +121,29 @@ class WireConnection:
         if self._in_flight:
             self.end_with(cancelled_failure(self._context()))
 
+    async def run(self, request: Request) -> int:
+        """Do `request` and wait for it: for rare operations. Returns the body bytes moved; the engine's `on_done` is
+        not called. Raises StorageError (or another Sai3Error of the failure's kind), RuntimeError as `issue` does.
+        """
+        ended: asyncio.Future[int] = self.loop.create_future()
+
+        def done(connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
+            self._on_done = told
+            if not ended.done():
+                ended.set_result(size)
+
+        told, self.answer = self._on_done, None
+        self.issue(request)
+        self._on_done = done
+        try:
+            moved = await ended
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if self.failure is not None:
+            raise storage_error(self.failure)
+        return moved
+
     # For the engine and the link
 
     def end_with(self, failure: Failure) -> None:
@@ -120,8 +162,15 @@ class WireConnection:
 
     def forget(self, link: Link) -> None:
         """`link` cannot be used again."""
+        self.keep_session(link)
         if self._link is link:
             self._link = None
+
+    def keep_session(self, link: Link | None = None) -> None:
+        """Remember what the next TLS connection can resume."""
+        tls, link = self._tls, link or self._link
+        if tls is not None and link is not None:
+            tls.remember(link.transport)
 
     def finished(self, status: int, moved: int, t_first: int, t_last: int) -> None:
         self._in_flight = False
@@ -203,8 +252,8 @@ class WireConnection:
                     self._make_link,
                     place.host,
                     place.port,
-                    ssl=engine.tls if place.tls else None,
-                    server_hostname=place.host if place.tls else None,
+                    ssl=self._tls,
+                    server_hostname=engine.server_name(place) if place.tls else None,
                 )
         except TimeoutError as error:
             what = f"did not get a connection within {engine.options.connect_timeout:g} s"
@@ -252,11 +301,11 @@ class WireEngine:
         self.options = options
         self.closed = False
         self.on_done: OnDone = _nobody
-        self.tls: ssl.SSLContext | None = None
         self.buffer = bytearray(RECEIVE_BYTES)
         self.view = memoryview(self.buffer)
         self._environ = environ
         self._connections: list[WireConnection] = []
+        self._secure: list[WireConnection] = []
         self._signers: list[RequestSigner] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self._limit_ns = int(options.op_timeout * 1e9)
@@ -268,17 +317,30 @@ class WireEngine:
             raise ConfigError(f"{len(connections)} connection counts for {len(endpoints)} endpoints")
         # The chain may read files and ask a metadata service.
         credentials = await asyncio.to_thread(find_credentials, self._environ)
-        if any(endpoint.tls for endpoint in endpoints):
-            self.tls = tls_context(self._environ)
+        options = self.options.s3
+        # A context each, because a session can be resumed with the server that it was made with only.
+        contexts = [tls_context(self._environ, options) if endpoint.tls else None for endpoint in endpoints]
         region = region_of(self._environ, self.options.region)
+        if options.addressing is Addressing.VIRTUAL:
+            for endpoint in endpoints:
+                _check_virtual(endpoint)
         self.on_done = on_done
-        self._signers = [RequestSigner(endpoint, credentials, region) for endpoint in endpoints]
-        self._connections = [WireConnection(self, e, endpoints[e], self._signers[e]) for e in deal(connections)]
+        self._signers = [RequestSigner(each, credentials, region, options=options) for each in endpoints]
+        makers = [RequestMaker(signer, options) for signer in self._signers]
+        self._connections = [
+            WireConnection(self, e, endpoints[e], self._signers[e], makers[e], contexts[e]) for e in deal(connections)
+        ]
+        self._secure = [connection for connection in self._connections if connection.place.tls]
         self._sweep_timer = self.options.loop.call_later(self._sweep_every, self._sweep)
 
     @property
     def connections(self) -> Sequence[Connection]:
         return self._connections
+
+    def server_name(self, place: Endpoint) -> str:
+        """The name that the server's certificate has to be for."""
+        virtual = self.options.s3.addressing is Addressing.VIRTUAL
+        return f"{place.bucket}.{place.host}" if virtual else place.host
 
     async def close(self) -> None:
         """Operations in flight end as cancelled, through `on_done`. Idempotent."""
@@ -303,17 +365,19 @@ class WireEngine:
         for connection in self._connections:
             if connection.overdue(now, self._limit_ns):
                 connection.time_out()
+        for connection in self._secure:
+            connection.keep_session()
 
 
-def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """The TLS settings of all connections: the system's CAs, or the file AWS_CA_BUNDLE. Raises StorageError."""
-    bundle = environ.get("AWS_CA_BUNDLE") or None
+def _check_virtual(endpoint: Endpoint) -> None:
     try:
-        return ssl.create_default_context(cafile=bundle)
-    except OSError as error:
-        raise StorageError(
-            f"the CA file {bundle!r} cannot be used", hint="AWS_CA_BUNDLE names a file of PEM certificates"
-        ) from error
+        ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        return
+    raise ConfigError(
+        f"{endpoint.uri} has an address where a bucket cannot be put in front of a name",
+        hint="name the endpoint by its host name, or use addressing: path",
+    )
 
 
 def _nobody(connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:

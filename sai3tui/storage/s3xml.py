@@ -40,3 +40,8 @@ def parse_error(body: bytes | bytearray) -> S3Error:
 def is_listing(body: bytes | bytearray) -> bool:
     """Whether `body`, or its beginning, is the answer to a LIST."""
     return b"<ListBucketResult" in body[:1024]
+
+
+def is_error(body: bytes | bytearray) -> bool:
+    """Whether `body` is an error document."""
+    return b"<Error>" in body[:1024] or b"<Error " in body[:1024]
