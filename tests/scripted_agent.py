@@ -53,6 +53,7 @@ class Script:
     protocol: int = PROTOCOL_VERSION
     busy_run: str = ""
     insecure: bool = False
+    orphan: bool = False
     failure: Failure = field(
         default_factory=lambda: Failure(
             ErrorKind.NOT_FOUND,
@@ -93,6 +94,7 @@ class ScriptedAgent(AgentServicer):
             state=wire(AgentState.RUNNING if self.script.busy_run else self.state),
             run_id=self.script.busy_run or self.run_id,
             insecure=self.script.insecure,
+            orphaned=self.script.orphan,
         )
 
     async def Preflight(self, request, context):
@@ -102,6 +104,9 @@ class ScriptedAgent(AgentServicer):
 
     async def Abort(self, request, context):
         self.aborts.append(request.reason)
+        if request.run_id == self.script.busy_run:
+            self.script.busy_run = ""
+            return pb.AbortReply(state=wire(AgentState.IDLE), was_running=True)
         was = self.state is not AgentState.IDLE
         self._abort.set()
         await wait_until_async(lambda: self.state is AgentState.IDLE, request.wait_ms / 1000)

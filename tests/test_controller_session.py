@@ -204,6 +204,14 @@ async def test_a_busy_agent_is_refused_with_its_runs_name(tmp_path: Path) -> Non
     assert "run-of-another" in outcome.failure.message
 
 
+async def test_a_run_that_lost_its_controller_does_not_keep_its_agent(tmp_path: Path) -> None:
+    script = Script(busy_run="run-of-a-dead-controller", orphan=True)
+    outcome, snapshot, (agent,), _ = await play(tmp_path, script)
+    assert outcome.exit_code == 0
+    assert agent.aborts == ["its controller is gone"]
+    assert any("run-of-a-dead-controller" in line.text for line in snapshot.log)
+
+
 async def test_an_invalid_config_is_exit_2_before_anything_is_contacted(tmp_path: Path) -> None:
     outcome = await RunSession(request(tmp_path, b"target: [")).run()
     assert outcome.exit_code == 2

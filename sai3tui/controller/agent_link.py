@@ -60,6 +60,7 @@ class AgentLink:
         self.hello: pb.HelloReply | None = None
         self.state = AgentState.CONNECTING
         self.last_words: Sai3Error | None = None
+        self.took_over = ""
         self._version = version
         self._clock = ClockFilter()
         self._sequence = 0
@@ -106,6 +107,11 @@ class AgentLink:
             state = AgentState(reply.state)
             if state is AgentState.IDLE:
                 break
+            if reply.orphaned and not self.took_over:
+                # Nobody leads that run any more. What it has created is recorded, so ending it loses nothing.
+                self.took_over = reply.run_id
+                await self._end_orphan(reply.run_id)
+                continue
             if state not in _SETTLING or time.monotonic() >= deadline:
                 raise busy_error(self.id, self.address, state, reply.run_id)
             await asyncio.sleep(0.1)
@@ -192,6 +198,13 @@ class AgentLink:
         if self._call is not None:
             self._call.cancel()
         await self._channel.close()
+
+    async def _end_orphan(self, run_id: str) -> None:
+        request = pb.AbortRequest(run_id=run_id, reason="its controller is gone", wait_ms=ABORT_WAIT_MS)
+        try:
+            await self._stub.Abort(request, timeout=ABORT_WAIT_MS / 1000 + 1.5)
+        except grpc.aio.AioRpcError as error:
+            raise link_error(error, self.id, self.address, "abort") from error
 
     async def _hello(self) -> pb.HelloReply:
         sent = time.time_ns()

@@ -206,6 +206,9 @@ class RunSession:
             )
         )
         self._journal.heard(link.id, time.time_ns(), clock)
+        if link.took_over:
+            text = f"ended run {link.took_over} there, which had lost its controller; what it created is recorded"
+            self._journal.note(Level.WARNING, text, agent=link.id, code="took-over")
         if hello.insecure:
             text = f"agent {link.id} at {link.address} takes orders from anybody on its network (--insecure)"
             self._journal.fleet.notices += (text,)
