@@ -20,7 +20,7 @@ from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
 from tests.servers import ServerUnderTest
 from tests.waiting import gone, wait_until, wait_until_async
 
-OBJECTS = 2000
+OBJECTS = 800
 
 
 def config_of(server: ServerUnderTest, bucket: str, flags: str, agents: int = 1, stages: str = "prepare") -> str:
@@ -76,7 +76,7 @@ async def test_what_was_recorded_created_before_a_kill_is_not_put_again(
     with running_agent(tmp_path, environ=s3_server.environ()) as agent:
         async with stub_of(agent) as stub:
             running = asyncio.ensure_future(Driver(stub, config).run())
-            assert await wait_until_async(lambda: 300 < len(versions(s3_server, bucket)) < OBJECTS, 30)
+            assert await wait_until_async(lambda: 100 < len(versions(s3_server, bucket)) < OBJECTS, 30)
             workers = children(agent)
             os.kill(agent.child.pid, signal.SIGKILL)
             agent.child.process.wait()

@@ -108,7 +108,7 @@ class StageReporter:
         self._emit(report)
 
     def summary(self, name: str, kind: str, end_ns: int, begin_ns: int = 0) -> StageSummary:
-        """The merge of all intervals that were reported. `begin_ns` and `end_ns` bound the measured part; 0: the stage."""
+        """The merge of all intervals that were reported. `begin_ns` (0: the stage's) and `end_ns` bound its time."""
         begin_ns = begin_ns or self._start_ns
         return StageSummary(
             self._stage_index,

@@ -36,8 +36,8 @@ class StageError(Sai3Error):
 
 @dataclass(slots=True)
 class Progress:
-    """What a stage has done so far. `objects` is asked once a second; `begin_ns` and `end_ns` are when the measured part
-    began and ended (Unix epoch), 0 while it has not."""
+    """What a stage has done so far. `objects` is asked once a second; `begin_ns` and `end_ns` are when the
+    measured part began and ended (Unix epoch), 0 while it has not."""
 
     objects: Callable[[], Objects] = Objects
     begin_ns: int = 0
