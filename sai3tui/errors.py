@@ -136,11 +136,22 @@ def cause_chain(error: BaseException) -> tuple[str, ...]:
         if below is None or id(below) in seen:
             break
         seen.add(id(below))
-        text = below.message if isinstance(below, Sai3Error) else f"{type(below).__name__}: {below}"
+        text = _text(below)
         if text not in texts:
             texts.append(text)
         current = below
     return tuple(texts)
+
+
+def _text(error: BaseException) -> str:
+    if isinstance(error, Sai3Error):
+        return error.message
+    # An RPC error prints as a dump of several lines; its code and details are all that a person can use. Asked by
+    # shape, because this module imports nothing.
+    code, details = getattr(error, "code", None), getattr(error, "details", None)
+    if callable(code) and callable(details):
+        return f"{getattr(code(), 'name', 'rpc').lower()}: {details()}"
+    return f"{type(error).__name__}: {error}"
 
 
 def failure_of(error: BaseException) -> Failure:

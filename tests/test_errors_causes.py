@@ -1,0 +1,59 @@
+"""Errors as values: cause chains, contexts, words a person can use."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from sai3tui.errors import ConfigError, ErrorKind, StorageError, cause_chain, failure_of
+
+
+def _raise_chain() -> None:
+    try:
+        try:
+            raise OSError(5, "Input/output error")
+        except OSError as error:
+            raise StorageError("PUT data/x failed", hint="look at the disk") from error
+    except StorageError as error:
+        raise ConfigError("prepare failed") from error
+
+
+def test_a_failure_carries_every_cause_nearest_first() -> None:
+    with pytest.raises(ConfigError) as caught:
+        _raise_chain()
+    failure = caught.value.failure()
+    assert failure.kind is ErrorKind.CONFIG
+    assert failure.causes == ("PUT data/x failed", "OSError: [Errno 5] Input/output error")
+    assert failure.sentence() == "prepare failed: PUT data/x failed: OSError: [Errno 5] Input/output error"
+
+
+def test_an_rpc_error_is_told_by_its_code_and_details() -> None:
+    error = StorageError("no agent there")
+    error.__cause__ = grpc.aio.AioRpcError(
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(),
+        details="connection refused",
+        debug_error_string="UNKNOWN: a dump {grpc_status:14}",
+    )
+    assert cause_chain(error) == ("unavailable: connection refused",)
+
+
+def test_a_chain_that_bites_its_tail_ends() -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert cause_chain(first) == ("ValueError: second",)
+
+
+def test_a_suppressed_context_is_no_cause() -> None:
+    with pytest.raises(ConfigError) as caught:
+        try:
+            raise KeyError("x")
+        except KeyError:
+            raise ConfigError("clean") from None
+    assert caught.value.failure().causes == ()
+
+
+def test_a_foreign_error_is_internal_and_says_its_type() -> None:
+    failure = failure_of(RuntimeError("boom"))
+    assert (failure.kind, failure.message) == (ErrorKind.INTERNAL, "RuntimeError: boom")
