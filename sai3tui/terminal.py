@@ -10,6 +10,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 LOG_NAME = "control-room.log"
 
@@ -27,6 +31,19 @@ def log_file() -> Path:
     return path
 
 
+class ScreenFile(io.FileIO):
+    """A terminal that may go away: what is written after that is dropped.
+
+    Textual's writer thread ends with the first failing write, and then everybody who draws waits for it for ever.
+    """
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
 @contextmanager
 def terminal_for_screen(log: Path, *, verbose: bool) -> Iterator[None]:
     """Textual draws on a copy of descriptor 2; the descriptor itself, and Python's logging, lead to `log`."""
@@ -38,7 +55,7 @@ def terminal_for_screen(log: Path, *, verbose: bool) -> Iterator[None]:
     handler: logging.Handler | None = None
     with log.open("ab", buffering=0) as sink:
         os.dup2(sink.fileno(), 2)
-        sys.__stderr__ = io.TextIOWrapper(os.fdopen(screen, "wb", 0, closefd=False), "utf-8", write_through=True)  # type: ignore[misc]
+        sys.__stderr__ = io.TextIOWrapper(ScreenFile(screen, "wb", closefd=False), "utf-8", write_through=True)  # type: ignore[misc]
         handler = logging.FileHandler(log, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
