@@ -139,6 +139,10 @@ class Payload:
         self._fill(words, filled, offset // CHUNK_BYTES)
         return words.data.cast("B")[:length]
 
+    def chunk_into(self, words: Words, length: int, chunk: int) -> None:
+        """Put the first `length` bytes of a chunk, the object's last one included, into `words`."""
+        self._fill(words, length, chunk)
+
     def _crossing(self, offset: int, length: int) -> memoryview:
         """A piece that does not begin with a chunk."""
         end = offset + length

@@ -22,6 +22,9 @@ FAILED_PAUSE_S = 0.1
 """After an operation that failed for good, its connection rests: a storage that refuses at once is not to be asked as
 fast as a loop can go round."""
 
+FAILURES_AT_ONCE = 16
+"""So many failures of a cause are told at once, so that a limit to them is not passed by far."""
+
 CANCELLED = "cancelled"
 """Subclass of the failure of an operation that `Connection.cancel` ended."""
 
@@ -193,6 +196,8 @@ class Driver(ABC):
         cause = (failure.kind, context.subclass, context.http_status, context.endpoint)
         count, sample = self._failures.get(cause, (0, failure))
         self._failures[cause] = (count + 1, sample)
+        if count + 1 >= FAILURES_AT_ONCE:
+            self.tick()
         if lane.held is not None:
             self.supply.failed(lane.held, lane.index, failure)
             lane.held = None
