@@ -109,7 +109,8 @@ class StageRun:
                 if lease is None:
                     worker.send(Granted(self.number, set_id, endpoint, count, None))
                     return
-                if worker.gone:
+                if worker not in self._workers():
+                    # It died meanwhile.
                     self._source.lost(lease.lease_id)
                     self.more_work()
                     return
