@@ -49,6 +49,7 @@ COMMANDS = {
     "validate": "check configuration files and report every problem with its position",
     "plan": "show what a configuration would do, without contacting anything",
     "preflight": "check agents and storage for a configuration, without running it",
+    "results": "list finished runs, or show one",
 }
 
 Command = Callable[[argparse.Namespace], int]
@@ -156,6 +157,20 @@ def _command_parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="one JSON document on stdout")
     plan.add_argument("--object", metavar="I,J,...", type=_indices, default=(), help="where these objects go")
 
+    results = command("results", _results_help)
+    results.set_defaults(parser=results)
+    of_results = results.add_subparsers(dest="what", metavar="list|show", parser_class=_Parser)
+    listing = of_results.add_parser("list", description="List the runs in a directory.", allow_abbrev=False)
+    listing.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: .")
+    listing.set_defaults(command=_results_list)
+    showing = of_results.add_parser("show", description="Show one run, stage by stage.", allow_abbrev=False)
+    showing.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
+    showing.set_defaults(command=_results_show)
+    for sub in (listing, showing):
+        sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        # Suppressed, as a default would take back the -v that stood before `list`.
+        _add_verbose(sub, default=argparse.SUPPRESS)
+
     preflight = command("preflight", _preflight)
     preflight.add_argument("config", metavar="CONFIG", type=Path)
     preflight.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -167,8 +182,10 @@ def _add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action=_VersionAction, nargs=0, help="print the version and exit")
 
 
-def _add_verbose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-v", "--verbose", action="store_true", help="show debug messages and tracebacks")
+def _add_verbose(parser: argparse.ArgumentParser, default: object = False) -> None:
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", default=default, help="show debug messages and tracebacks"
+    )
 
 
 class _VersionAction(argparse.Action):
@@ -281,6 +298,23 @@ def _plan(options: argparse.Namespace) -> int:
     from sai3tui.inspect_commands import plan_file
 
     return plan_file(options.file, options.json, options.object, sys.stdout)
+
+
+def _results_help(options: argparse.Namespace) -> int:
+    parser: argparse.ArgumentParser = options.parser
+    parser.error("say what: list or show")
+
+
+def _results_list(options: argparse.Namespace) -> int:
+    from sai3tui.results_commands import list_results
+
+    return list_results(options.directory, options.json, sys.stdout)
+
+
+def _results_show(options: argparse.Namespace) -> int:
+    from sai3tui.results_commands import show_results
+
+    return show_results(options.directory, options.json, sys.stdout)
 
 
 def _preflight(options: argparse.Namespace) -> int:

@@ -57,6 +57,9 @@ def test_every_command_has_help(command: str) -> None:
         (["plan"], "FILE"),
         (["plan", "x.yaml", "--object", "1,x"], "not a list of object indices"),
         (["validate"], "FILE"),
+        (["results"], "list or show"),
+        (["results", "show"], "RUN"),
+        (["results", "bogus"], "bogus"),
         (["demo", "--agents", "0"], "from 1 to 64"),
         (["demo", "--agents", "many"], "from 1 to 64"),
         (["x.yaml", "y.yaml"], "y.yaml"),
@@ -127,3 +130,9 @@ def test_a_file_called_like_a_command_needs_a_path(tmp_path: Path) -> None:
     parsed = cli._parse(["--results", "demo", "./plan"])
     assert parsed.config == Path("plan")
     assert parsed.results == Path("demo")
+
+
+@pytest.mark.parametrize("arguments", [["-v", "results", "list"], ["results", "-v", "list"], ["results", "list", "-v"]])
+def test_verbose_counts_wherever_it_stands(arguments: list[str]) -> None:
+    assert cli._parse(arguments).verbose is True
+    assert cli._parse([word for word in arguments if word != "-v"]).verbose is False
