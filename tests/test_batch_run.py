@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sai3tui.batch import BatchOptions, run_batch
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.scripted_agent import Script, scripted_agent
 from tests.test_controller_session import config_text
@@ -131,20 +132,20 @@ async def test_a_signal_aborts_cleanly_and_keeps_the_results(tmp_path: Path, num
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"a: &a [*a]\n", b"target: [", b"[" * 5000])
-async def test_a_bad_file_is_one_clear_message(tmp_path: Path, content: bytes) -> None:
+def test_a_bad_file_is_one_clear_message(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     config = write(tmp_path, content)
-    ended = await sai3tui("--batch", config, "--json", "--results", str(tmp_path))
-    assert ended.code == 2
-    assert "tiny.yaml" in ended.err
-    assert "Traceback" not in ended.err
-    assert json.loads(ended.out.splitlines()[-1])["exit"] == 2
+    assert run_batch(BatchOptions(Path(config), json=True, results=tmp_path)) == 2
+    out, err = capsys.readouterr()
+    assert "tiny.yaml" in err
+    assert "Traceback" not in err
+    assert json.loads(out.splitlines()[-1])["exit"] == 2
 
 
-async def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    ended = await sai3tui("--batch", str(tmp_path / "no.yaml"))
-    assert ended.code == 2
-    assert "no.yaml" in ended.err
-    assert "No such file" in ended.err
+def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_batch(BatchOptions(tmp_path / "no.yaml")) == 2
+    err = capsys.readouterr().err
+    assert "no.yaml" in err
+    assert "No such file" in err
 
 
 async def test_an_agent_that_is_down_is_named_with_what_to_do(tmp_path: Path) -> None:
