@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sai3tui.agent.controls import Controls
 from sai3tui.agent.preflight import first_error, preflight
 from sai3tui.agent.setup import AgentLimits, make_setup
 from sai3tui.errors import ErrorKind
@@ -34,7 +35,8 @@ async def check(tmp_path: Path, config: str, environ: dict[str, str], *allowed: 
     spec = pb.RunSpec(run_id="r", config_name="test.yaml", config_yaml=config.encode())
     setup = make_setup(spec, AgentLimits(tmp_path / "data", allowed), environ)
     told: list[Finding] = []
-    findings = await preflight(setup, told.append)
+    async with Controls(setup.endpoints, environ) as controls:
+        findings = await preflight(setup, told.append, controls)
     assert list(findings) == told
     return told
 

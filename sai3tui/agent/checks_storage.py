@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from sai3tui.agent.checks_host import nearest_existing
+from sai3tui.agent.controls import Controls
 from sai3tui.agent.finding import CHECK_TIMEOUT_S, Checks, Told
 from sai3tui.agent.setup import RunSetup, check_allowed
 from sai3tui.config.model import StageType
@@ -17,7 +18,7 @@ from sai3tui.config.resolved import OpSource, ResolvedOp
 from sai3tui.config.units import format_bytes
 from sai3tui.errors import ErrorContext, ErrorKind, ResourceError, StorageError
 from sai3tui.events import Level
-from sai3tui.storage.control import Control, open_control
+from sai3tui.storage.control import Control
 from sai3tui.storage.engine import Endpoint
 
 PROBE_DIRECTORY = ".sai3tui/"
@@ -42,7 +43,7 @@ def needed_operations(setup: RunSetup) -> frozenset[Op]:
     return frozenset(needed)
 
 
-async def check_endpoint(setup: RunSetup, number: int, checks: Checks) -> None:
+async def check_endpoint(setup: RunSetup, number: int, checks: Checks, controls: Controls) -> None:
     """All checks of endpoint `number`; what makes no sense after a failure is left out."""
     endpoint = setup.endpoints[number]
     if endpoint.scheme == "file":
@@ -52,11 +53,12 @@ async def check_endpoint(setup: RunSetup, number: int, checks: Checks) -> None:
     if not reachable:
         return
     try:
-        async with open_control(endpoint, setup.environ) as control:
-            await _check_operations(setup, endpoint, control, checks)
+        control = await controls.of(number)
     except StorageError as error:
         # No credentials at all: nothing can be opened.
         await checks.run("auth", endpoint.uri, _raise(error))
+    else:
+        await _check_operations(setup, endpoint, control, checks)
 
 
 async def _check_operations(setup: RunSetup, endpoint: Endpoint, control: Control, checks: Checks) -> None:

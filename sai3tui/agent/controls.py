@@ -19,11 +19,11 @@ class Controls:
         self._endpoints = endpoints
         self._environ = environ
         self._opened: dict[int, Control] = {}
-        self._opening = asyncio.Lock()
+        self._opening = [asyncio.Lock() for _ in endpoints]
 
     async def of(self, number: int) -> Control:
         """The control plane of endpoint `number`. Raises StorageError if there are no credentials."""
-        async with self._opening:
+        async with self._opening[number]:
             known = self._opened.get(number)
             if known is None:
                 known = await open_control(self._endpoints[number], self._environ).__aenter__()

@@ -16,6 +16,7 @@ from typing import NoReturn
 import grpc
 import psutil
 
+from sai3tui.agent.controls import Controls
 from sai3tui.agent.preflight import preflight
 from sai3tui.agent.run import AgentRun
 from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
@@ -101,7 +102,8 @@ class AgentService(AgentServicer):
 
         async def check() -> None:
             try:
-                await preflight(setup, found.put_nowait)
+                async with Controls(setup.endpoints, setup.environ) as controls:
+                    await preflight(setup, found.put_nowait, controls)
             finally:
                 found.put_nowait(None)
 
