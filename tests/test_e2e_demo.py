@@ -36,7 +36,9 @@ def test_everything_is_gone_when_the_demo_is_stopped(number: signal.Signals, cod
     arguments = ["demo", "--batch", "--results", str(tmp_path)]
     with started(arguments, environ=environ, cwd=tmp_path) as process:
         uploads = "sai3tui-demo-*/data/demo/data/*/*/*.dat"
-        assert wait_until(lambda: any(temporary.glob(uploads)), 60)
+        wait_until(lambda: any(temporary.glob(uploads)) or process.poll() is not None, 60)
+        assert process.poll() is None, process.communicate()
+        assert any(temporary.glob(uploads))
         pids = family(process.pid)
         assert len(pids) >= FAMILY
         process.send_signal(number)
