@@ -78,8 +78,8 @@ class ScriptedAgent(AgentServicer):
         self.pings = 0
         self.preflights = 0
         self.working = asyncio.Event()
+        self.dying = asyncio.Event()
         self._abort = asyncio.Event()
-        self.server: grpc.aio.Server | None = None
         self.address = ""
 
     def now(self) -> int:
@@ -220,8 +220,9 @@ class ScriptedAgent(AgentServicer):
             reports.append(report)
             if not (script.lose_reports and i == 0):
                 out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), report=report_to_proto(report)))
-            if number == script.die_stage and self.server is not None:
-                await self.server.stop(0)
+            if number == script.die_stage:
+                self.dying.set()
+                await asyncio.Event().wait()
             if number == script.hang_stage:
                 await asyncio.Event().wait()
             if number == script.fail_stage:
@@ -266,9 +267,16 @@ async def scripted_agent(script: Script | None = None) -> AsyncIterator[Scripted
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     add_AgentServicer_to_server(agent, server)
     agent.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-    agent.server = server
     await server.start()
+
+    async def die() -> None:
+        # Not from within a call: stopping ends the calls.
+        await agent.dying.wait()
+        await server.stop(0)
+
+    death = asyncio.create_task(die())
     try:
         yield agent
     finally:
-        await server.stop(0)
+        agent.dying.set()
+        await death
