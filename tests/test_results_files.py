@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,21 @@ def test_the_perf_log_has_the_columns_that_its_readers_know(tmp_path: Path) -> N
     agent = (directory / "agents" / "a" / "perf_log.tsv").read_text().splitlines()
     assert len(agent) == 4
     assert agent[1].startswith("a\t")
+
+
+def test_the_perf_log_keeps_to_the_interval_asked_for(tmp_path: Path) -> None:
+    tally = Tally(STAGES)
+    writer = RunWriter.create(tmp_path, replace(META, perf_interval_s=2.0), tally, b"", None)
+    for item in items():
+        writer.write(item, tally.apply(item))
+    writer.finish(Outcome("success", 0), START + 5 * SECOND_NS)
+    for path in (writer.directory / "perf_log.tsv", writer.directory / "agents" / "a" / "perf_log.tsv"):
+        rows = [line.split("\t") for line in path.read_text().splitlines()[1:]]
+        # One and a half seconds of prepare are one row; a stage never shares one with another.
+        assert [(row[2], row[3], row[12], row[14]) for row in rows] == [
+            ("1.500", "prepare", "16", "10.7"),
+            ("1.000", "execute", "0", "0.0"),
+        ]
 
 
 def test_the_stage_table_has_buckets_aggregates_and_agents(tmp_path: Path) -> None:

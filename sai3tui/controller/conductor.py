@@ -47,7 +47,7 @@ class Conductor:
         self._left: set[str] = set()
         self._completed: set[str] = set()
         self._heard: dict[str, float] = {}
-        self._queries: set[str] = set()
+        self._queries: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._streams: dict[str, asyncio.Task[None]] = {}
         self._rule: Barrier | None = None
@@ -79,6 +79,9 @@ class Conductor:
 
     async def end(self, ending: Ending) -> None:
         """Leave every agent idle: goodbye to those that are through or failed, abort for the others. Bounded."""
+        self._rule = None
+        for query in self._queries.values():
+            query.cancel()
         async with asyncio.TaskGroup() as group:
             for agent, link in self._links.items():
                 if agent in self._left or agent not in self._streams:
@@ -103,8 +106,7 @@ class Conductor:
             silent = now - heard
             over = rule.heartbeat_interval * max(1, rule.missed_threshold)
             if silent > over and agent not in self._gone and agent not in self._queries:
-                self._queries.add(agent)
-                group.create_task(self._query(self._links[agent], rule, silent))
+                self._queries[agent] = group.create_task(self._query(self._links[agent], rule, silent))
 
     async def _stage(self, index: int, stage: Stage, participants: tuple[str, ...]) -> Release:
         whole = stage.timeout + STAGE_GRACE_S if stage.timeout is not None else None
@@ -195,7 +197,7 @@ class Conductor:
 
     def _hear(self, agent: str, now_ns: int, clock: object) -> None:
         self._heard[agent] = time.monotonic()
-        self._queries.discard(agent)
+        self._queries.pop(agent, None)
         self._journal.heard(agent, now_ns, self._links[agent].clock)
 
     def _lose(self, agent: str, failure: Failure) -> None:
@@ -244,7 +246,7 @@ class Conductor:
             if await link.status(rule.query_timeout) is not None:
                 # It lives, only its stream is slow: count from now again.
                 self._heard[link.id] = time.monotonic()
-                self._queries.discard(link.id)
+                self._queries.pop(link.id, None)
                 return
         error = AgentLostError(
             f"agent {link.id} at {link.address} has been silent for {silent_s:.0f} s and does not answer",

@@ -287,6 +287,7 @@ class RunSession:
             distributed=not plan.local,
             command_line=self.request.command_line,
             notices=journal.fleet.notices,
+            perf_interval_s=plan.resolved.config.perf_log.interval,
         )
         journal.open_results(self.request, meta, plan.document)
         ids = tuple(agent.id for agent in agents)

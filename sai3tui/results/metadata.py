@@ -42,6 +42,7 @@ class RunMeta:
     distributed: bool = True
     command_line: tuple[str, ...] = ()
     notices: tuple[str, ...] = field(default=())
+    perf_interval_s: float = 1.0
 
     def with_agents(self, agents: tuple[AgentMeta, ...]) -> RunMeta:
         return replace(self, agents=agents)
@@ -66,6 +67,7 @@ def metadata_json(meta: RunMeta, stages: tuple[StageView, ...], outcome: Outcome
         "agents": [f"{agent.id} ({agent.address})" for agent in meta.agents],
         "agent_details": [asdict(agent) for agent in meta.agents],
         "notices": list(meta.notices),
+        "perf_interval_secs": meta.perf_interval_s,
         "stages": [stage_json(stage) | {"barrier": stage.barrier, "duration_s": stage.duration_s} for stage in stages],
         "status": outcome.status if outcome else "running",
         "exit_code": outcome.exit_code if outcome else None,
@@ -110,6 +112,7 @@ def parse_metadata(data: bytes) -> ReadMeta:
             distributed=bool(document["distributed"]),
             command_line=tuple(document["command_line"]),
             notices=tuple(document["notices"]),
+            perf_interval_s=float(document["perf_interval_secs"]),
         )
         outcome = None
         if document["exit_code"] is not None:

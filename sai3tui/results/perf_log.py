@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sai3tui.events import OpStats, Report, Vitals
+from sai3tui.events import OpStats, Vitals
 from sai3tui.results.figures import MIB, Figures, by_group, per_second
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 
 FLEET_ID = "controller"
+SHORTEST_INTERVAL_S = 1.0
+"""Agents report once a second: nothing finer is known."""
 
 
 def _latency_columns(group: str) -> tuple[str, ...]:
@@ -39,10 +41,35 @@ COLUMNS = (
 HEADER = "\t".join(COLUMNS) + "\n"
 
 
-def fleet_row(second: FleetSecond, stage: str) -> str:
-    """A second of all agents."""
+class RowBuffer:
+    """Makes intervals of `interval_s` seconds out of shorter ones of the same stage."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._pending: FleetSecond | None = None
+
+    def add(self, second: FleetSecond) -> list[FleetSecond]:
+        """The intervals that are complete now."""
+        done = self.flush() if self._pending and self._pending.stage_index != second.stage_index else []
+        if self._interval_s <= SHORTEST_INTERVAL_S:
+            return [*done, second]
+        if self._pending is None:
+            self._pending = FleetSecond(second.stage_index, second.number, second.start_ns)
+        self._pending.extend(second)
+        if self._pending.seconds >= self._interval_s - SHORTEST_INTERVAL_S / 2:
+            done += self.flush()
+        return done
+
+    def flush(self) -> list[FleetSecond]:
+        """What has begun, however short."""
+        pending, self._pending = self._pending, None
+        return [pending] if pending is not None else []
+
+
+def row(second: FleetSecond, stage: str, agent: str = FLEET_ID) -> str:
+    """An interval of all agents, or of the one that is named."""
     return _row(
-        FLEET_ID,
+        agent,
         second.end_ns,
         (second.end_ns - second.start_ns) / SECOND_NS + second.number,
         stage,
@@ -50,20 +77,6 @@ def fleet_row(second: FleetSecond, stage: str) -> str:
         second.seconds,
         second.mean_vitals,
         second.warmup,
-    )
-
-
-def agent_row(report: Report, stage: str, stage_start_ns: int) -> str:
-    """An interval of one agent."""
-    return _row(
-        report.agent,
-        report.end_ns,
-        max(0.0, (report.end_ns - stage_start_ns) / SECOND_NS),
-        stage,
-        report.ops,
-        (report.end_ns - report.start_ns) / SECOND_NS,
-        report.vitals,
-        report.warmup,
     )
 
 

@@ -35,6 +35,15 @@ class FleetSecond:
         self.vitals[report.agent] = report.vitals
         self.warmup = self.warmup or report.warmup
 
+    def extend(self, later: FleetSecond) -> None:
+        """Take in what follows it, to make one longer interval."""
+        self.ops.add(later.ops.rows())
+        self.end_ns = max(self.end_ns, later.end_ns)
+        for agent, covered_ns in later.covered_ns.items():
+            self.covered_ns[agent] = self.covered_ns.get(agent, 0) + covered_ns
+        self.vitals.update(later.vitals)
+        self.warmup = self.warmup or later.warmup
+
     @property
     def seconds(self) -> float:
         """How long was measured: that of the agent that measured longest."""

@@ -21,6 +21,7 @@ from sai3tui.results.tally import Item, Tally
 from sai3tui.results.views import Outcome, StageStatus
 
 PREPARE = "prepare"
+FLEET = ""
 
 
 class RunWriter:
@@ -37,6 +38,7 @@ class RunWriter:
         self._fleet.write(perf_log.HEADER.encode())
         self._metrics = MetricsLog(directory / "metrics.zst", self._failed)
         self._agents: dict[str, OutputFile] = {}
+        self._rows: dict[str, perf_log.RowBuffer] = {}
         self._written: set[int] = set()
 
     @classmethod
@@ -64,8 +66,8 @@ class RunWriter:
     def seconds(self, closed: list[FleetSecond]) -> None:
         """Rows of the fleet's perf log."""
         for second in closed:
-            stage = self._tally.stages[second.stage_index]
-            self._fleet.write(perf_log.fleet_row(second, stage.info.name).encode())
+            for interval in self._buffer(FLEET).add(second):
+                self._row(FLEET, interval)
 
     def flush(self) -> None:
         """Once a second: what happened so far is in the files."""
@@ -78,6 +80,7 @@ class RunWriter:
         for stage in self._tally.stages.values():
             if stage.status not in (StageStatus.PENDING, StageStatus.SKIPPED) and stage.info.index not in self._written:
                 self._tables(stage, ended_ns)
+        self._flush_rows()
         self._metrics.close()
         for file in self._growing():
             file.close()
@@ -102,13 +105,30 @@ class RunWriter:
             path = self.directory / "agents" / safe_name(report.agent) / "perf_log.tsv"
             file = self._agents[report.agent] = OutputFile(path, self._failed)
             file.write(perf_log.HEADER.encode())
-        file.write(perf_log.agent_row(report, stage.info.name, stage.start_ns).encode())
+        alone = FleetSecond(report.stage_index, 0, stage.start_ns)
+        alone.add(report)
+        for interval in self._buffer(report.agent).add(alone):
+            self._row(report.agent, interval)
+
+    def _buffer(self, agent: str) -> perf_log.RowBuffer:
+        return self._rows.setdefault(agent, perf_log.RowBuffer(self.meta.perf_interval_s))
+
+    def _flush_rows(self) -> None:
+        for agent, buffer in self._rows.items():
+            for interval in buffer.flush():
+                self._row(agent, interval)
+
+    def _row(self, agent: str, interval: FleetSecond) -> None:
+        file = self._fleet if agent == FLEET else self._agents[agent]
+        stage = self._tally.stages[interval.stage_index]
+        file.write(perf_log.row(interval, stage.info.name, agent or perf_log.FLEET_ID).encode())
 
     def _end_stage(self, event: StageFinished) -> None:
         stage = self._tally.stages.get(event.stage_index)
         if stage is None:
             return
         self._tables(stage, event.time_ns)
+        self._flush_rows()
         self._metrics.end_frame()
         for file in self._growing():
             file.sync()
