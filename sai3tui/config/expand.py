@@ -1,4 +1,4 @@
-"""`{1...8}` in endpoints and agents: one entry for many hosts."""
+"""`{1...8}` and `[01-16]` in endpoints and agents: one entry for many hosts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from sai3tui.errors import ConfigError
 MAX_EXPANDED = 4096
 
 _RANGE = re.compile(r"\{(\d{1,9})\.\.\.(\d{1,9})\}", re.ASCII)
+_BRACKETS = re.compile(r"\[(\d{1,9})-(\d{1,9})\]", re.ASCII)
 
 
 def expand(text: str) -> list[str]:
-    """`host{1...3}` as `host1`, `host2`, `host3`; `{01...10}` keeps its zeros; several ranges multiply, the last one
-    runs fastest. A text without a range is itself. Raises ConfigError for an empty or enormous range."""
-    parts = _RANGE.split(text)
+    """`host{1...3}` as `host1`, `host2`, `host3`; `{01...10}` and `[01-10]` keep their zeros. Several ranges multiply,
+    the last one runs fastest. A text without a range is itself. Raises ConfigError for an empty or enormous range."""
+    parts = _RANGE.split(_BRACKETS.sub(r"{\1...\2}", text))
     ranges: list[list[str]] = []
     total = 1
     for low, high in zip(parts[1::3], parts[2::3], strict=True):

@@ -1,5 +1,4 @@
-"""Reads typed fields out of a YAML mapping, reports what is wrong with each, and knows afterwards which keys nobody
-asked for."""
+"""Reads typed fields out of a YAML mapping by the tables of the language, and reports what is wrong with each."""
 
 from __future__ import annotations
 
@@ -10,7 +9,9 @@ from typing import TypeVar
 
 from sai3tui.config.model import Placed, Position
 from sai3tui.config.problems import ProblemList
+from sai3tui.config.thresholds import Bound, parse_bound
 from sai3tui.config.units import UnitError, parse_count, parse_duration, parse_size
+from sai3tui.config.vocabulary import BlockSpec, Field, Status
 from sai3tui.config.yaml12 import MappingNode, Node, ScalarNode, SequenceNode
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -31,18 +32,18 @@ def describe(node: Node) -> str:
 
 
 class Block:
-    """One mapping of the file. Each typed method asks for one key; the first of several names that is there counts.
+    """One mapping of the file. Each typed method asks for one field of `spec`, under any of its names.
 
-    A key that is missing, or has no value, gives the default; one that cannot be read gives the default too and is
-    an error in the problem list.
+    A field that is missing, or has no value, gives the default; one that cannot be read gives the default too and is
+    an error in the problem list. Asking for a field that the language does not have raises KeyError.
     """
 
-    def __init__(self, node: MappingNode, name: str, problems: ProblemList) -> None:
+    def __init__(self, node: MappingNode, name: str, problems: ProblemList, spec: BlockSpec) -> None:
         self.node = node
         self.name = name
         self.problems = problems
+        self.spec = spec
         self._entries = {entry.key: entry for entry in node.entries}
-        self._known: set[str] = set()
 
     @property
     def at(self) -> Position:
@@ -51,59 +52,56 @@ class Block:
     def path_of(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key
 
-    def position_of(self, *names: str) -> Position:
-        """Where the value of the first of `names` stands, else the block."""
-        node = self.get(*names)
+    def position_of(self, name: str) -> Position:
+        """Where the value of a field stands, else the block."""
+        node = self.get(name)
         return node.at if node is not None else self.at
 
-    def get(self, *names: str) -> Node | None:
-        """The value under the first of `names` that is there and not null."""
-        self._known.update(names)
-        for name in names:
-            entry = self._entries.get(name)
-            if entry is not None and not (isinstance(entry.value, ScalarNode) and entry.value.value is None):
+    def get(self, name: str) -> Node | None:
+        """The value of a field under the first of its names that is there and not null."""
+        for known in self.spec.field(name).names:
+            entry = self._entries.get(known)
+            if entry is not None and not _is_null(entry.value):
                 return entry.value
         return None
 
-    def has(self, *names: str) -> bool:
-        return self.get(*names) is not None
+    def has(self, name: str) -> bool:
+        return self.get(name) is not None
 
     def error(self, at: Position, code: str, message: str, hint: str = "") -> None:
         self.problems.error(at, code, message, hint)
 
-    def wrong(self, names: tuple[str, ...], node: Node, expected: str, hint: str = "") -> None:
+    def wrong(self, name: str, node: Node, expected: str, hint: str = "") -> None:
         """Report that the value `node` is not what is `expected` there."""
-        self.error(node.at, "type", f"{self.path_of(self._used(names))} is {describe(node)}, not {expected}", hint)
+        self.error(node.at, "type", f"{self._said(name)} is {describe(node)}, not {expected}", hint)
 
     def require(self, *names: str) -> bool:
-        """Whether one of `names` is there; an error where none is."""
-        if self.has(*names):
+        """Whether one of these fields is there; an error where none is."""
+        if any(self.has(name) for name in names):
             return True
         where = self.name or "the file"
         self.error(self.at, "required", f"{where} has no {names[0]!r}", f"add '{names[0]}:'")
         return False
 
-    def text(self, *names: str, default: Default) -> str | Default:
+    def text(self, name: str, default: Default) -> str | Default:
         """A text; numbers and booleans count as what was written."""
-        node = self.get(*names)
+        node = self.get(name)
         if node is None:
             return default
         if not isinstance(node, ScalarNode):
-            self.wrong(names, node, "a text")
+            self.wrong(name, node, "a text")
             return default
         if len(node.text) > MAX_TEXT or any(ord(c) < 0x20 or ord(c) == 0x7F for c in node.text):
-            self.error(
-                node.at, "type", f"{self.path_of(self._used(names))} is too long or has control characters in it"
-            )
+            self.error(node.at, "type", f"{self._said(name)} is too long or has control characters in it")
             return default
         return node.text
 
-    def placed(self, *names: str) -> Placed | None:
-        text = self.text(*names, default=None)
-        return None if text is None else Placed(text, self.position_of(*names))
+    def placed(self, name: str) -> Placed | None:
+        text = self.text(name, default=None)
+        return None if text is None else Placed(text, self.position_of(name))
 
-    def boolean(self, *names: str, default: bool) -> bool:
-        node = self.get(*names)
+    def boolean(self, name: str, default: bool) -> bool:
+        node = self.get(name)
         if node is None:
             return default
         if isinstance(node, ScalarNode) and isinstance(node.value, bool):
@@ -111,45 +109,52 @@ class Block:
         hint = ""
         if isinstance(node, ScalarNode) and node.text.lower() in ("on", "off", "yes", "no", "true", "false"):
             hint = f"write {'true' if node.text.lower() in ('on', 'yes', 'true') else 'false'}"
-        self.wrong(names, node, "true or false", hint)
+        self.wrong(name, node, "true or false", hint)
         return default
 
-    def count(self, *names: str, default: Default, least: int = 0, most: int = 2**63 - 1) -> int | Default:
-        """A whole number in [least, most]."""
-        value = self._unit(names, parse_count)
-        return default if value is None else self._within(names, value, least, most, default)
+    def count(self, name: str, default: Default) -> int | Default:
+        """A whole number within the bounds of the field."""
+        value = self._unit(name, parse_count)
+        return default if value is None else self._within(name, value, default)
 
-    def size(self, *names: str, default: Default, least: int = 0) -> int | Default:
+    def size(self, name: str, default: Default) -> int | Default:
         """Bytes."""
-        value = self._unit(names, parse_size)
-        return default if value is None else self._within(names, value, least, 2**63 - 1, default)
+        value = self._unit(name, parse_size)
+        return default if value is None else self._within(name, value, default)
 
-    def seconds(self, *names: str, default: Default, least: float = 0.0) -> float | Default:
+    def signed_size(self, name: str, default: int) -> int:
+        """Bytes, or -1."""
+        node = self.get(name)
+        return -1 if isinstance(node, ScalarNode) and node.value == -1 else self.size(name, default)
+
+    def seconds(self, name: str, default: Default) -> float | Default:
         """A duration in seconds."""
-        value = self._unit(names, parse_duration)
-        return default if value is None else self._within(names, value, least, MAX_FLOAT, default)
+        value = self._unit(name, parse_duration)
+        return default if value is None else self._within(name, value, default)
 
-    def number(self, *names: str, default: float, least: float = 0.0, most: float = MAX_FLOAT) -> float:
-        node = self.get(*names)
+    def number(self, name: str, default: float) -> float:
+        node = self.get(name)
         if node is None:
             return default
         value = node.value if isinstance(node, ScalarNode) else None
         if isinstance(value, bool) or not isinstance(value, int | float):
-            self.wrong(names, node, "a number")
+            self.wrong(name, node, "a number")
             return default
-        return float(self._within(names, value, least, most, default))
+        return float(self._within(name, value, default))
 
-    def choice(
-        self, *names: str, of: type[Choice], default: Default, aliases: dict[str, str] | None = None
-    ) -> Choice | Default:
+    def bound(self, name: str) -> Bound | None:
+        """The bound of a threshold."""
+        return self._unit(name, parse_bound)
+
+    def choice(self, name: str, of: type[Choice], default: Default) -> Choice | Default:
         """One word of an enumeration. Case, and '-' or '_' left out or exchanged, do not matter."""
-        node = self.get(*names)
+        node = self.get(name)
         if node is None:
             return default
         found = None
         if isinstance(node, ScalarNode):
             spelled = {_squeezed(member.value): member for member in of}
-            word = _squeezed((aliases or {}).get(node.text.lower(), node.text))
+            word = _squeezed(dict(self.spec.field(name).other_words).get(node.text.lower(), node.text))
             found = spelled.get(word)
         if found is None:
             options = [member.value for member in of]
@@ -158,98 +163,141 @@ class Block:
             self.error(
                 node.at,
                 "choice",
-                f"{self.path_of(self._used(names))} is {describe(node)}, not {expected}",
+                f"{self._said(name)} is {describe(node)}, not {expected}",
                 f"did you mean {close[0]!r}?" if close else "",
             )
             return default
+        if found.value in self.spec.field(name).later_words:
+            what = f"{self.spec.name}.{name}.{found.value}"
+            self.problems.notice_once(what, node.at, "not-yet", f"{name}: {found.value} is not acted on yet")
         return found
 
-    def block(self, *names: str) -> Block | None:
+    def block(self, name: str) -> Block | None:
         """A mapping below this one."""
-        node = self.get(*names)
+        node = self.get(name)
         if node is None:
             return None
         if not isinstance(node, MappingNode):
-            self.wrong(names, node, "a mapping")
+            self.wrong(name, node, "a mapping")
             return None
-        return Block(node, self.path_of(self._used(names)), self.problems)
+        return self._below(node, self._said(name), name)
 
-    def items(self, *names: str) -> list[tuple[str, Node]]:
+    def items(self, name: str) -> list[tuple[str, Node]]:
         """The elements of a list with their names for messages: `workload[2]`."""
-        node = self.get(*names)
+        node = self.get(name)
         if node is None:
             return []
         if not isinstance(node, SequenceNode):
-            self.wrong(names, node, "a list", "begin each entry with '- '")
+            self.wrong(name, node, "a list", "begin each entry with '- '")
             return []
-        name = self.path_of(self._used(names))
-        return [(f"{name}[{index}]", item) for index, item in enumerate(node.items)]
+        said = self._said(name)
+        return [(f"{said}[{index}]", item) for index, item in enumerate(node.items)]
 
-    def blocks(self, *names: str) -> Iterator[Block]:
+    def blocks(self, name: str) -> Iterator[Block]:
         """The elements of a list that must be mappings."""
-        for name, node in self.items(*names):
+        for said, node in self.items(name):
             if isinstance(node, MappingNode):
-                yield Block(node, name, self.problems)
+                yield self._below(node, said, name)
             else:
-                self.error(node.at, "type", f"{name} is {describe(node)}, not a mapping")
+                self.error(node.at, "type", f"{said} is {describe(node)}, not a mapping")
 
-    def texts(self, *names: str) -> list[Placed]:
+    def texts_or_blocks(self, name: str) -> Iterator[Placed | Block]:
+        """The elements of a list of texts or mappings."""
+        for said, node in self.items(name):
+            if isinstance(node, MappingNode):
+                yield self._below(node, said, name)
+            elif isinstance(node, ScalarNode) and node.value is not None:
+                yield Placed(node.text, node.at)
+            else:
+                self.error(node.at, "type", f"{said} is {describe(node)}, not a text or a mapping")
+
+    def texts(self, name: str) -> list[Placed]:
         """A list of texts."""
         found = []
-        for name, node in self.items(*names):
+        for said, node in self.items(name):
             if isinstance(node, ScalarNode) and node.value is not None:
                 found.append(Placed(node.text, node.at))
             else:
-                self.error(node.at, "type", f"{name} is {describe(node)}, not a text")
+                self.error(node.at, "type", f"{said} is {describe(node)}, not a text")
         return found
 
-    def without_effect(self, *names: str) -> None:
-        """Keys that other files have and that change nothing: taken in silence."""
-        self._known.update(names)
-
-    def not_yet(self, *names: str) -> None:
-        """Keys of features that do not exist yet: one notice each."""
+    def foreign(self, *names: str) -> None:
+        """Warn about unknown keys in blocks that nothing reads yet."""
         for name in names:
-            self._known.add(name)
-            if self.get(name) is not None:
-                entry = self._entries[name]
-                self.problems.notice(entry.key_at, "not-yet", f"{self.path_of(name)} is not acted on yet")
+            node = self.get(name)
+            if isinstance(node, MappingNode):
+                self._below(node, self._said(name), name).warn_of_unknown()
 
-    def finish(self) -> None:
-        """Warn about keys that nobody asked for. Call it when all fields have been read."""
+    def finish(self, tag: str = "") -> None:
+        """Say which of the fields that are given have no effect: unknown ones, those that are not acted on yet, and
+        those that mean nothing for `tag`, the value of the block's tag. Call it once, when all have been read."""
+        self.warn_of_unknown()
+        for field in self.spec.fields:
+            given = [self._entries[name] for name in field.names if name in self._entries]
+            given = [entry for entry in given if not _is_null(entry.value)]
+            if not given:
+                continue
+            first, said = given[0], self.path_of(given[0].key)
+            if len(given) > 1:
+                message = f"{said} and {given[1].key} mean the same: {first.key} counts"
+                self.problems.warning(given[1].key_at, "twice", message, "remove one")
+            if tag and field.only and tag not in field.only:
+                message = f"{said} has no effect where {self.spec.tag} is {tag}"
+                self.problems.notice(first.key_at, "no-effect", message)
+            elif field.status is Status.LATER and not _is_default(first.value, field):
+                what = f"{self.spec.name}.{field.name}"
+                self.problems.notice_once(what, first.key_at, "not-yet", f"{said} is not acted on yet")
+
+    def warn_of_unknown(self) -> None:
         for key, entry in self._entries.items():
-            if key not in self._known:
-                close = difflib.get_close_matches(key, sorted(self._known), 1, 0.6)
+            if self.spec.find(key) is None and key != self.spec.nested:
+                close = difflib.get_close_matches(key[:60], self.spec.names, 1, 0.6)
                 hint = f"did you mean {close[0]!r}?" if close else "it has no effect"
                 where = f" in {self.name}" if self.name else ""
                 self.problems.warning(entry.key_at, "unknown-key", f"unknown key {key[:60]!r}{where}", hint)
 
-    def _used(self, names: tuple[str, ...]) -> str:
-        return next((name for name in names if name in self._entries), names[0])
+    def _below(self, node: MappingNode, said: str, name: str) -> Block:
+        spec = self.spec.field(name).block
+        if spec is None:
+            raise KeyError(f"{self.spec.name}.{name} is no block")
+        return Block(node, said, self.problems, spec)
 
-    def _unit(self, names: tuple[str, ...], parse: Callable[[int | float | str], Value]) -> Value | None:
-        node = self.get(*names)
+    def _said(self, name: str) -> str:
+        """The path of a field, with the name that the file has for it."""
+        names = self.spec.field(name).names
+        return self.path_of(next((known for known in names if known in self._entries), name))
+
+    def _unit(self, name: str, parse: Callable[[int | float | str], Value]) -> Value | None:
+        node = self.get(name)
         if node is None:
             return None
         value = node.value if isinstance(node, ScalarNode) else None
         if isinstance(value, bool) or value is None:
-            self.wrong(names, node, "a number")
+            self.wrong(name, node, "a number")
             return None
         try:
             return parse(value)
         except UnitError as error:
-            self.error(node.at, "unit", f"{self.path_of(self._used(names))}: {error.message}", error.hint)
+            self.error(node.at, "unit", f"{self._said(name)}: {error.message}", error.hint)
             return None
 
-    def _within(
-        self, names: tuple[str, ...], value: Value, least: float, most: float, default: Default
-    ) -> Value | Default:
+    def _within(self, name: str, value: Value, default: Default) -> Value | Default:
+        field = self.spec.field(name)
+        least = 0 if field.least is None else field.least
+        most = field.most if field.most is not None else 2**63 - 1 if isinstance(value, int) else MAX_FLOAT
         if not least <= value <= most:  # type: ignore[operator]
-            bounds = f"at least {least}" if most >= MAX_FLOAT else f"between {least} and {most}"
-            name = self.path_of(self._used(names))
-            self.error(self.position_of(*names), "range", f"{name} is {value}: it must be {bounds}")
+            bounds = f"at least {least}" if field.most is None else f"between {least} and {most}"
+            self.error(self.position_of(name), "range", f"{self._said(name)} is {value}: it must be {bounds}")
             return default
         return value
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.value is None
+
+
+def _is_default(node: Node, field: Field) -> bool:
+    return isinstance(node, ScalarNode) and _squeezed(node.text) == _squeezed(field.default)
 
 
 def _squeezed(word: str) -> str:

@@ -6,23 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sai3tui.config.fields import Block
+from sai3tui.config.language import LANGUAGE
 from sai3tui.config.load_fleet import read_distributed, read_multi_endpoint
 from sai3tui.config.load_stages import read_stages, synthesised_stages
 from sai3tui.config.load_storage import read_file_options, read_s3_options
 from sai3tui.config.load_workload import read_error_handling, read_io_rate, read_prepare, read_workload
 from sai3tui.config.model import (
     DEFAULT_SEED,
-    AgentLossPolicy,
     Config,
-    EndpointStrategy,
     EngineName,
-    PathSelection,
     PerfLog,
     StageType,
 )
 from sai3tui.config.problems import Problem, ProblemList, has_errors
-from sai3tui.config.storage_options import FileOptions
-from sai3tui.config.yaml12 import MappingNode, YamlError, parse_yaml
+from sai3tui.config.thresholds import Threshold, ThresholdScope
+from sai3tui.config.yaml12 import MappingNode, ScalarNode, YamlError, parse_yaml
 from sai3tui.errors import ConfigError
 
 DEFAULT_DURATION = 60.0
@@ -61,7 +59,7 @@ def load_config(source: str | bytes, path: str, *, agents_override: Sequence[str
     if not isinstance(root, MappingNode):
         problems.error(root.at, "type", "the file is no mapping", "begin with lines such as 'target:' and 'workload:'")
         return Loaded(None, problems.sorted())
-    config = _read(Block(root, "", problems), agents_override)
+    config = _read(Block(root, "", problems, LANGUAGE), agents_override)
     found = problems.sorted()
     return Loaded(None if has_errors(found) else replace(config, path=path), found)
 
@@ -73,7 +71,8 @@ def problems_error(problems: Sequence[Problem]) -> ConfigError:
 
 
 def _read(top: Block, agents_override: Sequence[str]) -> Config:
-    duration = top.seconds("duration", default=DEFAULT_DURATION, least=0.001)
+    duration = top.seconds("duration", default=DEFAULT_DURATION)
+    top.require("workload")
     workload = read_workload(top)
     prepare = read_prepare(top)
     fleet, block = read_distributed(top, agents_override)
@@ -93,7 +92,7 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         stages,
         fleet,
         duration,
-        top.count("concurrency", default=DEFAULT_CONCURRENCY, least=1, most=1_000_000),
+        top.count("concurrency", default=DEFAULT_CONCURRENCY),
         top.placed("target"),
         prepare,
         read_multi_endpoint(top),
@@ -108,43 +107,14 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         top.choice("engine", of=EngineName, default=EngineName.WIRE),
         read_s3_options(top),
         read_file_options(top),
+        _read_thresholds(top),
+        _read_processes(top),
+        top.boolean("dynamic_put_pool", default=False),
     )
-    top.not_yet(
-        "op_log_path",
-        "range_engine",
-        "processes",
-        "processing_mode",
-        "dynamic_put_pool",
-        "s3dlio_optimization",
-        "distributed_env",
-        "autotune",
-        "thresholds",
-        "serve",
-    )
-    _say_what_has_no_effect_yet(config, top)
+    top.foreign("range_engine", "s3dlio_optimization", "autotune")
     top.finish()
     _check_stages(config, top.problems)
     return config
-
-
-def _say_what_has_no_effect_yet(config: Config, top: Block) -> None:
-    """One notice for each setting that is taken, would change the run, and is not acted on yet."""
-    fleet = config.distributed
-    blocks = [config.multi_endpoint, *(agent.multi_endpoint for agent in config.agents)]
-    least = [block.at for block in blocks if block and block.strategy is EndpointStrategy.LEAST_CONNECTIONS]
-    capped = [op.at for op in config.workload if op.concurrency is not None]
-    settings = (
-        ("page_cache_mode", config.files != FileOptions(), top.position_of("page_cache_mode")),
-        ("warmup_period", config.warmup_period > 0, top.position_of("warmup_period")),
-        ("verify", config.verify, top.position_of("verify")),
-        (f"path_selection: {fleet.path_selection.value}", fleet.path_selection is not PathSelection.RANDOM, fleet.at),
-        ("on_agent_loss", fleet.on_agent_loss is not AgentLossPolicy.DEFAULT, fleet.at),
-        ("strategy: least_connections", bool(least), least[0] if least else top.at),
-        ("concurrency of a workload entry", bool(capped), capped[0] if capped else top.at),
-    )
-    for name, given, at in settings:
-        if given:
-            top.problems.notice(at, "not-yet", f"{name} is not acted on yet")
 
 
 def _read_perf_log(top: Block) -> PerfLog:
@@ -153,10 +123,44 @@ def _read_perf_log(top: Block) -> PerfLog:
         return PerfLog()
     found = PerfLog(
         block.boolean("enabled", default=True),
-        block.seconds("interval", "interval_seconds", default=1.0, least=0.001),
+        block.seconds("interval", default=1.0),
     )
-    block.without_effect("path")
     block.finish()
+    return found
+
+
+def _read_thresholds(top: Block) -> tuple[Threshold, ...]:
+    found = []
+    for block in top.blocks("thresholds"):
+        metric = block.text("metric", default="") if block.require("metric") else ""
+        threshold = Threshold(
+            metric,
+            block.bound("min"),
+            block.bound("max"),
+            block.text("stage", default=""),
+            block.seconds("window", default=None),
+            block.choice("scope", of=ThresholdScope, default=ThresholdScope.FLEET),
+            block.boolean("abort", default=False),
+            block.seconds("grace", default=0.0),
+            block.at,
+        )
+        block.require("min", "max")
+        block.finish()
+        found.append(threshold)
+    return tuple(found)
+
+
+def _read_processes(top: Block) -> int | None:
+    """How many worker processes an agent has; None for `auto`."""
+    node = top.get("processes")
+    word = node.text.lower() if isinstance(node, ScalarNode) else ""
+    if node is None or word == "auto":
+        return None
+    if word == "single":
+        return 1
+    found = top.count("processes", default=None)
+    if found == 0:
+        top.error(node.at, "range", "processes must be >= 1", "write auto, single or a number")
     return found
 
 
@@ -169,6 +173,6 @@ def _check_stages(config: Config, problems: ProblemList) -> None:
         if stage.type is StageType.PREPARE and not has_objects:
             message = f"stage {stage.name!r} has nothing to do: there is no prepare.ensure_objects"
             problems.warning(stage.at, "stage", message, "add prepare.ensure_objects, or remove the stage")
-        if stage.type in (StageType.CUSTOM, StageType.HYBRID):
+        if stage.type in (StageType.CUSTOM, StageType.HYBRID, StageType.VERIFY):
             message = f"stages of type {stage.type.value} cannot be run yet ({stage.name!r})"
             problems.notice(stage.at, "not-yet", message)

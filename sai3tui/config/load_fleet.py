@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sai3tui.config.expand import expand
-from sai3tui.config.fields import Block, describe
+from sai3tui.config.fields import Block
 from sai3tui.config.load_stages import read_barrier_sync
 from sai3tui.config.model import (
     DEFAULT_AGENT_PORT,
     AgentConfig,
     AgentLossPolicy,
     Distributed,
+    EndpointPolicy,
     EndpointStrategy,
     MultiEndpoint,
     Namespace,
@@ -23,7 +24,6 @@ from sai3tui.config.model import (
     TreeCreationMode,
 )
 from sai3tui.config.problems import ProblemList
-from sai3tui.config.yaml12 import MappingNode, ScalarNode
 from sai3tui.errors import ConfigError
 
 LOCAL_AGENT = AgentConfig("local", "")
@@ -33,6 +33,9 @@ MAX_ENDPOINTS = 4096
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\]", re.ASCII)
 _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+
+
+_NO_SETTINGS = AgentConfig("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,17 @@ def read_multi_endpoint(parent: Block) -> MultiEndpoint | None:
     if block is None:
         return None
     endpoints: list[Placed] = []
+    weights: list[int] = []
     if block.require("endpoints"):
-        listed = block.texts("endpoints")
-        for item in listed:
+        for item, weight in _endpoint_entries(block):
             try:
-                endpoints += [Placed(uri, item.at) for uri in expand(item.text)]
+                uris = expand(item.text)
             except ConfigError as error:
                 block.error(item.at, "range", error.message, error.hint)
-        if not listed and not block.items("endpoints"):
+                continue
+            endpoints += [Placed(uri, item.at) for uri in uris]
+            weights += [weight] * len(uris)
+        if not block.items("endpoints"):
             message = f"{block.name}.endpoints must contain at least 1 entry"
             block.error(block.position_of("endpoints"), "required", message)
     if len(endpoints) > MAX_ENDPOINTS:
@@ -73,9 +79,23 @@ def read_multi_endpoint(parent: Block) -> MultiEndpoint | None:
         block.choice("strategy", of=EndpointStrategy, default=EndpointStrategy.ROUND_ROBIN),
         block.choice("namespace", of=Namespace, default=Namespace.AUTO),
         block.at,
+        tuple(weights) if len(set(weights)) > 1 else (),
+        block.choice("endpoint_policy", of=EndpointPolicy, default=EndpointPolicy.TOLERANT),
     )
     block.finish()
     return found if endpoints else None
+
+
+def _endpoint_entries(block: Block) -> Iterator[tuple[Placed, int]]:
+    for item in block.texts_or_blocks("endpoints"):
+        if isinstance(item, Placed):
+            yield item, 1
+            continue
+        uri = item.placed("uri") if item.require("uri") else None
+        weight = item.count("weight", default=1)
+        item.finish()
+        if uri is not None:
+            yield uri, weight
 
 
 def read_distributed(top: Block, agents_override: Sequence[str]) -> tuple[Distributed, Block | None]:
@@ -90,11 +110,11 @@ def read_distributed(top: Block, agents_override: Sequence[str]) -> tuple[Distri
         block.boolean("shared_filesystem", default=default.shared_filesystem),
         block.choice("tree_creation_mode", of=TreeCreationMode, default=default.tree_creation_mode),
         block.choice("path_selection", of=PathSelection, default=default.path_selection),
-        block.number("partition_overlap", default=default.partition_overlap, most=1.0),
+        block.number("partition_overlap", default=default.partition_overlap),
         read_barrier_sync(block),
         block.seconds("start_delay", default=default.start_delay),
-        block.seconds("grpc_keepalive_interval", default=default.grpc_keepalive_interval, least=0.001),
-        block.seconds("grpc_keepalive_timeout", default=default.grpc_keepalive_timeout, least=0.001),
+        block.seconds("grpc_keepalive_interval", default=default.grpc_keepalive_interval),
+        block.seconds("grpc_keepalive_timeout", default=default.grpc_keepalive_timeout),
         block.seconds("agent_ready_timeout", default=default.agent_ready_timeout),
         block.text("kv_cache_dir", default=None),
         block.choice("on_agent_loss", of=AgentLossPolicy, default=default.on_agent_loss),
@@ -112,8 +132,7 @@ def read_distributed(top: Block, agents_override: Sequence[str]) -> tuple[Distri
     if not fleet.agents:
         # What is wrong with the agents has been said; the rest of the file is still worth checking.
         fleet = replace(fleet, agents=(LOCAL_AGENT,), local=True)
-    block.not_yet("ssh", "deployment")
-    block.without_effect("path_template")
+    block.foreign("ssh", "deployment")
     return fleet, block
 
 
@@ -124,35 +143,33 @@ def _read_agents(block: Block, *, required: bool) -> tuple[AgentConfig, ...]:
         return ()
     items = block.items("agents")
     if not items and required:
-        block.error(block.position_of("agents"), "required", f"{block.name}.agents is empty", "add an agent's address")
+        block.error(
+            block.position_of("agents"),
+            "required",
+            f"{block.name}.agents is empty",
+            "add an agent's address, or give --agents",
+        )
     entries: list[_AgentEntry] = []
-    for name, node in items:
-        if isinstance(node, MappingNode):
-            entry = _read_agent(Block(node, name, block.problems))
-            if entry is not None:
-                entries.append(entry)
-        elif isinstance(node, ScalarNode) and node.value is not None:
-            entries.append(_AgentEntry(node.text, None, AgentConfig("", ""), node.at))
-        else:
-            block.error(node.at, "type", f"{name} is {describe(node)}, not an agent", "write address: HOST:PORT")
+    for item in block.texts_or_blocks("agents"):
+        entry = _read_agent(item) if isinstance(item, Block) else _AgentEntry(item.text, None, _NO_SETTINGS, item.at)
+        if entry is not None:
+            entries.append(entry)
     return _expanded(entries, block.problems)
 
 
 def _read_agent(block: Block) -> _AgentEntry | None:
     address = block.text("address", default=None) if block.require("address") else None
     agent_id = block.text("id", default=None)
-    port = block.count("listen_port", default=None, least=1, most=65535)
+    port = block.count("listen_port", default=None)
     settings = AgentConfig(
         "",
         "",
-        block.count("concurrency_override", default=None, least=1, most=1_000_000),
+        block.count("concurrency_override", default=None),
         read_multi_endpoint(block),
         block.placed("target_override"),
         block.text("kv_cache_dir", default=None),
         block.at,
     )
-    block.not_yet("env", "volumes")
-    block.without_effect("path_template")
     at = block.position_of("address")
     block.finish()
     if address is None:
@@ -222,7 +239,7 @@ def _overridden(
     """The agents at the addresses that the command line gives: those of the file keep their settings in order."""
     if not override:
         return agents
-    entries = [_AgentEntry(text.strip(), None, AgentConfig("", ""), Position(1, 1)) for text in override]
+    entries = [_AgentEntry(text.strip(), None, _NO_SETTINGS, Position(1, 1)) for text in override]
     given = _expanded(entries, problems)
     merged = []
     for number, agent in enumerate(given):

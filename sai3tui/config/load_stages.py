@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sai3tui.config.fields import Block
+from sai3tui.config.fields import Block, describe
+from sai3tui.config.load_workload import read_io_rate, read_workload
 from sai3tui.config.model import (
     Barrier,
     BarrierSync,
@@ -13,12 +14,10 @@ from sai3tui.config.model import (
     Prepare,
     Stage,
     StageType,
+    Until,
 )
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.yaml12 import MappingNode, ScalarNode
-
-STAGE_WORDS = {"preflight": "validation", "workload": "execute"}
-"""Other words for stage types, as documents of the predecessor have them."""
 
 COMPLETIONS: dict[StageType, tuple[Completion, ...]] = {
     StageType.VALIDATION: (Completion.VALIDATION_PASSED,),
@@ -27,6 +26,7 @@ COMPLETIONS: dict[StageType, tuple[Completion, ...]] = {
     StageType.CLEANUP: (Completion.TASKS_DONE, Completion.DURATION_OR_TASKS),
     StageType.HYBRID: (Completion.DURATION_OR_TASKS,),
     StageType.CUSTOM: (Completion.SCRIPT_EXIT, Completion.DURATION_OR_TASKS),
+    StageType.VERIFY: (Completion.TASKS_DONE, Completion.DURATION_OR_TASKS),
 }
 """What may end a stage of each type; the first one is the default."""
 
@@ -39,12 +39,10 @@ def read_barrier_sync(distributed: Block) -> BarrierSync:
     default = replace(
         base,
         heartbeat_interval=block.seconds("default_heartbeat_interval", default=base.heartbeat_interval),
-        missed_threshold=block.count("default_missed_threshold", default=base.missed_threshold, least=1, most=10_000),
+        missed_threshold=block.count("default_missed_threshold", default=base.missed_threshold),
         query_timeout=block.seconds("default_query_timeout", default=base.query_timeout),
-        query_retries=block.count("default_query_retries", default=base.query_retries, most=10_000),
-        agent_barrier_timeout=block.seconds(
-            "default_agent_barrier_timeout", "agent_barrier_timeout", default=base.agent_barrier_timeout
-        ),
+        query_retries=block.count("default_query_retries", default=base.query_retries),
+        agent_barrier_timeout=block.seconds("default_agent_barrier_timeout", default=base.agent_barrier_timeout),
     )
     phases = []
     for stage_type in StageType:
@@ -67,14 +65,13 @@ def read_barrier(parent: Block, name: str, inherited: Barrier) -> Barrier | None
     if block is None:
         return None
     barrier = Barrier(
-        block.choice("type", "barrier_type", of=BarrierType, default=inherited.type),
+        block.choice("type", of=BarrierType, default=inherited.type),
         block.seconds("heartbeat_interval", default=inherited.heartbeat_interval),
-        block.count("missed_threshold", default=inherited.missed_threshold, least=1, most=10_000),
+        block.count("missed_threshold", default=inherited.missed_threshold),
         block.seconds("query_timeout", default=inherited.query_timeout),
-        block.count("query_retries", default=inherited.query_retries, most=10_000),
-        block.seconds("agent_barrier_timeout", "timeout", "timeout_secs", default=inherited.agent_barrier_timeout),
+        block.count("query_retries", default=inherited.query_retries),
+        block.seconds("agent_barrier_timeout", default=inherited.agent_barrier_timeout),
     )
-    block.without_effect("timeout_seconds", "enabled")
     block.finish()
     return barrier
 
@@ -114,31 +111,30 @@ def synthesised_stages(prepare: Prepare | None, execute: bool, duration: float, 
 
 def _flattened(block: Block) -> Block:
     """A stage whose fields stand under `config:` as if they stood beside it; what is beside it wins."""
-    config = block.get("config")
-    if config is None:
-        return block
+    config = next((entry.value for entry in block.node.entries if entry.key == block.spec.nested), None)
     if not isinstance(config, MappingNode):
-        block.wrong(("config",), config, "a mapping")
+        if config is not None:
+            block.error(config.at, "type", f"{block.name}.config is {describe(config)}, not a mapping")
         return block
     outer = tuple(entry for entry in block.node.entries if entry.key != "config")
     taken = {entry.key for entry in outer}
     inner = tuple(entry for entry in config.entries if entry.key not in taken)
-    return Block(MappingNode(outer + inner, block.node.at), block.name, block.problems)
+    return Block(MappingNode(outer + inner, block.node.at), block.name, block.problems, block.spec)
 
 
 def _read_stage(block: Block, place: int, sync: BarrierSync, duration: float) -> Stage | None:
     kind = None
-    if block.require("type", "stage_type"):
-        kind = block.choice("type", "stage_type", of=StageType, default=None, aliases=STAGE_WORDS)
+    if block.require("type"):
+        kind = block.choice("type", of=StageType, default=None)
     if kind is None:
         return None
     name = block.text("name", default=None)
-    order = block.count("order", default=None, most=10**9)
+    order = block.count("order", default=None)
     if name is None or order is None:
         name, order = name or f"{kind.value}-{place}", place if order is None else order
         block.problems.notice(block.at, "assumed", f"{block.name} is stage {name!r}, order {order}")
     inherited = sync.for_stage(kind)
-    barrier = read_barrier(block, "barrier", inherited) or read_barrier(block, "barrier_sync", inherited) or inherited
+    barrier = read_barrier(block, "barrier", inherited) or inherited
     stage = Stage(
         name,
         order,
@@ -146,18 +142,22 @@ def _read_stage(block: Block, place: int, sync: BarrierSync, duration: float) ->
         _read_completion(block, kind, name),
         barrier,
         _read_duration(block, kind, name, duration),
-        block.seconds("timeout_secs", "timeout", default=None),
+        block.seconds("timeout_secs", default=None),
         block.boolean("optional", default=False),
         block.count("expected_objects", default=None),
         block.count("expected_tasks", default=None),
-        block.text("command", "script", default="") if kind is StageType.CUSTOM else "",
+        block.text("command", default="") if kind is StageType.CUSTOM else "",
         tuple(arg.text for arg in block.texts("args")) if kind is StageType.CUSTOM else (),
         block.at,
+        read_workload(block) if block.has("workload") else None,
+        block.count("concurrency", default=None),
+        read_io_rate(block),
+        block.seconds("warmup_period", default=None),
+        _read_until(block),
     )
     if kind is StageType.CUSTOM:
-        block.require("command", "script")
-    block.without_effect("description", "duration", "duration_secs")
-    block.finish()
+        block.require("command")
+    block.finish(kind.value)
     return stage
 
 
@@ -174,13 +174,22 @@ def _read_completion(block: Block, kind: StageType, name: str) -> Completion:
 
 def _read_duration(block: Block, kind: StageType, name: str, duration: float) -> float | None:
     if kind is StageType.HYBRID:
-        return block.seconds("max_duration", "duration", "duration_secs", default=None)
+        return block.seconds("max_duration" if block.has("max_duration") else "duration", default=None)
     if kind is not StageType.EXECUTE:
         return None
-    found = block.seconds("duration", "duration_secs", default=None)
-    if found is None and not block.has("duration", "duration_secs"):
+    found = block.seconds("duration", default=None)
+    if found is None and not block.has("duration"):
         block.problems.notice(block.at, "assumed", f"stage {name!r} takes the file's duration of {duration:g} s")
     return duration if found is None else found
+
+
+def _read_until(parent: Block) -> Until | None:
+    block = parent.block("until")
+    if block is None:
+        return None
+    found = Until(block.count("operations", default=None), block.size("bytes", default=None))
+    block.finish()
+    return found
 
 
 def _check_unique(stages: list[Stage], problems: ProblemList) -> None:

@@ -21,7 +21,7 @@ def read_s3_options(top: Block) -> S3Options:
         top.choice("addressing", of=Addressing, default=Addressing.PATH),
         top.boolean("tls_verify", default=True),
         top.text("ca_file", default=""),
-        top.size("expect_continue_above", default=-1),
+        top.signed_size("expect_continue_above", default=-1),
     )
 
 

@@ -1,4 +1,4 @@
-"""The blocks that say what is done and to what: `workload`, `prepare`, sizes, `io_rate`, `error_handling`."""
+"""The blocks that say what is done and to what: `workload`, `prepare`, `io_rate`, `error_handling`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 from enum import StrEnum
 
 from sai3tui.config.fields import Block, describe
+from sai3tui.config.load_sizes import read_content, read_size
 from sai3tui.config.model import (
     DEFAULT_DIR_MASK,
+    DEFAULT_ZIPF_EXPONENT,
     MIB,
     ArrivalKind,
     CleanupMode,
@@ -16,10 +18,12 @@ from sai3tui.config.model import (
     Distribution,
     EnsureObjects,
     ErrorHandling,
-    Fill,
     IoRate,
+    KeySource,
+    Popularity,
     Prepare,
     PrepareStrategy,
+    ReadRange,
     SizeKind,
     SizeSpec,
     WorkloadOp,
@@ -27,12 +31,9 @@ from sai3tui.config.model import (
 )
 from sai3tui.config.ops import Op
 from sai3tui.config.units import UnitError, parse_count
-from sai3tui.config.yaml12 import MappingNode, ScalarNode
+from sai3tui.config.yaml12 import ScalarNode
 
-SIZE_NAMES = ("size_spec", "size_distribution")
-UNIFORM_DEFAULTS = (1024, MIB)
 MAX_TREE = 2**62
-MAX_SHARDS = 65536
 
 
 class _OpWord(StrEnum):
@@ -45,96 +46,55 @@ class _OpWord(StrEnum):
     RMDIR = "rmdir"
 
 
-def read_workload(top: Block) -> tuple[WorkloadOp, ...]:
+def read_workload(parent: Block) -> tuple[WorkloadOp, ...]:
     """All entries of `workload` that can be read."""
-    top.require("workload")
-    return tuple(op for block in top.blocks("workload") if (op := _read_op(block)) is not None)
+    return tuple(op for block in parent.blocks("workload") if (op := _read_op(block)) is not None)
 
 
 def _read_op(block: Block) -> WorkloadOp | None:
     word = block.choice("op", of=_OpWord, default=None) if block.require("op") else None
-    weight = block.count("weight", default=0, most=10**9) if block.require("weight") else 0
-    concurrency = block.count("concurrency", default=None, least=1, most=1_000_000)
+    weight = block.count("weight", default=0) if block.require("weight") else 0
     path = block.text("path", default=None)
-    position = block.position_of("path")
-    recursive = block.boolean("recursive", default=False)
-    block.without_effect("use_multi_endpoint")
-    size = read_size(block, *SIZE_NAMES, plain=("object_size", "size"))
-    content = read_content(block, Content())
-    block.finish()
+    size = read_size(block, "object_size")
+    found = WorkloadOp(
+        Op.GET if word is None else Op[word.name],
+        weight,
+        path or "",
+        size if word is _OpWord.PUT else None,
+        read_content(block, Content()),
+        block.count("concurrency", default=None),
+        block.boolean("recursive", default=False),
+        block.position_of("path"),
+        read_io_rate(block),
+        block.boolean("verify", default=False),
+        _read_range(block),
+        block.size("part_size", default=0),
+        block.count("delete_many", default=1),
+        block.choice("source", of=KeySource, default=KeySource.AUTO),
+        block.choice("popularity", of=Popularity, default=Popularity.UNIFORM),
+        block.number("zipf_exponent", default=DEFAULT_ZIPF_EXPONENT),
+    )
+    block.finish("" if word is None else word.value)
     if word is None:
         return None
-    op = Op[word.name]
-    if path is None and op is not Op.PUT:
+    if path is None and word is not _OpWord.PUT:
         block.require("path")
-    if op is Op.PUT and size is None:
-        if not block.has(*SIZE_NAMES, "object_size", "size"):
+    if word is _OpWord.PUT and size is None:
+        if not block.has("size_spec") and not block.has("object_size"):
             message = f"{block.name} is a put without a size"
             block.error(block.at, "required", message, "add object_size: 1MiB, or size_spec:")
         return None
-    return WorkloadOp(op, weight, path or "", size if op is Op.PUT else None, content, concurrency, recursive, position)
+    return found
 
 
-def read_content(block: Block, default: Content) -> Content:
-    fill = block.choice("fill", of=Fill, default=default.fill, aliases={"prand": "random", "zeros": "zero"})
-    dedup = block.count("dedup_factor", default=default.dedup_factor, least=1, most=1_000_000)
-    compress = block.count("compress_factor", default=default.compress_factor, least=1, most=1_000_000)
-    return Content(fill, dedup, compress)
-
-
-def read_size(block: Block, *names: str, plain: tuple[str, ...] = ()) -> SizeSpec | None:
-    """The size specification under one of `names`, else the plain size under one of `plain`, else None."""
-    node = block.get(*names)
-    if node is None:
-        size = block.size(*plain, default=None, least=1) if plain else None
-        return None if size is None else fixed_size(size)
-    if plain:
-        block.without_effect(*plain)
-    if isinstance(node, ScalarNode):
-        size = block.size(*names, default=None, least=1)
-        return None if size is None else fixed_size(size)
-    if isinstance(node, MappingNode):
-        spec = block.block(*names)
-        return None if spec is None else _read_size_map(spec)
-    block.wrong(names, node, "a size, or a mapping with type, min, max, mean, std_dev")
-    return None
-
-
-def _read_size_map(spec: Block) -> SizeSpec | None:
-    for kind in SizeKind:
-        # {fixed: 32KB} and {uniform: {min: 1KB, max: 4KB}}, as the predecessor's documents write it
-        if not spec.has("type") and spec.has(kind.value):
-            if kind is SizeKind.FIXED:
-                size = spec.size("fixed", default=None, least=1)
-                spec.finish()
-                return None if size is None else fixed_size(size)
-            inner = spec.block(kind.value)
-            spec.finish()
-            return None if inner is None else _read_sized(inner, kind)
-    if not spec.require("type"):
+def _read_range(parent: Block) -> ReadRange | None:
+    block = parent.block("range")
+    if block is None:
         return None
-    named = spec.choice("type", of=SizeKind, default=None)
-    return None if named is None else _read_sized(spec, named)
-
-
-def _read_sized(spec: Block, kind: SizeKind) -> SizeSpec | None:
-    spec.without_effect("type")
-    if kind is SizeKind.FIXED:
-        size = spec.size("size", "value", "fixed", default=None, least=1) if spec.require("size", "value") else None
-        spec.finish()
-        return None if size is None else fixed_size(size)
-    lognormal = kind is SizeKind.LOGNORMAL
-    minimum = spec.size("min", "min_size", default=1 if lognormal else UNIFORM_DEFAULTS[0], least=1)
-    maximum = spec.size("max", "max_size", default=0 if lognormal else UNIFORM_DEFAULTS[1], least=1)
-    mean = spec.size("mean", default=0, least=1) if lognormal and spec.require("mean") else 0
-    deviation = spec.size("std_dev", "stddev", default=0, least=1) if lognormal and spec.require("std_dev") else 0
-    spec.finish()
-    if maximum and minimum > maximum:
-        spec.error(spec.position_of("min", "min_size"), "range", f"{spec.name}: min {minimum} is above max {maximum}")
-        return None
-    if lognormal and not (mean and deviation):
-        return None
-    return SizeSpec(kind, minimum, maximum, mean, deviation)
+    size = block.size("size", default=None) if block.require("size") else None
+    align = block.size("align", default=1)
+    block.finish()
+    return None if size is None else ReadRange(size, align)
 
 
 def read_prepare(top: Block) -> Prepare | None:
@@ -151,9 +111,6 @@ def read_prepare(top: Block) -> Prepare | None:
         block.error(block.position_of("directory_structure"), "required", message, "add ensure_objects: [{count: 0}]")
     if tree is not None:
         entries = tuple(_check_count(block, entry, tree) for entry in entries)
-    cleanup_only = block.boolean("cleanup_only", default=False)
-    if cleanup_only:
-        block.problems.notice(block.position_of("cleanup_only"), "not-yet", "prepare.cleanup_only is not acted on yet")
     prepare = Prepare(
         entries,
         tree,
@@ -161,13 +118,13 @@ def read_prepare(top: Block) -> Prepare | None:
         block.boolean("skip_verification", default=False),
         block.boolean("force_overwrite", default=False),
         block.boolean("cleanup", default=False),
-        cleanup_only,
+        block.boolean("cleanup_only", default=False),
         block.choice("cleanup_mode", of=CleanupMode, default=CleanupMode.TOLERANT),
         block.seconds("post_prepare_delay", default=0.0),
-        block.count("key_prefix_shards", default=0, most=MAX_SHARDS),
+        block.count("key_prefix_shards", default=0),
         block.at,
+        block.boolean("verify", default=False),
     )
-    block.without_effect("strategy", "enabled", "use_multi_endpoint")
     block.finish()
     return prepare
 
@@ -175,8 +132,8 @@ def read_prepare(top: Block) -> Prepare | None:
 def _read_prepare_defaults(block: Block) -> tuple[Content, SizeSpec | None]:
     """Content and size written beside `ensure_objects` instead of in it: taken as defaults of all entries."""
     content = read_content(block, Content())
-    size = read_size(block, *SIZE_NAMES)
-    for name in ("fill", "dedup_factor", "compress_factor", *SIZE_NAMES):
+    size = read_size(block)
+    for name in ("fill", "dedup_factor", "compress_factor", "size_spec"):
         if block.has(name):
             message = f"prepare.{name} is taken for every entry of ensure_objects that has none"
             block.problems.notice(block.position_of(name), "assumed", message)
@@ -186,10 +143,10 @@ def _read_prepare_defaults(block: Block) -> tuple[Content, SizeSpec | None]:
 def _read_ensure(block: Block, content: Content, default_size: SizeSpec | None) -> EnsureObjects | None:
     count = block.count("count", default=None) if block.require("count") else None
     base = block.placed("base_uri")
-    size = read_size(block, *SIZE_NAMES, plain=("object_size", "size", "file_size"))
-    if size is None and block.has("min_size", "max_size"):
-        low = block.size("min_size", default=None, least=1)
-        high = block.size("max_size", default=None, least=1)
+    size = read_size(block, "object_size")
+    if size is None and (block.has("min_size") or block.has("max_size")):
+        low = block.size("min_size", default=None)
+        high = block.size("max_size", default=None)
         low, high = low or min(MIB, high or MIB), high or max(MIB, low or MIB)
         if low > high:
             block.error(
@@ -197,7 +154,6 @@ def _read_ensure(block: Block, content: Content, default_size: SizeSpec | None) 
             )
             high = low
         size = fixed_size(low) if low == high else SizeSpec(SizeKind.UNIFORM, low, high)
-    block.without_effect("min_size", "max_size", "use_multi_endpoint", "strategy", "enabled")
     made = read_content(block, content)
     block.finish()
     if count is None:
@@ -210,11 +166,10 @@ def _read_tree(prepare: Block) -> DirectoryStructure | None:
     if block is None:
         return None
     before = prepare.problems.has_errors
-    width = block.count("width", default=1, least=1) if block.require("width") else 1
-    depth = block.count("depth", default=1, least=1, most=64) if block.require("depth") else 1
+    width = block.count("width", default=1) if block.require("width") else 1
+    depth = block.count("depth", default=1) if block.require("depth") else 1
     files = block.count("files_per_dir", default=0)
-    # "uniform" is what the documents of the predecessor call files in every directory
-    spread = block.choice("distribution", of=Distribution, default=Distribution.BOTTOM, aliases={"uniform": "all"})
+    spread = block.choice("distribution", of=Distribution, default=Distribution.BOTTOM)
     mask = block.text("dir_mask", default=DEFAULT_DIR_MASK)
     block.finish()
     if (width > 1 and mask.count("%d") < 2) or "/" in mask or mask in ("", ".", ".."):
@@ -274,11 +229,11 @@ def read_error_handling(top: Block) -> ErrorHandling:
         block.seconds("backoff_duration", default=default.backoff_duration),
         block.seconds("error_rate_window", default=default.error_rate_window),
         block.boolean("retry_on_error", default=default.retry_on_error),
-        block.count("max_retries", default=default.max_retries, most=1000),
+        block.count("max_retries", default=default.max_retries),
         initial / 1000,
         longest / 1000,
-        block.number("retry_backoff_multiplier", default=default.retry_backoff_multiplier, least=1.0),
-        block.number("retry_jitter_factor", default=default.retry_jitter_factor, most=1.0),
+        block.number("retry_backoff_multiplier", default=default.retry_backoff_multiplier),
+        block.number("retry_jitter_factor", default=default.retry_jitter_factor),
     )
     block.finish()
     return found

@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sai3tui.config.ops import Op
+from sai3tui.config.places import NOWHERE as NOWHERE
+from sai3tui.config.places import Placed as Placed
+from sai3tui.config.places import Position as Position
 from sai3tui.config.storage_options import FileOptions, S3Options
+from sai3tui.config.thresholds import Threshold
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -22,29 +26,11 @@ DEFAULT_DIR_MASK = "sai3bench.d%d_w%d.dir"
 DEFAULT_SEED = 1
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A place in the file, from 1; line 0 means nowhere in particular."""
-
-    line: int = 0
-    column: int = 0
-
-
-NOWHERE = Position()
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A text and where it stands."""
-
-    text: str
-    at: Position = field(default=NOWHERE, compare=False)
-
-
 class SizeKind(StrEnum):
     FIXED = "fixed"
     UNIFORM = "uniform"
     LOGNORMAL = "lognormal"
+    WEIGHTED = "weighted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +38,7 @@ class SizeSpec:
     """How large objects are, in bytes. `minimum` and `maximum` are inclusive; a fixed size is both of them.
 
     `mean` and `std_dev` are those of the lognormal sizes themselves (linear, before truncation), else 0. A lognormal
-    without an upper bound has `maximum` 0.
+    without an upper bound has `maximum` 0. `weighted` are (size, weight) of a weighted draw.
     """
 
     kind: SizeKind
@@ -60,6 +46,7 @@ class SizeSpec:
     maximum: int
     mean: int = 0
     std_dev: int = 0
+    weighted: tuple[tuple[int, int], ...] = ()
 
 
 def fixed_size(size: int) -> SizeSpec:
@@ -82,10 +69,54 @@ class Content:
     compress_factor: int = 1
 
 
+class KeySource(StrEnum):
+    """Where the objects of a GET, STAT or DELETE come from. AUTO: prepare if the pattern matches there, else LIST."""
+
+    AUTO = "auto"
+    PREPARE = "prepare"
+    LIST = "list"
+
+
+class Popularity(StrEnum):
+    """Which objects are chosen: all alike, few very often, in order and round again, or each once."""
+
+    UNIFORM = "uniform"
+    ZIPF = "zipf"
+    SEQUENTIAL = "sequential"
+    ONCE = "once"
+
+
+class ArrivalKind(StrEnum):
+    """How the times between operations are spread."""
+
+    EXPONENTIAL = "exponential"
+    UNIFORM = "uniform"
+    DETERMINISTIC = "deterministic"
+
+
+@dataclass(frozen=True, slots=True)
+class IoRate:
+    """Operations per second of the whole agent; 0 means as fast as it goes."""
+
+    iops: int
+    distribution: ArrivalKind = ArrivalKind.EXPONENTIAL
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRange:
+    """GETs of `size` bytes that begin at multiples of `align`."""
+
+    size: int
+    align: int = 1
+
+
+DEFAULT_ZIPF_EXPONENT = 0.99
+
+
 @dataclass(frozen=True, slots=True)
 class WorkloadOp:
     """One entry of `workload`. `path` is as written; `size` is that of PUT (None for the others); `concurrency`
-    caps how many connections of an agent may be in this entry at once."""
+    caps how many connections of an agent may be in this entry at once. `part_size` 0: PUTs in one request."""
 
     op: Op
     weight: int
@@ -95,6 +126,14 @@ class WorkloadOp:
     concurrency: int | None = None
     recursive: bool = False
     at: Position = field(default=NOWHERE, compare=False)
+    io_rate: IoRate | None = None
+    verify: bool = False
+    read_range: ReadRange | None = None
+    part_size: int = 0
+    delete_many: int = 1
+    source: KeySource = KeySource.AUTO
+    popularity: Popularity = Popularity.UNIFORM
+    zipf_exponent: float = DEFAULT_ZIPF_EXPONENT
 
 
 class Distribution(StrEnum):
@@ -170,11 +209,20 @@ class Prepare:
     post_prepare_delay: float = 0.0
     key_prefix_shards: int = 0
     at: Position = field(default=NOWHERE, compare=False)
+    verify: bool = False
 
 
 class EndpointStrategy(StrEnum):
     ROUND_ROBIN = "round_robin"
     LEAST_CONNECTIONS = "least_connections"
+    WEIGHTED = "weighted"
+
+
+class EndpointPolicy(StrEnum):
+    """What becomes of an endpoint that keeps failing. TOLERANT: it rests for a while."""
+
+    TOLERANT = "tolerant"
+    STRICT = "strict"
 
 
 class Namespace(StrEnum):
@@ -187,10 +235,14 @@ class Namespace(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MultiEndpoint:
+    """`weights` has one number for each endpoint, or is empty: all alike."""
+
     endpoints: tuple[Placed, ...]
     strategy: EndpointStrategy = EndpointStrategy.ROUND_ROBIN
     namespace: Namespace = Namespace.AUTO
     at: Position = field(default=NOWHERE, compare=False)
+    weights: tuple[int, ...] = ()
+    policy: EndpointPolicy = EndpointPolicy.TOLERANT
 
 
 class BarrierType(StrEnum):
@@ -218,6 +270,7 @@ class StageType(StrEnum):
     CLEANUP = "cleanup"
     HYBRID = "hybrid"
     CUSTOM = "custom"
+    VERIFY = "verify"
 
 
 class Completion(StrEnum):
@@ -229,9 +282,18 @@ class Completion(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """Ends a stage once the fleet has done so many operations or moved so many bytes; None: does not."""
+
+    operations: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One stage, with its barrier already inherited. `duration` is set for execute stages, and is the `max_duration`
-    of hybrid ones. `order` is as written; stages of a Config stand in that order."""
+    of hybrid ones. `order` is as written; stages of a Config stand in that order. What is None at the end is as the
+    file as a whole has it."""
 
     name: str
     order: int
@@ -246,6 +308,11 @@ class Stage:
     command: str = ""
     args: tuple[str, ...] = ()
     at: Position = field(default=NOWHERE, compare=False)
+    workload: tuple[WorkloadOp, ...] | None = None
+    concurrency: int | None = None
+    io_rate: IoRate | None = None
+    warmup_period: float | None = None
+    until: Until | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,22 +386,6 @@ class Distributed:
     at: Position = field(default=NOWHERE, compare=False)
 
 
-class ArrivalKind(StrEnum):
-    """How the times between operations are spread."""
-
-    EXPONENTIAL = "exponential"
-    UNIFORM = "uniform"
-    DETERMINISTIC = "deterministic"
-
-
-@dataclass(frozen=True, slots=True)
-class IoRate:
-    """Operations per second of the whole agent; 0 means as fast as it goes."""
-
-    iops: int
-    distribution: ArrivalKind = ArrivalKind.EXPONENTIAL
-
-
 @dataclass(frozen=True, slots=True)
 class ErrorHandling:
     """When errors stop a stage, slow it down or are tried again. Rates per second, times in seconds."""
@@ -368,7 +419,8 @@ class EngineName(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Config:
     """One configuration, complete: what the file left out has its default. `stages` are never empty, and
-    `distributed.agents` never is either: a file without them has one local agent."""
+    `distributed.agents` never is either: a file without them has one local agent. `processes` None: as many as the
+    agent finds good."""
 
     workload: tuple[WorkloadOp, ...]
     stages: tuple[Stage, ...]
@@ -389,6 +441,9 @@ class Config:
     engine: EngineName = EngineName.WIRE
     s3: S3Options = field(default_factory=S3Options)
     files: FileOptions = field(default_factory=FileOptions)
+    thresholds: tuple[Threshold, ...] = ()
+    processes: int | None = None
+    dynamic_put_pool: bool = False
     path: str = field(default="", compare=False)
 
     @property

@@ -50,6 +50,7 @@ class ProblemList:
     def __init__(self, path: str) -> None:
         self.path = path
         self._found: dict[Problem, None] = {}
+        self._noticed: set[str] = set()
 
     def error(self, at: Position, code: str, message: str, hint: str = "") -> None:
         self._add(at, Level.ERROR, code, message, hint)
@@ -59,6 +60,12 @@ class ProblemList:
 
     def notice(self, at: Position, code: str, message: str, hint: str = "") -> None:
         self._add(at, Level.NOTICE, code, message, hint)
+
+    def notice_once(self, what: str, at: Position, code: str, message: str, hint: str = "") -> None:
+        """A notice that is given once for each `what`, however often it would be due."""
+        if what not in self._noticed:
+            self._noticed.add(what)
+            self.notice(at, code, message, hint)
 
     def extend(self, problems: Iterable[Problem]) -> None:
         self._found.update(dict.fromkeys(problems))

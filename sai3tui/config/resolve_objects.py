@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sai3tui.config.coverage import finds_any
-from sai3tui.config.model import Config, EnsureObjects, Position, Prepare, WorkloadOp
+from sai3tui.config.model import Config, EnsureObjects, KeySource, Position, Prepare, WorkloadOp
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import (
     PathKind,
@@ -133,6 +133,8 @@ def _existing(
     entry: WorkloadOp, pattern: str, sets: tuple[ResolvedSet, ...], problems: ProblemList
 ) -> tuple[str, OpSource, tuple[int, ...]]:
     """What GET, STAT and DELETE find: objects of prepare, else what exists already."""
+    if entry.source is KeySource.LIST:
+        return pattern, OpSource.LISTED, ()
     deletable = [s for s in sets if s.kind is SetKind.DELETABLE]
     candidates = [s for s in sets if s.kind is not SetKind.DELETABLE]
     if entry.op is Op.DELETE and deletable:
@@ -153,6 +155,9 @@ def _existing(
         example = _example(covering[0])
         message = f"{what} matches nothing that prepare makes under {covering[0].prefix or '/'!r}"
         problems.error(entry.at, "pattern", message, f"its objects are named like {example!r}")
+    elif entry.source is KeySource.PREPARE and entry.weight:
+        message = f"{what} matches nothing that prepare makes"
+        problems.error(entry.at, "pattern", message, "correct the path, or remove source: prepare")
     else:
         message = f"{what} matches nothing that prepare makes: the objects must exist already"
         problems.warning(entry.at, "pattern", message)

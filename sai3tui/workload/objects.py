@@ -131,13 +131,16 @@ def _place(location: Location) -> list[object]:
 
 
 def _size_dict(spec: SizeSpec) -> dict[str, object]:
-    return {
+    found: dict[str, object] = {
         "kind": spec.kind.value,
         "min": spec.minimum,
         "max": spec.maximum,
         "mean": spec.mean,
         "std_dev": spec.std_dev,
     }
+    if spec.weighted:
+        found["weighted"] = [list(pair) for pair in spec.weighted]
+    return found
 
 
 def _tree_dict(made: ResolvedSet) -> dict[str, object] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +37,15 @@ class Sizes:
     `size(i)` for one index, `sizes(array)` for many (the same numbers), `mean` is expected over all indices.
     """
 
-    __slots__ = ("_mu", "_one", "_seed", "_sigma", "mean", "spec")
+    __slots__ = ("_edges", "_mu", "_one", "_seed", "_sigma", "_sizes", "mean", "spec")
 
     def __init__(self, spec: SizeSpec, seed: int) -> None:
         self.spec = spec
         self._seed = seed
         self._mu = self._sigma = 0.0
         self._one: Callable[[int], int]
+        self._sizes = np.empty(0, dtype=np.int64)
+        self._edges = np.empty(0, dtype=np.uint64)
         match spec.kind:
             case SizeKind.FIXED:
                 self._one = self._fixed
@@ -57,6 +60,12 @@ class Sizes:
                 self._mu = log(float(spec.mean)) - variance / 2.0
                 self._one = self._lognormal
                 self.mean = self._truncated_mean()
+            case SizeKind.WEIGHTED:
+                self._one = self._weighted
+                self._sizes = np.array([size for size, _ in spec.weighted], dtype=np.int64)
+                edges = list(accumulate(weight for _, weight in spec.weighted))
+                self._edges = np.array(edges, dtype=np.uint64)
+                self.mean = sum(size * weight for size, weight in spec.weighted) / edges[-1]
 
     def size(self, index: int) -> int:
         return self._one(index)
@@ -72,6 +81,10 @@ class Sizes:
                 return drawn.astype(np.int64) + self.spec.minimum
             case SizeKind.LOGNORMAL:
                 return self._lognormal_array(indices)
+            case SizeKind.WEIGHTED:
+                drawn = below_array(extend_array(combine(self._seed), indices), int(self._edges[-1]))
+                sizes: I64 = self._sizes[np.searchsorted(self._edges, drawn, side="right")]
+                return sizes
 
     @property
     def maximum(self) -> int:
@@ -84,6 +97,10 @@ class Sizes:
     def _uniform(self, index: int) -> int:
         low = self.spec.minimum
         return low + below(combine(self._seed, index), self.spec.maximum - low + 1)
+
+    def _weighted(self, index: int) -> int:
+        point = below(combine(self._seed, index), int(self._edges[-1]))
+        return int(self._sizes[int(np.searchsorted(self._edges, np.uint64(point), side="right"))])
 
     def _lognormal(self, index: int) -> int:
         low, high = self.spec.minimum, self.maximum

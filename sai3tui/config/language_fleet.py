@@ -1,0 +1,427 @@
+"""The language, part 2: who does the work, against what, and in which stages. Data only; see `vocabulary.py`."""
+
+from __future__ import annotations
+
+from sai3tui.config.language_load import IO_RATE, OP
+from sai3tui.config.model import (
+    AgentLossPolicy,
+    BarrierType,
+    Completion,
+    EndpointPolicy,
+    EndpointStrategy,
+    Namespace,
+    PathSelection,
+    StageType,
+    TreeCreationMode,
+)
+from sai3tui.config.vocabulary import BlockSpec, Field, Kind, Status, words_of
+
+STAGE_WORDS = (("preflight", "validation"), ("workload", "execute"))
+"""Other words for stage types, as documents of the predecessor have them."""
+
+ENDPOINT = BlockSpec(
+    "endpoint with a weight",
+    "One endpoint.",
+    (
+        Field("uri", Kind.TEXT, "The endpoint.", required=True, ours=True),
+        Field("weight", Kind.COUNT, "Its share of the connections.", "1", least=1, most=10**6, ours=True),
+    ),
+)
+
+MULTI_ENDPOINT = BlockSpec(
+    "multi_endpoint",
+    "Endpoints to spread the work over, for all agents or, in an agent's entry, for that one. `host{1...8}` and "
+    "`host[01-16]` stand for many.",
+    (
+        Field(
+            "endpoints",
+            Kind.TEXTS_OR_BLOCKS,
+            "URIs of one scheme; `s3://HOST/BUCKET/`, `s3+https://HOST:PORT/BUCKET/` or `file:///DIR/`.",
+            required=True,
+            block=ENDPOINT,
+            note="up to 4096 instead of 32; `{1...8}`, `[01-16]` and weights are added",
+        ),
+        Field(
+            "strategy",
+            Kind.CHOICE,
+            "How the work is spread. `weighted` deals connections by weight.",
+            EndpointStrategy.ROUND_ROBIN.value,
+            words=words_of(EndpointStrategy),
+            later_words=("least_connections", "weighted"),
+            note="every endpoint gets its share of the connections and of the objects",
+        ),
+        Field(
+            "namespace",
+            Kind.CHOICE,
+            "Whether all endpoints show the same objects.",
+            Namespace.AUTO.value,
+            words=words_of(Namespace),
+            ours=True,
+        ),
+        Field(
+            "endpoint_policy",
+            Kind.CHOICE,
+            "`tolerant` takes an endpoint that keeps failing out for a while.",
+            EndpointPolicy.TOLERANT.value,
+            words=words_of(EndpointPolicy),
+            status=Status.LATER,
+            ours=True,
+        ),
+    ),
+    example="""\
+concurrency: 16
+multi_endpoint:
+  strategy: round_robin
+  namespace: shared
+  endpoints: ["s3://10.0.0.{1...4}:9000/bucket/"]
+prepare:
+  ensure_objects: [{base_uri: data/, count: 1000, size_spec: 64KiB}]
+workload:
+  - {op: get, path: "data/*", weight: 1}
+""",
+)
+
+BARRIER = BlockSpec(
+    "barrier",
+    "How a stage ends for the whole fleet. Also a word alone: `barrier: majority`. A stage inherits what it leaves out "
+    "from `barrier_sync`, if that is enabled.",
+    (
+        Field(
+            "type",
+            Kind.CHOICE,
+            "Who must have arrived before the next stage begins.",
+            BarrierType.ALL_OR_NOTHING.value,
+            ("barrier_type",),
+            words=words_of(BarrierType),
+        ),
+        Field("heartbeat_interval", Kind.SECONDS, "How often an agent says that it is alive.", "30", note='also "30s"'),
+        Field("missed_threshold", Kind.COUNT, "So many missing in a row make it suspect.", "3", least=1, most=10_000),
+        Field("query_timeout", Kind.SECONDS, "How long a suspect agent has to answer.", "10"),
+        Field("query_retries", Kind.COUNT, "How often it is asked again before it is lost.", "2", most=10_000),
+        Field(
+            "agent_barrier_timeout",
+            Kind.SECONDS,
+            "How long those who have arrived wait for the others.",
+            "120",
+            ("timeout", "timeout_secs"),
+        ),
+        Field("timeout_seconds", Kind.SECONDS, "A word of older files.", status=Status.IGNORED),
+        Field("enabled", Kind.BOOLEAN, "A word of older files.", status=Status.IGNORED),
+    ),
+)
+
+BARRIER_SYNC = BlockSpec(
+    "barrier_sync",
+    "Barriers by type of stage. Without it, every stage ends at an all_or_nothing barrier.",
+    (
+        Field("enabled", Kind.BOOLEAN, "Whether stages inherit from here.", "false"),
+        Field("default_heartbeat_interval", Kind.SECONDS, "For types of stages that say nothing.", "30"),
+        Field("default_missed_threshold", Kind.COUNT, "Likewise.", "3", least=1, most=10_000),
+        Field("default_query_timeout", Kind.SECONDS, "Likewise.", "10"),
+        Field("default_query_retries", Kind.COUNT, "Likewise.", "2", most=10_000),
+        Field(
+            "default_agent_barrier_timeout",
+            Kind.SECONDS,
+            "Likewise.",
+            "120",
+            ("agent_barrier_timeout",),
+            ours=True,
+        ),
+        *(
+            Field(
+                kind.value,
+                Kind.WORD_OR_BLOCK,
+                f"For {kind.value} stages.",
+                words=words_of(BarrierType),
+                block=BARRIER,
+                ours=kind in (StageType.CUSTOM, StageType.HYBRID, StageType.VERIFY),
+            )
+            for kind in StageType
+        ),
+    ),
+    example="""\
+target: s3://bucket/
+prepare:
+  ensure_objects: [{base_uri: data/, count: 1000, size_spec: 64KiB}]
+workload:
+  - {op: get, path: "data/*", weight: 1}
+distributed:
+  shared_filesystem: true
+  tree_creation_mode: concurrent
+  path_selection: random
+  barrier_sync:
+    enabled: true
+    default_heartbeat_interval: 10s
+    prepare: {type: all_or_nothing, agent_barrier_timeout: 10m}
+    execute: majority
+  agents: ["node{1...4}:7167"]
+  stages:
+    - {name: preflight, order: 1, type: validation}
+    - {name: prepare, order: 2, type: prepare}
+    - {name: read, order: 3, type: execute, duration: 10s}
+""",
+)
+
+UNTIL = BlockSpec(
+    "until",
+    "Ends a stage early, at whichever comes first.",
+    (
+        Field("operations", Kind.COUNT, "So many operations of the fleet are done.", least=1, ours=True),
+        Field("bytes", Kind.SIZE, "So many bytes have been moved.", least=1, ours=True),
+    ),
+)
+
+STAGE = BlockSpec(
+    "stages",
+    "What is done, one after the other; all agents wait for each other after each. Without a list: preflight, then "
+    "prepare, execute and cleanup as far as the file has something for them to do.",
+    (
+        Field("name", Kind.TEXT, "Its name, unlike that of any other stage.", "type and number"),
+        Field("order", Kind.COUNT, "Stages are done in ascending order.", "its place in the list", most=10**9),
+        Field(
+            "type",
+            Kind.CHOICE,
+            "What it does.",
+            "",
+            ("stage_type",),
+            required=True,
+            words=words_of(StageType),
+            other_words=STAGE_WORDS,
+            note="may stand in a nested `config:`; `verify` is added",
+        ),
+        Field(
+            "completion",
+            Kind.CHOICE,
+            "What ends it.",
+            "what suits the type",
+            words=words_of(Completion),
+            note="may be left out",
+        ),
+        Field(
+            "barrier",
+            Kind.WORD_OR_BLOCK,
+            "How it ends for the fleet.",
+            "from barrier_sync",
+            ("barrier_sync",),
+            words=words_of(BarrierType),
+            block=BARRIER,
+        ),
+        Field(
+            "timeout_secs",
+            Kind.SECONDS,
+            "It fails after this time.",
+            "none",
+            ("timeout", "timeout_seconds"),
+            note='also "10m"',
+        ),
+        Field("optional", Kind.BOOLEAN, "Its failure does not end the run.", "false"),
+        Field(
+            "duration",
+            Kind.SECONDS,
+            "How long it lasts.",
+            "the file's",
+            ("duration_secs",),
+            only=("execute", "hybrid"),
+        ),
+        Field("max_duration", Kind.SECONDS, "It ends after this time.", "", only=("hybrid",)),
+        Field("expected_objects", Kind.COUNT, "For people; the plan knows.", only=("prepare", "cleanup", "verify")),
+        Field("expected_tasks", Kind.COUNT, "For people.", only=("hybrid",)),
+        Field("command", Kind.TEXT, "What to run on each agent.", "", ("script",), only=("custom",)),
+        Field("args", Kind.TEXTS, "Arguments of the command.", only=("custom",)),
+        Field(
+            "workload",
+            Kind.BLOCKS,
+            "A workload of its own.",
+            "the file's",
+            block=OP,
+            only=("execute", "hybrid"),
+            status=Status.LATER,
+            ours=True,
+        ),
+        Field(
+            "concurrency",
+            Kind.COUNT,
+            "Connections of each agent in this stage.",
+            "the file's",
+            least=1,
+            most=1_000_000,
+            status=Status.LATER,
+            ours=True,
+        ),
+        Field(
+            "io_rate",
+            Kind.BLOCK,
+            "A rate of its own.",
+            "the file's",
+            block=IO_RATE,
+            only=("execute", "hybrid"),
+            status=Status.LATER,
+            ours=True,
+        ),
+        Field(
+            "warmup_period",
+            Kind.SECONDS,
+            "So much at its beginning is left out of the results.",
+            "the file's",
+            only=("execute", "hybrid"),
+            status=Status.LATER,
+            ours=True,
+        ),
+        Field(
+            "until",
+            Kind.BLOCK,
+            "Ends it early.",
+            block=UNTIL,
+            only=("execute", "hybrid"),
+            status=Status.LATER,
+            ours=True,
+        ),
+        Field("description", Kind.TEXT, "For people.", status=Status.IGNORED, ours=True),
+    ),
+    tag="type",
+    nested="config",
+    example="""\
+target: s3://bucket/
+prepare:
+  ensure_objects: [{base_uri: data/, count: 1000, size_spec: 64KiB}]
+workload:
+  - {op: get, path: "data/*", weight: 1}
+distributed:
+  shared_filesystem: true
+  tree_creation_mode: concurrent
+  path_selection: random
+  agents: [{address: "127.0.0.1:7167", id: one}]
+  stages:
+    - {name: preflight, order: 1, type: validation, timeout_secs: 5m}
+    - {name: prepare, order: 2, type: prepare, barrier: all_or_nothing}
+    - {name: first, order: 3, type: execute, duration: 10s}
+    - {name: second, order: 4, type: execute, duration: 10s, optional: true}
+    - {name: cleanup, order: 5, type: cleanup}
+""",
+)
+
+AGENT = BlockSpec(
+    "agents",
+    "One agent, or with a range in its address several. An address alone will do.",
+    (
+        Field("address", Kind.TEXT, "HOST:PORT; the port is 7167 if left out.", required=True),
+        Field("id", Kind.TEXT, "Its name in results.", "agent-1, agent-2, ...", note="the run uses it too"),
+        Field("concurrency_override", Kind.COUNT, "Its connections.", "concurrency", least=1, most=1_000_000),
+        Field("multi_endpoint", Kind.BLOCK, "Its endpoints.", "those of the file", block=MULTI_ENDPOINT),
+        Field("target_override", Kind.TEXT, "Its target.", "target"),
+        Field("kv_cache_dir", Kind.TEXT, "Where its state cache stands.", "the agent's data directory"),
+        Field("listen_port", Kind.COUNT, "The port, where the address has none.", "7167", least=1, most=65535),
+        Field("env", Kind.MAP, "For deployment.", status=Status.LATER),
+        Field("volumes", Kind.TEXTS, "For deployment.", status=Status.LATER),
+        Field("path_template", Kind.TEXT, "Independent agents write below `agent-N/`.", status=Status.IGNORED),
+    ),
+)
+
+SSH = BlockSpec(
+    "ssh",
+    "How agents would be started.",
+    (
+        Field("enabled", Kind.BOOLEAN, "Whether they are.", "false", status=Status.LATER),
+        Field("user", Kind.TEXT, "User on the host.", status=Status.LATER),
+        Field("key_path", Kind.TEXT, "Private key.", status=Status.LATER),
+        Field("timeout", Kind.SECONDS, "For the connection.", "10", status=Status.LATER),
+        Field("known_hosts", Kind.TEXT, "Host keys.", status=Status.LATER),
+    ),
+)
+
+DEPLOYMENT = BlockSpec(
+    "deployment",
+    "How agents would be started in containers.",
+    (
+        Field("deploy_type", Kind.TEXT, "", "docker", status=Status.LATER),
+        Field("container_runtime", Kind.TEXT, "", "docker", status=Status.LATER),
+        Field("image", Kind.TEXT, "", "sai3bench:latest", status=Status.LATER),
+        Field("network_mode", Kind.TEXT, "", "host", status=Status.LATER),
+        Field("pull_policy", Kind.TEXT, "", "if_not_present", status=Status.LATER),
+        Field("binary_path", Kind.TEXT, "", status=Status.LATER),
+        Field("docker_args", Kind.TEXTS, "", status=Status.LATER),
+    ),
+)
+
+DISTRIBUTED = BlockSpec(
+    "distributed",
+    "The fleet. A file without it runs on one local agent, which is started and ended with the run.",
+    (
+        Field(
+            "agents",
+            Kind.TEXTS_OR_BLOCKS,
+            "The agents.",
+            required=True,
+            block=AGENT,
+            note="`--agents` replaces the addresses; the list may then be empty",
+        ),
+        Field(
+            "shared_filesystem",
+            Kind.BOOLEAN,
+            "All agents see the same objects and divide them; else each has its own.",
+            "true",
+            note="may be left out",
+        ),
+        Field(
+            "tree_creation_mode",
+            Kind.CHOICE,
+            "Who makes directories on file systems.",
+            TreeCreationMode.CONCURRENT.value,
+            words=words_of(TreeCreationMode),
+            note="may be left out",
+        ),
+        Field(
+            "path_selection",
+            Kind.CHOICE,
+            "Which objects an agent chooses among.",
+            PathSelection.RANDOM.value,
+            words=words_of(PathSelection),
+            later_words=("partitioned", "exclusive", "weighted"),
+            note="may be left out; uses the agent's real identity",
+        ),
+        Field(
+            "partition_overlap",
+            Kind.NUMBER,
+            "How often a partitioned or weighted agent leaves its part.",
+            "0.3",
+            least=0,
+            most=1,
+        ),
+        Field("stages", Kind.BLOCKS, "The stages.", block=STAGE, note="may be left out"),
+        Field("barrier_sync", Kind.BLOCK, "Barriers by type of stage.", block=BARRIER_SYNC),
+        Field("start_delay", Kind.SECONDS, "From the word to start to the start.", "2", note="has an effect"),
+        Field("grpc_keepalive_interval", Kind.SECONDS, "Between signs of life on a connection.", "30", least=0.001),
+        Field("grpc_keepalive_timeout", Kind.SECONDS, "Without an answer to one.", "10", least=0.001),
+        Field("agent_ready_timeout", Kind.SECONDS, "For agents to be there.", "120"),
+        Field("kv_cache_dir", Kind.TEXT, "Where state caches stand.", "the agents' data directories"),
+        Field(
+            "on_agent_loss",
+            Kind.CHOICE,
+            "What becomes of the work of an agent that is lost.",
+            AgentLossPolicy.DEFAULT.value,
+            words=words_of(AgentLossPolicy),
+            status=Status.LATER,
+            ours=True,
+        ),
+        Field("controller_timeout", Kind.SECONDS, "How long agents hold without a controller.", "10m", ours=True),
+        Field("ssh", Kind.BLOCK, "Start agents over SSH.", block=SSH, status=Status.LATER),
+        Field("deployment", Kind.BLOCK, "Start agents in containers.", block=DEPLOYMENT, status=Status.LATER),
+        Field("path_template", Kind.TEXT, "Independent agents write below `agent-N/`.", status=Status.IGNORED),
+    ),
+    example="""\
+target: s3://bucket/fleet/
+concurrency: 16
+prepare:
+  ensure_objects: [{base_uri: data/, count: 1000, size_spec: 64KiB}]
+workload:
+  - {op: get, path: "data/*", weight: 1}
+distributed:
+  shared_filesystem: true
+  tree_creation_mode: concurrent
+  path_selection: random
+  start_delay: 2s
+  agents:
+    - {address: "node1:7167", id: first, concurrency_override: 32}
+    - "node{2...4}:7167"
+""",
+)
