@@ -42,19 +42,26 @@ $(VENV)/.stamp-dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# S3 servers for the tests have an environment of their own: ministack wants another botocore than aioboto3 does.
+$(VENV)/.stamp-servers: requirements-servers.lock | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/servers
+	@$(VENV)/servers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements-servers.lock
+	@touch $@
+
 .PHONY: venv
-venv: $(VENV)/.stamp-dev ## install everything for development into .venv
+venv: $(VENV)/.stamp-dev $(VENV)/.stamp-servers ## install everything for development into .venv
 
 .PHONY: demo
 demo: $(VENV)/.stamp-demo ## run the demo (control room on a terminal, else batch)
 	@exec $(BIN)/sai3tui demo
 
 .PHONY: test
-test: $(VENV)/.stamp-dev ## run the test suite
+test: venv ## run the test suite
 	@$(BIN)/pytest -q -n $(TEST_PROCESSES) -m "not slow"
 
 .PHONY: test-long
-test-long: $(VENV)/.stamp-dev ## run the test suite and the slow tests
+test-long: venv ## run the test suite and the slow tests
 	@$(BIN)/pytest -q -n $(TEST_PROCESSES)
 
 .PHONY: lint
@@ -71,8 +78,9 @@ format: $(VENV)/.stamp-dev ## rewrite the code in the one style
 
 .PHONY: lock
 lock: $(VENV)/.stamp-dev ## renew the lock files from pyproject.toml
-	@$(COMPILE) --all-extras -o requirements-dev.lock
+	@$(COMPILE) $(addprefix --extra ,demo checksums test build dev) -o requirements-dev.lock
 	@$(COMPILE) --extra demo --extra build -c requirements-dev.lock -o requirements.lock
+	@$(subst pyproject.toml,tests/servers.in,$(COMPILE)) -o requirements-servers.lock
 
 .PHONY: proto
 proto: $(VENV)/.stamp-dev ## generate the protocol code anew

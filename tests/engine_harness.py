@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import uvloop
 
 from sai3tui.config.ops import Op
+from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.storage.engine import OK, PIECE_BYTES, Connection, Endpoint, Engine, EngineOptions, Request
 from sai3tui.storage.open import make_engine
@@ -43,6 +44,27 @@ class Bytes:
 
 def noise(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
+
+
+class Collected:
+    """A sink that keeps what it is shown, and notices what is shown in disorder."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.ended = -1
+
+    def begin(self) -> None:
+        self.data.clear()
+        self.ended = -1
+
+    def take(self, offset: int, data: memoryview) -> None:
+        assert offset == len(self.data)
+        assert self.ended == -1
+        self.data += data
+
+    def end(self, size: int) -> None:
+        assert size == len(self.data)
+        self.ended = size
 
 
 def put(key: str, data: bytes) -> Request:
@@ -92,8 +114,16 @@ class Harness:
         connections: Sequence[int] = (1,),
         op_timeout: float = 30.0,
         connect_timeout: float = 5.0,
+        s3: S3Options | None = None,
+        files: FileOptions | None = None,
     ) -> Harness:
-        options = EngineOptions(asyncio.get_running_loop(), connect_timeout=connect_timeout, op_timeout=op_timeout)
+        options = EngineOptions(
+            asyncio.get_running_loop(),
+            connect_timeout=connect_timeout,
+            op_timeout=op_timeout,
+            s3=s3 or S3Options(),
+            files=files or FileOptions(),
+        )
         harness = cls(make_engine(endpoints[0].scheme, name, options, environ))
         await harness.engine.open(endpoints, connections, harness.on_done)
         return harness

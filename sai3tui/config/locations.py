@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from sai3tui.errors import ConfigError, ErrorContext
 
 SCHEMES = ("s3", "file", "direct", "az", "gs")
-RUNNABLE_SCHEMES = frozenset({"s3", "file"})
-"""Schemes that an engine exists for; `direct` runs as `file` until it has an engine of its own."""
+RUNNABLE_SCHEMES = frozenset({"s3", "file", "direct"})
+"""Schemes that an engine exists for."""
 
 _HINT = "write s3://BUCKET/PREFIX/, s3+http://HOST:PORT/BUCKET/PREFIX/, s3+https://... or file:///ABSOLUTE/DIR/"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")

@@ -158,7 +158,7 @@ def _need_own_prefix(config: Config, roots: Roots) -> frozenset[int]:
 
 
 def _as_run(location: Location) -> Location:
-    """direct:// runs as file:// until it has an engine of its own; the notice has been given."""
+    """direct:// is run by the engine for files, which tells it by its URI."""
     return replace(location, scheme="file") if location.scheme == "direct" else location
 
 
@@ -167,16 +167,13 @@ def _blockers(config: Config, roots: Roots, problems: ProblemList) -> tuple[str,
     found = []
     scheme = roots.all()[0].scheme
     at = config.target.at if config.target is not None else config.distributed.at
-    if scheme == "direct":
-        message = "direct:// runs as file://, through the page cache: reads may be served from memory"
-        problems.warning(at, "not-yet", message)
-    elif scheme not in RUNNABLE_SCHEMES:
+    if scheme not in RUNNABLE_SCHEMES:
         found.append(f"{scheme}:// cannot be run yet")
         problems.notice(at, "not-yet", found[-1])
     found += [
         f"stages of type {stage.type.value} cannot be run yet ({stage.name!r})"
         for stage in config.stages
-        if stage.type in (StageType.CUSTOM, StageType.HYBRID)
+        if stage.type in (StageType.CUSTOM, StageType.HYBRID, StageType.VERIFY)
     ]
     if scheme not in ("file", "direct"):
         for op in config.workload:

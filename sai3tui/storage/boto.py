@@ -14,10 +14,11 @@ from time import monotonic_ns
 from typing import Any
 
 from sai3tui.config.ops import Op
+from sai3tui.config.storage_options import Checksum
 from sai3tui.errors import ErrorContext, Failure, failure_of
 from sai3tui.storage.bodies import take_piece
 from sai3tui.storage.botos import BOTO_ERRORS, boto_client, boto_failure
-from sai3tui.storage.engine import OK, PIECE_BYTES, Connection, Endpoint, EngineOptions, OnDone, Request
+from sai3tui.storage.engine import OK, PIECE_BYTES, Connection, Endpoint, EngineOptions, OnDone, Request, Sink
 from sai3tui.storage.failures import (
     cancelled_failure,
     context_of,
@@ -127,10 +128,17 @@ class BotoConnection:
         place = self.place
         where = {"Bucket": place.bucket, "Key": place.prefix + request.key}
         match request.op:
+            case _ if request.call is not None:
+                raise storage_error(unsupported_failure(self._context(), "calls are for the wire engine"))
             case Op.GET:
-                return await self._get(client, where)
+                if request.length >= 0:
+                    where["Range"] = f"bytes={request.offset}-{request.offset + request.length - 1}"
+                return await self._get(client, where, request.sink)
             case Op.PUT:
                 body: Any = BodyReader(request) if request.size else b""
+                checksum = self._engine.options.s3.checksum
+                if checksum is not Checksum.NONE:
+                    where["ChecksumAlgorithm"] = checksum.name
                 await client.put_object(**where, Body=body, ContentLength=request.size)
                 moved = request.size
             case Op.STAT:
@@ -147,17 +155,23 @@ class BotoConnection:
         self._t_first = monotonic_ns()
         return moved
 
-    async def _get(self, client: Any, where: Mapping[str, str]) -> int:
+    async def _get(self, client: Any, where: Mapping[str, str], reader: Sink | None) -> int:
+        if reader is not None:
+            reader.begin()
         answer = await client.get_object(**where)
         self._t_first = monotonic_ns()
         moved = 0
         stream = answer["Body"]
         async with stream:
             while chunk := await stream.read(PIECE_BYTES):
+                if reader is not None:
+                    reader.take(moved, memoryview(chunk))
                 moved += len(chunk)
         expected = answer.get("ContentLength")
         if expected is not None and moved != expected:
             raise _CutShortError(f"brought {moved} of {expected} bytes")
+        if reader is not None:
+            reader.end(moved)
         return moved
 
     def _end(self, failure: Failure | None, moved: int) -> None:
@@ -193,6 +207,7 @@ class BotoEngine:
                 read_timeout=self.options.op_timeout,
                 connections=count,
                 region=self.options.region,
+                options=self.options.s3,
             )
             self.clients.append(await self._stack.enter_async_context(manager))
         self._connections = [BotoConnection(self, e, endpoints[e]) for e in deal(connections)]

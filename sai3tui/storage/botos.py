@@ -25,6 +25,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from sai3tui.config.storage_options import PayloadSigning, S3Options
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, cause_chain, failure_of
 from sai3tui.storage.credentials import find_credentials, region_of
 from sai3tui.storage.engine import Endpoint
@@ -46,11 +47,13 @@ def boto_client(
     read_timeout: float,
     connections: int,
     region: str = "us-east-1",
+    options: S3Options | None = None,
 ) -> AbstractAsyncContextManager[Any]:
     """An aioboto3 S3 client for `endpoint` that asks once and adds no checksums. Times in seconds.
 
     Blocks where credentials come from a file or a metadata service. Raises StorageError if there are none.
     """
+    options = options or S3Options()
     keys = find_credentials(environ)
     session = aioboto3.Session(
         aws_access_key_id=keys.access_key,
@@ -61,7 +64,10 @@ def boto_client(
     scheme = "https" if endpoint.tls else "http"
     config = AioConfig(
         signature_version="s3v4",
-        s3={"addressing_style": "path"},
+        s3={
+            "addressing_style": options.addressing.value,
+            "payload_signing_enabled": options.payload_signing is PayloadSigning.SHA256,
+        },
         retries={"total_max_attempts": 1},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -74,7 +80,7 @@ def boto_client(
     client = session.client(
         "s3",
         endpoint_url=f"{scheme}://{host_header(endpoint.host, endpoint.port, tls=endpoint.tls)}",
-        verify=environ.get("AWS_CA_BUNDLE") or None,
+        verify=(options.ca_file or environ.get("AWS_CA_BUNDLE") or None) if options.tls_verify else False,
         config=config,
     )
     return cast(AbstractAsyncContextManager[Any], client)

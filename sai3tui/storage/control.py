@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from sai3tui.config.ops import Op
+from sai3tui.config.storage_options import S3Options
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Failure, StorageError
 from sai3tui.storage.engine import Endpoint
 from sai3tui.storage.failures import file_failure, lost_failure, storage_error, timeout_failure
@@ -62,11 +63,17 @@ class Control(Protocol):
         ...
 
 
-def open_control(endpoint: Endpoint, environ: Mapping[str, str], *, timeout: float = CALL_TIMEOUT_S) -> Control:
+def open_control(
+    endpoint: Endpoint,
+    environ: Mapping[str, str],
+    *,
+    timeout: float = CALL_TIMEOUT_S,
+    options: S3Options | None = None,
+) -> Control:
     """The control plane for `endpoint`; `timeout` in seconds bounds every call. Raises ConfigError for a scheme that
     has none."""
     if endpoint.scheme == "s3":
-        return ControlPlane(endpoint, environ, timeout=timeout)
+        return ControlPlane(endpoint, environ, timeout=timeout, options=options)
     if endpoint.scheme in ("file", "direct"):
         return FileControlPlane(endpoint, timeout=timeout)
     raise ConfigError(f"there is no control plane for {endpoint.scheme}://", context=ErrorContext(uri=endpoint.uri))
@@ -76,9 +83,15 @@ class ControlPlane:
     """Control calls to S3 through aioboto3."""
 
     def __init__(
-        self, endpoint: Endpoint, environ: Mapping[str, str] | None = None, *, timeout: float = CALL_TIMEOUT_S
+        self,
+        endpoint: Endpoint,
+        environ: Mapping[str, str] | None = None,
+        *,
+        timeout: float = CALL_TIMEOUT_S,
+        options: S3Options | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._options = options
         self._environ = os.environ if environ is None else environ
         self._timeout = timeout
         self._manager: AbstractAsyncContextManager[Any] | None = None
@@ -96,6 +109,7 @@ class ControlPlane:
             connect_timeout=min(CONNECT_TIMEOUT_S, self._timeout),
             read_timeout=self._timeout,
             connections=10,
+            options=self._options,
         )
         self._client = await manager.__aenter__()
         self._manager = manager

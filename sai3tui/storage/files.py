@@ -45,7 +45,7 @@ class _Ticket:
         if self.stop:
             return
         try:
-            self.moved = work.run(place.prefix, request, self.stopped)
+            self.moved = work.run(place.prefix, request, self.stopped, direct=is_direct(place))
         except StoppedError:
             self.failure = cancelled_failure(context_of(place, request))
         except OSError as error:
@@ -173,7 +173,7 @@ class FileEngine:
         await asyncio.to_thread(_join, self._threads, deadline)
 
     def _work(self) -> None:
-        work = FileWork()
+        work = FileWork(self.options.files)
         queue, back = self._queue, self._back
         call = self.options.loop.call_soon_threadsafe
         while (ticket := queue.get()) is not None:
@@ -200,6 +200,11 @@ class FileEngine:
         now = monotonic_ns()
         for connection in self._connections:
             connection.check_time(now, self._limit_ns, self.options.op_timeout)
+
+
+def is_direct(place: Endpoint) -> bool:
+    """Whether operations go past the page cache."""
+    return place.uri.startswith("direct://")
 
 
 def _join(threads: Sequence[threading.Thread], deadline: int) -> None:

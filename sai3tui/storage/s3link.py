@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, cast
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, Failure, failure_of
-from sai3tui.storage.bodies import take_piece
-from sai3tui.storage.checksums import Trailer
 from sai3tui.storage.engine import OK, CallAnswer, Request, Sink
 from sai3tui.storage.failures import (
     Answer,
@@ -33,25 +31,18 @@ from sai3tui.storage.http1 import (
     header,
     parse_head,
 )
-from sai3tui.storage.s3requests import METHOD
+from sai3tui.storage.s3requests import METHOD, check_range
+from sai3tui.storage.s3send import BODY, CHUNKS, DEAD, HEAD, IDLE, UNTIL_CLOSE, SendingLink
 from sai3tui.storage.s3xml import is_error, is_listing, parse_error
 from sai3tui.storage.sigv4 import encode_query
 
 if TYPE_CHECKING:
     from sai3tui.storage.s3wire import WireConnection
 
-_IDLE, _HEAD, _BODY, _CHUNKS, _UNTIL_CLOSE, _DEAD = range(6)
-
-SMALL_PUT_BYTES = 16 * 1024
-"""Bodies up to this size go out in one write with the head."""
 MAX_KEPT_BYTES = 16 * 1024
 """What is kept of the bodies of errors and listings."""
 MAX_CALL_BYTES = 16 * 1024 * 1024
 """What is kept of the answers to calls: pages of listings are read whole."""
-CONTINUE_S = 1.0
-"""So long a body waits for leave before it is sent without."""
-PIECES_PER_TURN = 16
-"""Pieces of a body sent before the loop may serve other connections, even if the socket would take more."""
 
 
 class _RefusedError(Exception):
@@ -62,48 +53,32 @@ class _RefusedError(Exception):
         self.failure = failure
 
 
-class Link(asyncio.BufferedProtocol):
+class Link(SendingLink):
     """The protocol of one connection. `slot` is whose operations it carries; it is told once per operation."""
 
     __slots__ = (
         "_buffer",
         "_chunks",
-        "_expecting",
         "_flags",
         "_got",
         "_head",
         "_held",
         "_left",
-        "_mode",
-        "_offset",
         "_op",
-        "_paused",
         "_reader",
-        "_request",
         "_seen",
         "_sink",
-        "_size",
-        "_slot",
         "_status",
         "_t_first",
-        "_trailer",
-        "_transport",
         "_view",
         "_watched",
     )
 
-    _transport: asyncio.Transport
-
     def __init__(self, slot: WireConnection, buffer: bytearray, view: memoryview) -> None:
-        self._slot = slot
+        super().__init__(slot)
         self._buffer = buffer
         self._view = view
-        self._mode = _IDLE
-        self._request: Request | None = None
         self._op = Op.GET
-        self._size = 0
-        self._offset = 0
-        self._paused = False
         self._t_first = 0
         self._status = 0
         self._flags = 0
@@ -117,8 +92,6 @@ class Link(asyncio.BufferedProtocol):
         self._seen = 0
         self._watched = False
         """The body's bytes are for more than counting."""
-        self._trailer: Trailer | None = None
-        self._expecting: asyncio.TimerHandle | None = None
 
     # What the slot asks for
 
@@ -129,7 +102,7 @@ class Link(asyncio.BufferedProtocol):
     @property
     def alive(self) -> bool:
         """Whether an operation can be started on this link."""
-        return self._mode == _IDLE
+        return self._mode == IDLE
 
     def start(self, request: Request) -> int:
         """Send `request`; returns t0. Must only be called while alive. Raises what its body raises: `abandon` then."""
@@ -137,7 +110,7 @@ class Link(asyncio.BufferedProtocol):
         op = request.op
         self._request = request
         self._op = op
-        self._mode = _HEAD
+        self._mode = HEAD
         self._t_first = 0
         self._offset = self._size = 0
         self._got = 0
@@ -163,7 +136,7 @@ class Link(asyncio.BufferedProtocol):
 
     def drop(self) -> None:
         """End the connection at once; nothing is told to anybody."""
-        self._mode = _DEAD
+        self._mode = DEAD
         self._request = None
         self._transport.abort()
 
@@ -171,7 +144,7 @@ class Link(asyncio.BufferedProtocol):
         """Take back a request of which nothing was sent."""
         self._request = None
         self._offset = self._size = 0
-        self._mode = _IDLE
+        self._mode = IDLE
         self._reader = None
         self._trailer = None
 
@@ -188,12 +161,12 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         mode = self._mode
-        if mode == _BODY and not self._watched:
+        if mode == BODY and not self._watched:
             left = self._left - nbytes
             if left > 0:
                 self._left = left
                 return
-        elif mode == _HEAD and self._held is None:
+        elif mode == HEAD and self._held is None:
             self._t_first = self._t_first or monotonic_ns()
             buffer = self._buffer
             end = buffer.find(b"\r\n\r\n", 0, nbytes)
@@ -216,7 +189,7 @@ class Link(asyncio.BufferedProtocol):
                         self._succeed()
                     else:
                         self._left = length - rest
-                        self._mode = _BODY
+                        self._mode = BODY
                     return
         try:
             self._feed(self._view[:nbytes])
@@ -231,14 +204,14 @@ class Link(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._slot.forget(self)
-        mode, self._mode = self._mode, _DEAD
-        if mode in (_IDLE, _DEAD):
+        mode, self._mode = self._mode, DEAD
+        if mode in (IDLE, DEAD):
             return
         context = self._context()
-        if mode == _UNTIL_CLOSE and exc is None:
+        if mode == UNTIL_CLOSE and exc is None:
             self._flags |= CLOSE
             self._end_of_answer(0)
-        elif mode != _HEAD and self._status >= 300:
+        elif mode != HEAD and self._status >= 300:
             self._fail(self._answer_failure())
         elif self._t_first == 0 and self._held is None:
             if self._slot.may_resend():
@@ -250,117 +223,36 @@ class Link(asyncio.BufferedProtocol):
             else:
                 self._fail(lost_failure(context, "was cut off before an answer", "reset", exc))
         else:
-            where = "in the answer's head" if mode == _HEAD else f"{self._missing()} of the answer's body"
+            where = "in the answer's head" if mode == HEAD else f"{self._missing()} of the answer's body"
             self._fail(lost_failure(context, f"was cut off {where}", "truncated", exc))
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        if self._offset < self._size:
-            self._send_pieces()
-
-    # Sending a body
-
-    def _start_made(self, request: Request) -> int:
-        made = self._slot.maker.make(request)
-        self._trailer = made.trailer
-        if made.expect:
-            self._size = made.size
-            self._expecting = self._slot.loop.call_later(CONTINUE_S, self._proceed)
-            t0 = monotonic_ns()
-            self._transport.write(made.head)
-            return t0
-        return self._start_put(request, made.head)
-
-    def _proceed(self) -> None:
-        """Send the body that waited for leave."""
-        expecting, self._expecting = self._expecting, None
-        if expecting is not None:
-            expecting.cancel()
-            if not self._paused:
-                self._send_pieces()
-
-    def _start_put(self, request: Request, head: bytes) -> int:
-        transport, trailer = self._transport, self._trailer
-        size = request.size
-        if size <= SMALL_PUT_BYTES:
-            piece = take_piece(request, 0) if size else memoryview(b"")
-            if trailer is not None:
-                data = b"".join((head, *trailer.frame(piece, last=True)))
-            else:
-                data = b"".join((head, piece)) if size else head
-            self._offset = self._size = size
-            t0 = monotonic_ns()
-            transport.write(data)
-            return t0
-        first = take_piece(request, 0)
-        self._size = size
-        self._offset = len(first)
-        t0 = monotonic_ns()
-        if trailer is not None:
-            transport.writelines((head, *trailer.frame(first, last=self._offset >= size)))
-        else:
-            transport.writelines((head, first))
-        if self._offset < size and not self._paused:
-            # Whatever the rest of the body brings must not reach the caller before issue() has returned.
-            self._slot.loop.call_soon(self._send_more, request)
-        return t0
-
-    def _send_more(self, request: Request) -> None:
-        # A turn later the request may be over, or another one under way.
-        if self._request is request and self._mode == _HEAD and not self._paused:
-            self._send_pieces()
-
-    def _send_pieces(self) -> None:
-        request, transport, trailer = self._request, self._transport, self._trailer
-        if request is None or self._mode != _HEAD or self._expecting is not None:
-            return
-        for _ in range(PIECES_PER_TURN):
-            offset = self._offset
-            if self._paused or offset >= self._size:
-                return
-            try:
-                piece = take_piece(request, offset)
-            except Exception as error:
-                # The body is the caller's code: whatever it raises ends this operation, not the loop's callback.
-                self._fail(failure_of(error))
-                return
-            self._offset = offset + len(piece)
-            if trailer is None:
-                transport.write(piece)
-            else:
-                transport.writelines(trailer.frame(piece, last=self._offset >= self._size))
-        self._slot.loop.call_soon(self._send_more, request)
 
     # Reading an answer, every case
 
     def _feed(self, data: memoryview) -> None:
         while True:
             mode = self._mode
-            if mode == _HEAD:
+            if mode == HEAD:
                 if self._t_first == 0:
                     self._t_first = monotonic_ns()
                 rest = self._take_head(data)
                 if rest is None:
                     return
-                if not rest and (self._mode == _HEAD or (self._mode == _BODY and self._left > 0)):
+                if not rest and (self._mode == HEAD or (self._mode == BODY and self._left > 0)):
                     return
-                if not rest and self._mode in (_CHUNKS, _UNTIL_CLOSE):
+                if not rest and self._mode in (CHUNKS, UNTIL_CLOSE):
                     return
                 data = rest
-            elif mode == _BODY:
+            elif mode == BODY:
                 take = min(len(data), self._left)
                 self._left -= take
                 self._show(data[:take])
                 if self._left == 0:
                     self._end_of_answer(len(data) - take)
                 return
-            elif mode == _CHUNKS:
+            elif mode == CHUNKS:
                 self._feed_chunks(data)
                 return
-            elif mode == _UNTIL_CLOSE:
+            elif mode == UNTIL_CLOSE:
                 self._got += len(data)
                 self._show(data)
                 return
@@ -404,15 +296,15 @@ class Link(asyncio.BufferedProtocol):
         self._sink = bytearray() if status >= 300 or self._op is Op.LIST or called else None
         self._watched = self._sink is not None or self._reader is not None
         if request is not None and request.length >= 0 and status < 300:
-            _check_range(request, status, length, self._head)
+            check_range(request, length, self._head)
         if flags & CHUNKED:
             self._chunks = ChunkedBody()
-            self._mode = _CHUNKS
+            self._mode = CHUNKS
         elif length >= 0:
             self._left = self._got = length
-            self._mode = _BODY
+            self._mode = BODY
         else:
-            self._mode = _UNTIL_CLOSE
+            self._mode = UNTIL_CLOSE
             self._flags |= CLOSE
         if self._offset < self._size:
             self._flags |= CLOSE
@@ -512,8 +404,8 @@ class Link(asyncio.BufferedProtocol):
         if self._flags & CLOSE:
             self._slot.forget(self)
             self.drop()
-        elif self._mode != _DEAD:
-            self._mode = _IDLE
+        elif self._mode != DEAD:
+            self._mode = IDLE
 
     def _answer_failure(self) -> Failure:
         head = self._head
@@ -529,15 +421,4 @@ class Link(asyncio.BufferedProtocol):
         return context_of(self._slot.place, self._request or Request())
 
     def _missing(self) -> str:
-        return f"{self._left} bytes before the end" if self._mode == _BODY else "before the end"
-
-
-def _check_range(request: Request, status: int, length: int, head: bytes) -> None:
-    """Raises MalformedAnswerError if the answer is not the range that was asked for."""
-    if status == 206:
-        said = header(head, b"content-range")
-        if said.startswith(b"bytes %d-" % request.offset):
-            return
-        raise MalformedAnswerError(f"another range than was asked for: {said[:60]!r}")
-    if request.offset or length != request.length:
-        raise MalformedAnswerError("the range that was asked for was ignored")
+        return f"{self._left} bytes before the end" if self._mode == BODY else "before the end"

@@ -8,6 +8,7 @@ from sai3tui.config.ops import Op
 from sai3tui.config.storage_options import Checksum, PayloadSigning, S3Options
 from sai3tui.storage.checksums import Trailer, Update, digest_of, encoded, header_name, updater
 from sai3tui.storage.engine import Request
+from sai3tui.storage.http1 import MalformedAnswerError, header
 from sai3tui.storage.sigv4 import UNSIGNED_TRAILER, RequestSigner
 
 METHOD = {Op.GET: b"GET", Op.PUT: b"PUT", Op.STAT: b"HEAD", Op.DELETE: b"DELETE", Op.LIST: b"GET"}
@@ -84,3 +85,16 @@ class RequestMaker:
             extra += b"Expect: 100-continue\r\n"
         head = self._signer.head(method, key, query=query, signed=headers, payload=payload, extra=extra)
         return Outgoing(head, size, trailer, expect)
+
+
+def check_range(request: Request, length: int, head: bytes) -> None:
+    """Raises MalformedAnswerError if the answer with this head, of `length` bytes, is not the range asked for.
+
+    The header decides, not the status: there are servers that send a part with 200.
+    """
+    said = header(head, b"content-range")
+    if said:
+        if not said.lower().startswith(b"bytes %d-" % request.offset):
+            raise MalformedAnswerError(f"another range than was asked for: {said[:60]!r}")
+    elif request.offset or length > request.length:
+        raise MalformedAnswerError("the range that was asked for was ignored")
