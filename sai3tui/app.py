@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from rich.console import RenderableType
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -39,7 +40,7 @@ from sai3tui.screens.services import (
     ShowReport,
     StartRun,
 )
-from sai3tui.terminal import log_file, terminal_for_screen
+from sai3tui.terminal import log_file, terminal_for_screen, terminal_is_gone
 from sai3tui.theme import DARK, THEMES
 from sai3tui.widgets.run_views import report_of
 
@@ -163,12 +164,21 @@ class Sai3App(App[None]):
             return outcome.exit_code
         return EXIT_FAILED if self._session.failure is not None else self._exit_code
 
-    @work(exclusive=True, group="leave")
-    async def _leave(self, reason: str, code: int) -> None:
-        """Abort what is live, wait for its end within bounds, and exit."""
-        if self._leaving:
-            return
-        self._leaving = True
+    def panic(self, *renderables: RenderableType) -> None:
+        """A terminal that went away is no defect of ours: whoever reads it fails before the SIGHUP is seen."""
+        if terminal_is_gone():
+            self._leave("the terminal is gone", 128 + signal.SIGHUP)
+        else:
+            super().panic(*renderables)
+
+    def _leave(self, reason: str, code: int) -> None:
+        """Abort what is live, wait for its end within bounds, and exit. The first call counts."""
+        if not self._leaving:
+            self._leaving = True
+            self._leave_in_order(reason, code)
+
+    @work(group="leave")
+    async def _leave_in_order(self, reason: str, code: int) -> None:
         session = self._session
         if session is not None:
             if self.live:
@@ -177,6 +187,11 @@ class Sai3App(App[None]):
                 await self._until_over(session)
             await asyncio.to_thread(session.stop, STOP_LIMIT_S)
         self.exit(return_code=code)
+
+    def end_session(self) -> None:
+        """End what a crash of the screens has left running; call it when the app is over."""
+        if self._session is not None:
+            self._session.stop(STOP_LIMIT_S)
 
     async def _until_over(self, session: SessionHandle) -> None:
         deadline = asyncio.get_running_loop().time() + ABORT_LIMIT_S
@@ -330,6 +345,7 @@ def run_app(options: AppOptions) -> int:
         services = LiveServices(options.results, options.agents, verbose=options.verbose)
         app = Sai3App(services, config, start=options.start, signals=True)
         app.run()
+        app.end_session()
         code = app.return_code if app.return_code is not None else EXIT_FAILED
     if code == EXIT_FAILED and options.verbose:
         sys.stderr.write(f"sai3tui: the log is in {log}\n")

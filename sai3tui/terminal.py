@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +31,15 @@ def log_file() -> Path:
     except OSError:
         return Path(tempfile.gettempdir()) / f"sai3tui-{os.getuid()}-{LOG_NAME}"
     return path
+
+
+def terminal_is_gone() -> bool:
+    """Whether the terminal on standard input has hung up."""
+    try:
+        termios.tcgetattr(0)
+    except termios.error as error:
+        return bool(error.args and error.args[0] == errno.EIO)
+    return False
 
 
 class ScreenFile(io.FileIO):

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -114,4 +115,21 @@ def test_q_asks_before_it_ends_a_live_run(tmp_path: Path) -> None:
         # Back from the alternate screen, with a cursor.
         assert terminal.shows("\x1b[?1049l")
         assert terminal.shows("\x1b[?25h")
+    assert not list(temporary.iterdir())
+
+
+def test_the_first_of_several_signals_counts(tmp_path: Path) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environ = dict(os.environ, TMPDIR=str(temporary))
+    with on_terminal("demo", cwd=tmp_path, environ=environ) as (process, terminal):
+        assert live(process, terminal)
+        process.terminate()
+        assert wait_until(lambda: terminal.shows("aborting"), 20)
+        # The run may be over at any moment from here on, and the second signal too late; both must end it alike.
+        process.send_signal(signal.SIGHUP)
+        assert wait_until(lambda: process.poll() is not None, 40)
+        assert process.returncode in (143, 129)
+    (status,) = tmp_path.glob("sai3-*-demo/STATUS.txt")
+    assert "exit code 143" in status.read_text()
     assert not list(temporary.iterdir())
