@@ -143,6 +143,10 @@ class ScriptedServices:
         return self._runs
 
     def load_run(self, path: Path) -> RunReport:
+        for session in self.sessions:
+            outcome = session.snapshot().outcome
+            if outcome is not None and outcome.results == str(path):
+                return report_of(session.snapshot())
         if self._report is None:
             raise Sai3Error(f"{path} has no metadata.json", hint="open another one")
         return self._report

@@ -35,6 +35,8 @@ class TooSmall(Painted):
 class Pane(Vertical, can_focus=False):
     """A titled frame around one view; bright while the view has the focus."""
 
+    ALLOW_MAXIMIZE = True
+
     def __init__(self, title: str, *children: Widget, id: str | None = None) -> None:
         super().__init__(*children, id=id, classes="pane")
         self._parts: tuple[tuple[str, str], ...] = ((title, ""),)

@@ -78,6 +78,11 @@ class EditorScreen(RoomScreen):
     def modified(self) -> bool:
         return self._on_disk is None or self._editor.text.encode() != self._on_disk
 
+    @property
+    def checked(self) -> bool:
+        """Whether what stands in the editor has been checked."""
+        return self._checked_text == self._editor.text
+
     # --- checking --------------------------------------------------------------------------------------------------
 
     def on_text_area_changed(self, _event: TextArea.Changed) -> None:

@@ -66,7 +66,6 @@ class ResultsScreen(RoomScreen):
         report = self._report
         look = outcome_look(report.outcome.status)
         self.status.say(
-            ("results", "muted"),
             (report.name, "text"),
             (f"{look.glyph} {look.word.upper()}", look.role),
             (span(report.seconds), "text"),

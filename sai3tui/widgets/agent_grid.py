@@ -26,7 +26,7 @@ COLUMNS = (
     Column("errors", "err", 4, right=True),
     Column("done", "done", 5, right=True, need=2),
     Column("cpu", "cpu %", 5, right=True, need=3),
-    Column("history", "last 60 s", 8, need=1, grow=True),
+    Column("history", "60 s", 8, need=1, grow=True),
 )
 
 
@@ -68,11 +68,15 @@ class AgentGrid(LineList):
         super().__init__(id=id)
         self._agents: tuple[AgentView, ...] = ()
         self._shown: tuple[AgentView, ...] = ()
+        self._peak = 0.0
+        self._top = 0.0
         self.sort = Sort.PROBLEMS
 
     def show(self, agents: tuple[AgentView, ...]) -> None:
         """Show these agents."""
         self._agents = agents
+        self._peak = max((max(a.rates.get_bytes, a.rates.put_bytes) for a in agents), default=0.0)
+        self._top = max((max(a.history, default=0.0) for a in agents), default=0.0)
         self._arrange()
 
     def cycle_sort(self) -> Sort:
@@ -89,7 +93,7 @@ class AgentGrid(LineList):
     @property
     def unit_name(self) -> str:
         """The unit of the columns GET and PUT."""
-        return unit_for(self._unit_peak()).name
+        return unit_for(self._peak).name
 
     def _arrange(self) -> None:
         at = self.current
@@ -103,9 +107,6 @@ class AgentGrid(LineList):
     def row_count(self) -> int:
         return len(self._shown)
 
-    def _unit_peak(self) -> float:
-        return max((max(a.rates.get_bytes, a.rates.put_bytes) for a in self._agents), default=0.0)
-
     def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
         return (head_line(fitting(COLUMNS, width), palette),)
 
@@ -115,9 +116,8 @@ class AgentGrid(LineList):
     def row(self, index: int, width: int, palette: Palette) -> Text:
         agent = self._shown[index]
         columns = fitting(COLUMNS, width)
-        unit = unit_for(self._unit_peak())
+        unit = unit_for(self._peak)
         look = agent_look(agent)
-        top = max((max(a.history, default=0.0) for a in self._agents), default=0.0)
         history_width = next((w for column, w in columns if column.key == "history"), 0)
         done = f"{share(agent.done, agent.planned):.0%}" if agent.planned else NOTHING
         cpu = agent.vitals.cpu_user_pct + agent.vitals.cpu_system_pct
@@ -131,6 +131,6 @@ class AgentGrid(LineList):
             "errors": (f"{agent.errors:,}", palette.bad if agent.errors else palette.muted),
             "done": (done, palette.text),
             "cpu": (f"{'▲' if cpu >= 90 else ''}{cpu:.0f}" if agent.vitals.workers else NOTHING, busy),
-            "history": (sparkline(agent.history, history_width, top), palette.get),
+            "history": (sparkline(agent.history, history_width, self._top), palette.get),
         }
         return row_line(columns, cells)

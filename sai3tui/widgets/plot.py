@@ -98,7 +98,9 @@ def draw(data: PlotData, width: int, height: int, palette: Palette) -> Text:
         for start, end in _stretches(values, at, data.marks):
             plotext.plot(at[start:end], values[start:end], marker="braille", color=colour)
     top = nice_ceiling(max(max(line.values) for line in data.lines))
-    heights = [top * i / Y_TICKS for i in range(Y_TICKS + 1)]
+    # plotext lets the labels of two ticks on one row overwrite each other, in no particular order.
+    steps = Y_TICKS if height >= 3 * Y_TICKS else Y_TICKS // 2
+    heights = [top * i / steps for i in range(steps + 1)]
     plotext.ylim(0, top)
     plotext.yticks(heights, [number(height) for height in heights])
     plotext.xlim(at[0], at[-1])

@@ -22,9 +22,11 @@ class ProblemList(LineList):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._problems: tuple[Problem, ...] = ()
+        self._checked = False
 
     def show(self, problems: tuple[Problem, ...]) -> None:
         """Show these problems, worst first, then by place."""
+        self._checked = True
         self._problems = tuple(sorted(problems, key=lambda p: (PROBLEM[p.level].rank, p.line, p.column)))
         self.redraw()
 
@@ -37,6 +39,8 @@ class ProblemList(LineList):
         return len(self._problems)
 
     def empty(self, palette: Palette) -> tuple[Text, ...]:
+        if not self._checked:
+            return (Text("◌ checking", style=palette.info),)
         return (Text("✓ nothing to complain about", style=palette.ok),)
 
     def row(self, index: int, width: int, palette: Palette) -> Text:

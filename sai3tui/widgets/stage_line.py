@@ -92,10 +92,10 @@ def barrier_text(stage: StageView, agents: int, palette: Palette, width: int) ->
     done, left = bar(share(arrived, agents), width)
     line = Text("◆ barrier ", style=palette.info).append(done, style=palette.info).append(left, style=palette.faint)
     line.append(f" {arrived}/{agents} arrived", style=palette.text)
-    line.append(f"  {clean(stage.barrier)}", style=palette.muted)
     if stage.waiting_for:
         names = ", ".join(clean(name) for name in stage.waiting_for)
         line.append(f"  waiting {span(stage.waiting_s)} for ", style=palette.muted).append(names, style=palette.warn)
+    line.append(f"  {clean(stage.barrier)}", style=palette.muted)
     return line
 
 

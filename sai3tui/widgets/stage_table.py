@@ -111,6 +111,10 @@ def verdict_lines(report: RunReport, width: int, palette: Palette) -> list[Text]
         lines += wrapped(failure.sentence(), width, palette.bad, 2)
         if failure.hint:
             lines += wrapped(failure.hint, width, palette.key, 2)
+    if report.outcome.resume:
+        lines.append(
+            Text("  go on with  ", style=palette.muted).append(clean(report.outcome.resume), style=palette.key)
+        )
     name_width = max((len(clean(stage.name)) for stage in report.stages), default=0)
     for stage in report.stages:
         stage_look = STAGE[stage.status]
@@ -118,10 +122,6 @@ def verdict_lines(report: RunReport, width: int, palette: Palette) -> list[Text]
         line.append(fit(clean(stage.name), min(name_width, 18)), style=f"bold {palette.text}")
         line.append("  " + stage_words(stage), style=palette.text)
         lines.append(line)
-    if report.outcome.resume:
-        lines.append(
-            Text("  go on with  ", style=palette.muted).append(clean(report.outcome.resume), style=palette.key)
-        )
     return lines
 
 

@@ -104,8 +104,8 @@ def clean(text: str) -> str:
     """`text` on one line, without characters that do something to a terminal."""
     if text.isascii() and text.isprintable():
         return text
-    spaced = " ".join(text.split())
-    return "".join(c for c in spaced if unicodedata.category(c) not in _DROPPED)
+    visible = (c for c in text if c.isspace() or unicodedata.category(c) not in _DROPPED)
+    return " ".join("".join(visible).split())
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
@@ -123,7 +123,10 @@ def fit_path(path: str, width: int) -> str:
     """A path of at most `width` cells: what is cut is its beginning, since the end says more."""
     if cell_len(path) <= width:
         return path
-    return ELLIPSIS + path[-(width - 1) :] if width > 1 else ELLIPSIS[:width]
+    kept = path[-width:] if width > 0 else ""
+    while kept and cell_len(kept) > width - 1:
+        kept = kept[1:]
+    return ELLIPSIS + kept if width > 0 else ""
 
 
 def plural(count: int, singular: str, several: str = "") -> str:

@@ -30,7 +30,7 @@ class YamlEditor(TextArea):
             theme="css",
             soft_wrap=True,
             show_line_numbers=True,
-            tab_behavior="indent",
+            tab_behavior="focus",
             highlight_cursor_line=True,
         )
         self.indent_width = 2
