@@ -139,8 +139,46 @@ class Objects:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptStats:
+    """Attempts that failed, of one cause, operation and endpoint: `count`, of which `retried` were followed by another
+    one. Times are those of the first and the last; `request_id` and `message` are of one of them."""
+
+    kind: ErrorKind
+    subclass: str
+    endpoint: int
+    uri: str
+    op: Op
+    count: int = 0
+    retried: int = 0
+    first_ns: int = 0
+    last_ns: int = 0
+    request_id: str = ""
+    message: str = ""
+
+    @property
+    def cause(self) -> tuple[ErrorKind, str, str, Op]:
+        """What those that are counted together have in common."""
+        return self.kind, self.subclass, self.uri, self.op
+
+    def __add__(self, other: AttemptStats) -> AttemptStats:
+        return dataclasses.replace(
+            self,
+            count=self.count + other.count,
+            retried=self.retried + other.retried,
+            first_ns=min(self.first_ns or other.first_ns, other.first_ns or self.first_ns),
+            last_ns=max(self.last_ns, other.last_ns),
+            request_id=self.request_id or other.request_id,
+            message=self.message or other.message,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Vitals:
-    """Host and generator figures of one interval; percentages of the whole host, but `worker_cpu_pct` of one core."""
+    """Host and generator figures of one interval; percentages of the whole host, but `worker_cpu_pct` of one core.
+
+    None: cannot be measured here. Lag is how long what was ready waited for a worker's loop; `nic_bytes_per_s` is of
+    the busiest direction of the busiest interface, `nic_pct` of its link speed.
+    """
 
     cpu_user_pct: float = 0.0
     cpu_system_pct: float = 0.0
@@ -148,11 +186,21 @@ class Vitals:
     worker_cpu_pct: float = 0.0
     rss_bytes: int = 0
     workers: int = 0
+    worker_lag_p99_us: float | None = None
+    worker_lag_max_us: float | None = None
+    nic_bytes_per_s: float | None = None
+    nic_pct: float | None = None
+    tcp_retransmits: int | None = None
+    softirq_pct: float | None = None
+    steal_pct: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One interval of one agent. Counts are the interval's own; `objects` are totals since the stage began."""
+    """One interval of one agent. Counts are the interval's own; `objects` are totals since the stage began.
+
+    `client_limited_reason`: why this agent, and not the storage, limited this interval; empty if it did not.
+    """
 
     agent: str
     stage_index: int
@@ -163,11 +211,13 @@ class Report:
     objects: Objects
     vitals: Vitals
     warmup: bool = False
+    failed_attempts: tuple[AttemptStats, ...] = ()
+    client_limited_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StageSummary:
-    """A whole stage of one agent: the merge of its intervals, made by the agent."""
+    """A whole stage of one agent: the merge of its intervals but those of the warm-up, made by the agent."""
 
     stage_index: int
     stage_name: str
@@ -182,6 +232,8 @@ class StageSummary:
     end_ns: int = 0
     failure: Failure | None = None
     client_limited: bool = False
+    client_limited_reason: str = ""
+    failed_attempts: tuple[AttemptStats, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -418,6 +470,59 @@ def endpoint_stats_from_proto(m: pb.EndpointStats) -> EndpointStats:
     )
 
 
+def attempts_to_proto(stats: AttemptStats) -> pb.AttemptStats:
+    return pb.AttemptStats(
+        kind=pb.ErrorKind.ValueType(int(stats.kind)),
+        subclass=stats.subclass,
+        endpoint=stats.endpoint,
+        uri=stats.uri,
+        op=int(stats.op),
+        count=stats.count,
+        retried=stats.retried,
+        first_ns=stats.first_ns,
+        last_ns=stats.last_ns,
+        request_id=stats.request_id,
+        message=stats.message,
+    )
+
+
+def attempts_from_proto(m: pb.AttemptStats, offset_ns: int = 0) -> AttemptStats:
+    known = {int(kind) for kind in ErrorKind}
+    return AttemptStats(
+        ErrorKind(m.kind) if m.kind in known else ErrorKind.INTERNAL,
+        m.subclass,
+        m.endpoint,
+        m.uri,
+        Op(m.op),
+        m.count,
+        m.retried,
+        m.first_ns + offset_ns if m.first_ns else 0,
+        m.last_ns + offset_ns if m.last_ns else 0,
+        m.request_id,
+        m.message,
+    )
+
+
+def vitals_from_proto(m: pb.Vitals) -> Vitals:
+    """What is absent there is None here."""
+    present = {
+        name: getattr(m, name)
+        for name in (
+            "worker_lag_p99_us",
+            "worker_lag_max_us",
+            "nic_bytes_per_s",
+            "nic_pct",
+            "tcp_retransmits",
+            "softirq_pct",
+            "steal_pct",
+        )
+        if m.HasField(name)
+    }
+    return Vitals(
+        m.cpu_user_pct, m.cpu_system_pct, m.cpu_iowait_pct, m.worker_cpu_pct, m.rss_bytes, m.workers, **present
+    )
+
+
 def objects_to_proto(objects: Objects) -> pb.Objects:
     return pb.Objects(**dataclasses.asdict(objects))
 
@@ -436,12 +541,13 @@ def report_to_proto(report: Report) -> pb.Report:
         objects=objects_to_proto(report.objects),
         vitals=pb.Vitals(**dataclasses.asdict(report.vitals)),
         warmup=report.warmup,
+        failed_attempts=[attempts_to_proto(s) for s in report.failed_attempts],
+        client_limited_reason=report.client_limited_reason,
     )
 
 
 def report_from_proto(m: pb.Report, agent: str, offset_ns: int = 0) -> Report:
     """`offset_ns` is what to add to the agent's clock to get the controller's."""
-    v = m.vitals
     return Report(
         agent,
         m.stage_index,
@@ -450,8 +556,10 @@ def report_from_proto(m: pb.Report, agent: str, offset_ns: int = 0) -> Report:
         tuple(op_stats_from_proto(s) for s in m.ops),
         tuple(endpoint_stats_from_proto(s) for s in m.endpoints),
         objects_from_proto(m.objects),
-        Vitals(v.cpu_user_pct, v.cpu_system_pct, v.cpu_iowait_pct, v.worker_cpu_pct, v.rss_bytes, v.workers),
+        vitals_from_proto(m.vitals),
         m.warmup,
+        tuple(attempts_from_proto(s, offset_ns) for s in m.failed_attempts),
+        m.client_limited_reason,
     )
 
 
@@ -471,6 +579,8 @@ def summary_to_proto(s: StageSummary) -> pb.StageSummary:
         start_ns=s.start_ns,
         end_ns=s.end_ns,
         client_limited=s.client_limited,
+        client_limited_reason=s.client_limited_reason,
+        failed_attempts=[attempts_to_proto(a) for a in s.failed_attempts],
     )
 
 
@@ -489,6 +599,8 @@ def summary_from_proto(m: pb.StageSummary, offset_ns: int = 0) -> StageSummary:
         m.end_ns + offset_ns if m.end_ns else 0,
         failure_from_proto(m.failure) if m.HasField("failure") else None,
         m.client_limited,
+        m.client_limited_reason,
+        tuple(attempts_from_proto(a, offset_ns) for a in m.failed_attempts),
     )
 
 
@@ -576,3 +688,13 @@ def merge_endpoints(parts: Sequence[Sequence[EndpointStats]]) -> list[EndpointSt
             else:
                 known.merge(stats)
     return [merged[key] for key in sorted(merged)]
+
+
+def merge_attempts(parts: Sequence[Sequence[AttemptStats]]) -> list[AttemptStats]:
+    """Failed attempts of several agents or intervals, per cause, operation and endpoint; the most frequent first."""
+    merged: dict[tuple[ErrorKind, str, str, Op], AttemptStats] = {}
+    for part in parts:
+        for stats in part:
+            known = merged.get(stats.cause)
+            merged[stats.cause] = stats if known is None else known + stats
+    return sorted(merged.values(), key=lambda stats: (-stats.count, stats.cause))

@@ -669,6 +669,8 @@ class StageSummary(_message.Message):
     START_NS_FIELD_NUMBER: _builtins.int
     END_NS_FIELD_NUMBER: _builtins.int
     CLIENT_LIMITED_FIELD_NUMBER: _builtins.int
+    CLIENT_LIMITED_REASON_FIELD_NUMBER: _builtins.int
+    FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     stage_name: _builtins.str
     stage_type: _builtins.str
@@ -681,6 +683,8 @@ class StageSummary(_message.Message):
     """agent's clock"""
     end_ns: _builtins.int
     client_limited: _builtins.bool
+    client_limited_reason: _builtins.str
+    """empty: not limited by the load generator or its host"""
     @_builtins.property
     def failure(self) -> Global___Failure: ...
     @_builtins.property
@@ -691,6 +695,8 @@ class StageSummary(_message.Message):
     def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndpointStats]: ...
     @_builtins.property
     def objects(self) -> Global___Objects: ...
+    @_builtins.property
+    def failed_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptStats]: ...
     def __init__(
         self,
         *,
@@ -708,10 +714,12 @@ class StageSummary(_message.Message):
         start_ns: _builtins.int = ...,
         end_ns: _builtins.int = ...,
         client_limited: _builtins.bool = ...,
+        client_limited_reason: _builtins.str = ...,
+        failed_attempts: _abc.Iterable[Global___AttemptStats] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "objects", b"objects"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "client_limited", b"client_limited", "end_ns", b"end_ns", "endpoints", b"endpoints", "errors", b"errors", "failed", b"failed", "failure", b"failure", "objects", b"objects", "ops", b"ops", "seconds", b"seconds", "stage_index", b"stage_index", "stage_name", b"stage_name", "stage_type", b"stage_type", "start_ns", b"start_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "client_limited", b"client_limited", "client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "errors", b"errors", "failed", b"failed", "failed_attempts", b"failed_attempts", "failure", b"failure", "objects", b"objects", "ops", b"ops", "seconds", b"seconds", "stage_index", b"stage_index", "stage_name", b"stage_name", "stage_type", b"stage_type", "start_ns", b"start_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -772,10 +780,14 @@ class Report(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     VITALS_FIELD_NUMBER: _builtins.int
     WARMUP_FIELD_NUMBER: _builtins.int
+    FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CLIENT_LIMITED_REASON_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     start_ns: _builtins.int
     end_ns: _builtins.int
     warmup: _builtins.bool
+    client_limited_reason: _builtins.str
+    """of this interval"""
     @_builtins.property
     def ops(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpStats]: ...
     @_builtins.property
@@ -786,6 +798,8 @@ class Report(_message.Message):
 
     @_builtins.property
     def vitals(self) -> Global___Vitals: ...
+    @_builtins.property
+    def failed_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptStats]: ...
     def __init__(
         self,
         *,
@@ -797,14 +811,71 @@ class Report(_message.Message):
         objects: Global___Objects | None = ...,
         vitals: Global___Vitals | None = ...,
         warmup: _builtins.bool = ...,
+        failed_attempts: _abc.Iterable[Global___AttemptStats] | None = ...,
+        client_limited_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects", "vitals", b"vitals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_ns", b"end_ns", "endpoints", b"endpoints", "objects", b"objects", "ops", b"ops", "stage_index", b"stage_index", "start_ns", b"start_ns", "vitals", b"vitals", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "failed_attempts", b"failed_attempts", "objects", b"objects", "ops", b"ops", "stage_index", b"stage_index", "start_ns", b"start_ns", "vitals", b"vitals", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class AttemptStats(_message.Message):
+    """Attempts that failed, of one cause, operation and endpoint, whatever became of their operations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBCLASS_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    URI_FIELD_NUMBER: _builtins.int
+    OP_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    RETRIED_FIELD_NUMBER: _builtins.int
+    FIRST_NS_FIELD_NUMBER: _builtins.int
+    LAST_NS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    kind: Global___ErrorKind.ValueType
+    subclass: _builtins.str
+    endpoint: _builtins.int
+    uri: _builtins.str
+    op: _builtins.int
+    count: _builtins.int
+    retried: _builtins.int
+    """of them: how many were followed by another attempt"""
+    first_ns: _builtins.int
+    """agent's clock"""
+    last_ns: _builtins.int
+    request_id: _builtins.str
+    """of one of them, if the storage named one"""
+    message: _builtins.str
+    """of one of them"""
+    def __init__(
+        self,
+        *,
+        kind: Global___ErrorKind.ValueType = ...,
+        subclass: _builtins.str = ...,
+        endpoint: _builtins.int = ...,
+        uri: _builtins.str = ...,
+        op: _builtins.int = ...,
+        count: _builtins.int = ...,
+        retried: _builtins.int = ...,
+        first_ns: _builtins.int = ...,
+        last_ns: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "endpoint", b"endpoint", "first_ns", b"first_ns", "kind", b"kind", "last_ns", b"last_ns", "message", b"message", "op", b"op", "request_id", b"request_id", "retried", b"retried", "subclass", b"subclass", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptStats: _TypeAlias = AttemptStats  # noqa: Y015
 
 @_typing.final
 class OpStats(_message.Message):
@@ -940,6 +1011,13 @@ class Vitals(_message.Message):
     WORKER_CPU_PCT_FIELD_NUMBER: _builtins.int
     RSS_BYTES_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    WORKER_LAG_P99_US_FIELD_NUMBER: _builtins.int
+    WORKER_LAG_MAX_US_FIELD_NUMBER: _builtins.int
+    NIC_BYTES_PER_S_FIELD_NUMBER: _builtins.int
+    NIC_PCT_FIELD_NUMBER: _builtins.int
+    TCP_RETRANSMITS_FIELD_NUMBER: _builtins.int
+    SOFTIRQ_PCT_FIELD_NUMBER: _builtins.int
+    STEAL_PCT_FIELD_NUMBER: _builtins.int
     cpu_user_pct: _builtins.float
     """whole host"""
     cpu_system_pct: _builtins.float
@@ -949,6 +1027,20 @@ class Vitals(_message.Message):
     rss_bytes: _builtins.int
     """agent and workers"""
     workers: _builtins.int
+    worker_lag_p99_us: _builtins.float
+    """What follows is absent where it cannot be measured.
+    how long what was ready waited for a worker's loop
+    """
+    worker_lag_max_us: _builtins.float
+    nic_bytes_per_s: _builtins.float
+    """busiest direction of the busiest network interface but loopback"""
+    nic_pct: _builtins.float
+    """of its link speed"""
+    tcp_retransmits: _builtins.int
+    """segments, whole host, in the interval"""
+    softirq_pct: _builtins.float
+    """whole host"""
+    steal_pct: _builtins.float
     def __init__(
         self,
         *,
@@ -958,12 +1050,46 @@ class Vitals(_message.Message):
         worker_cpu_pct: _builtins.float = ...,
         rss_bytes: _builtins.int = ...,
         workers: _builtins.int = ...,
+        worker_lag_p99_us: _builtins.float | None = ...,
+        worker_lag_max_us: _builtins.float | None = ...,
+        nic_bytes_per_s: _builtins.float | None = ...,
+        nic_pct: _builtins.float | None = ...,
+        tcp_retransmits: _builtins.int | None = ...,
+        softirq_pct: _builtins.float | None = ...,
+        steal_pct: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nic_bytes_per_s", b"_nic_bytes_per_s", "_nic_pct", b"_nic_pct", "_softirq_pct", b"_softirq_pct", "_steal_pct", b"_steal_pct", "_tcp_retransmits", b"_tcp_retransmits", "_worker_lag_max_us", b"_worker_lag_max_us", "_worker_lag_p99_us", b"_worker_lag_p99_us", "nic_bytes_per_s", b"nic_bytes_per_s", "nic_pct", b"nic_pct", "softirq_pct", b"softirq_pct", "steal_pct", b"steal_pct", "tcp_retransmits", b"tcp_retransmits", "worker_lag_max_us", b"worker_lag_max_us", "worker_lag_p99_us", b"worker_lag_p99_us"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu_iowait_pct", b"cpu_iowait_pct", "cpu_system_pct", b"cpu_system_pct", "cpu_user_pct", b"cpu_user_pct", "rss_bytes", b"rss_bytes", "worker_cpu_pct", b"worker_cpu_pct", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nic_bytes_per_s", b"_nic_bytes_per_s", "_nic_pct", b"_nic_pct", "_softirq_pct", b"_softirq_pct", "_steal_pct", b"_steal_pct", "_tcp_retransmits", b"_tcp_retransmits", "_worker_lag_max_us", b"_worker_lag_max_us", "_worker_lag_p99_us", b"_worker_lag_p99_us", "cpu_iowait_pct", b"cpu_iowait_pct", "cpu_system_pct", b"cpu_system_pct", "cpu_user_pct", b"cpu_user_pct", "nic_bytes_per_s", b"nic_bytes_per_s", "nic_pct", b"nic_pct", "rss_bytes", b"rss_bytes", "softirq_pct", b"softirq_pct", "steal_pct", b"steal_pct", "tcp_retransmits", b"tcp_retransmits", "worker_cpu_pct", b"worker_cpu_pct", "worker_lag_max_us", b"worker_lag_max_us", "worker_lag_p99_us", b"worker_lag_p99_us", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__nic_bytes_per_s: _TypeAlias = _typing.Literal["nic_bytes_per_s"]  # noqa: Y015
+    _WhichOneofArgType__nic_bytes_per_s: _TypeAlias = _typing.Literal["_nic_bytes_per_s", b"_nic_bytes_per_s"]  # noqa: Y015
+    _WhichOneofReturnType__nic_pct: _TypeAlias = _typing.Literal["nic_pct"]  # noqa: Y015
+    _WhichOneofArgType__nic_pct: _TypeAlias = _typing.Literal["_nic_pct", b"_nic_pct"]  # noqa: Y015
+    _WhichOneofReturnType__softirq_pct: _TypeAlias = _typing.Literal["softirq_pct"]  # noqa: Y015
+    _WhichOneofArgType__softirq_pct: _TypeAlias = _typing.Literal["_softirq_pct", b"_softirq_pct"]  # noqa: Y015
+    _WhichOneofReturnType__steal_pct: _TypeAlias = _typing.Literal["steal_pct"]  # noqa: Y015
+    _WhichOneofArgType__steal_pct: _TypeAlias = _typing.Literal["_steal_pct", b"_steal_pct"]  # noqa: Y015
+    _WhichOneofReturnType__tcp_retransmits: _TypeAlias = _typing.Literal["tcp_retransmits"]  # noqa: Y015
+    _WhichOneofArgType__tcp_retransmits: _TypeAlias = _typing.Literal["_tcp_retransmits", b"_tcp_retransmits"]  # noqa: Y015
+    _WhichOneofReturnType__worker_lag_max_us: _TypeAlias = _typing.Literal["worker_lag_max_us"]  # noqa: Y015
+    _WhichOneofArgType__worker_lag_max_us: _TypeAlias = _typing.Literal["_worker_lag_max_us", b"_worker_lag_max_us"]  # noqa: Y015
+    _WhichOneofReturnType__worker_lag_p99_us: _TypeAlias = _typing.Literal["worker_lag_p99_us"]  # noqa: Y015
+    _WhichOneofArgType__worker_lag_p99_us: _TypeAlias = _typing.Literal["_worker_lag_p99_us", b"_worker_lag_p99_us"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nic_bytes_per_s) -> _WhichOneofReturnType__nic_bytes_per_s | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nic_pct) -> _WhichOneofReturnType__nic_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__softirq_pct) -> _WhichOneofReturnType__softirq_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__steal_pct) -> _WhichOneofReturnType__steal_pct | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tcp_retransmits) -> _WhichOneofReturnType__tcp_retransmits | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__worker_lag_max_us) -> _WhichOneofReturnType__worker_lag_max_us | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__worker_lag_p99_us) -> _WhichOneofReturnType__worker_lag_p99_us | None: ...
 
 Global___Vitals: _TypeAlias = Vitals  # noqa: Y015
 
