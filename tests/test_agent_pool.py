@@ -45,6 +45,11 @@ def put_job(count: int, connections: int = 8, **changes: object) -> LeasedJob:
     return LeasedJob(Op.PUT, SETS, lease_size(count, connections), **changes)  # type: ignore[arg-type]
 
 
+def children() -> set[int]:
+    """Process ids of all children; servers of other tests may be among them."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -90,6 +95,7 @@ async def test_endpoints_share_the_work_and_the_connections() -> None:
 async def test_pool_leaves_no_process_descriptor_or_memory_behind() -> None:
     async with WorkerPool(null_setup(), workers=1) as warm:
         await warm.run_leased(put_job(10), MemorySource(10, 2))
+    known = children()
     before = descriptors()
     async with WorkerPool(null_setup(), workers=2) as pool:
         pids = pool.pids
@@ -97,7 +103,7 @@ async def test_pool_leaves_no_process_descriptor_or_memory_behind() -> None:
         assert mapped()
         await pool.run_leased(put_job(100), MemorySource(100, 2))
     assert all(gone(pid) for pid in pids)
-    assert not psutil.Process().children(recursive=True)
+    assert children() <= known
     assert descriptors() == before
     assert mapped() == ""
 
@@ -210,6 +216,7 @@ async def test_source_that_cannot_grant_fails_the_stage_with_its_cause() -> None
 
 async def test_engine_that_cannot_open_is_an_error_with_its_cause() -> None:
     setup = WorkerSetup((Endpoint("gs://bucket/", "gs"),), (2,))
+    known = children()
     before = descriptors()
     with pytest.raises(Sai3Error, match="gs://") as caught:
         async with WorkerPool(setup, workers=2):
@@ -217,7 +224,7 @@ async def test_engine_that_cannot_open_is_an_error_with_its_cause() -> None:
     assert caught.value.kind is ErrorKind.CONFIG
     assert caught.value.hint
     assert descriptors() == before
-    assert not psutil.Process().children(recursive=True)
+    assert children() <= known
 
 
 async def test_connection_refused_is_retried_counted_and_reported_whole() -> None:
@@ -399,3 +406,26 @@ asyncio.run(main())
         parent.wait()
     assert len(pids) == 2
     assert wait_until(lambda: all(gone(pid) for pid in pids))
+
+
+async def test_verified_reads_find_the_objects_that_are_not_as_they_were_written(tmp_path: Path) -> None:
+    setup = file_setup(tmp_path)
+    seen: list[tuple[int, Failure]] = []
+    objects = NewObjects("data/", Sizes(fixed_size(300_000), 1), seed=1, stage=1, slots=1)
+    sets = (SetSpec(0, objects),)
+    async with WorkerPool(setup, workers=1, on_failures=lambda n, failure: seen.append((n, failure))) as pool:
+        await pool.run_leased(LeasedJob(Op.PUT, sets, 4), MemorySource(20, 1))
+        get = MixOp(Op.GET, 1.0, 0, (Draw(0, 1, 20),), generation=1, verify=True)
+        ended = await pool.run_mix(MixJob((get,), sets, 0.3), MemorySource(0, 1))
+        assert ended.totals.errors == 0
+        assert ended.totals.count > 0
+        path = tmp_path / objects.key(7)
+        damaged = bytearray(path.read_bytes())
+        damaged[123_456] ^= 1
+        path.write_bytes(damaged)
+        ended = await pool.run_mix(MixJob((get,), sets, 0.5), MemorySource(0, 1))
+    assert ended.totals.errors == sum(count for count, _ in seen) > 0
+    failure = seen[0][1]
+    assert failure.kind is ErrorKind.CORRUPT
+    assert failure.context.object_index == 7
+    assert "offset 123456" in failure.message

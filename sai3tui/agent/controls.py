@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from sai3tui.config.storage_options import S3Options
 from sai3tui.storage.control import Control, open_control
 from sai3tui.storage.engine import Endpoint
 
@@ -15,9 +16,12 @@ from sai3tui.storage.engine import Endpoint
 class Controls:
     """An async context manager; leaving it closes what was opened."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, endpoints: Sequence[Endpoint], environ: Mapping[str, str], options: S3Options | None = None
+    ) -> None:
         self._endpoints = endpoints
         self._environ = environ
+        self._options = options
         self._opened: dict[int, Control] = {}
         self._opening = [asyncio.Lock() for _ in endpoints]
 
@@ -26,7 +30,7 @@ class Controls:
         async with self._opening[number]:
             known = self._opened.get(number)
             if known is None:
-                known = await open_control(self._endpoints[number], self._environ).__aenter__()
+                known = await open_control(self._endpoints[number], self._environ, options=self._options).__aenter__()
                 self._opened[number] = known
             return known
 

@@ -136,7 +136,8 @@ class MixOp:
 
     Indices come from leases if `leased` (PUT of new names, DELETE), else from `draws`: one for all endpoints, or one
     per endpoint where each has objects of its own. `generation` is that of the content that a PUT onto an existing
-    object writes; its version is counted from 1.
+    object writes; its version is counted from 1. `verify`: what a GET reads is compared with that content, in any
+    of its versions.
     """
 
     op: Op
@@ -146,6 +147,7 @@ class MixOp:
     leased: bool = False
     generation: int = 0
     recursive: bool = False
+    verify: bool = False
 
 
 @dataclass(frozen=True, slots=True)

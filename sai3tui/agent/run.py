@@ -9,8 +9,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from sai3tui.agent.cache.layout import LayoutCache
+from sai3tui.agent.checks_host import nearest_existing
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import Job, LeasedJob, LeaseSource
 from sai3tui.agent.pool import WorkerPool
@@ -23,7 +25,17 @@ from sai3tui.agent.state import StateMachine
 from sai3tui.agent.vitals import VitalsMeter
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import Stage, StageType
-from sai3tui.errors import ErrorKind, Failure, ResourceError, Sai3Error, cause_chain, failure_of
+from sai3tui.config.storage_options import Fsync
+from sai3tui.errors import (
+    ErrorContext,
+    ErrorKind,
+    Failure,
+    ResourceError,
+    Sai3Error,
+    StorageError,
+    cause_chain,
+    failure_of,
+)
 from sai3tui.events import (
     AgentState,
     Finding,
@@ -38,6 +50,7 @@ from sai3tui.events import (
 )
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.storage.credentials import region_of
+from sai3tui.storage.fileops import sync_filesystem
 
 logger = logging.getLogger(__name__)
 
@@ -205,12 +218,14 @@ class AgentRun:
                     connections=setup.connections,
                     engine=setup.config.engine.value,
                     region=region_of(setup.environ),
+                    s3=setup.config.s3,
+                    files=setup.config.files,
                 ),
                 workers=max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency)),
                 on_worker_lost=self._worker_lost,
                 on_failures=self._failures_seen,
             )
-            async with pool, Controls(setup.endpoints, setup.environ) as controls:
+            async with pool, Controls(setup.endpoints, setup.environ, setup.config.s3) as controls:
                 self._pool = pool
                 self._arrive(0, None)
                 start_ns = await self._released(0)
@@ -308,6 +323,21 @@ class AgentRun:
             raise Sai3Error("the workers were stopped")
         if ended.failure is not None:
             raise _Failed(self._placed(ended.failure))
+        if self.setup.is_files and self.setup.config.files.fsync is Fsync.PER_STAGE:
+            await self._sync()
+
+    async def _sync(self) -> None:
+        """Make durable what the stage has written; that takes part of its time."""
+        for endpoint in self.setup.endpoints:
+            directory = str(nearest_existing(Path(endpoint.prefix)))
+            try:
+                await asyncio.to_thread(sync_filesystem, directory)
+            except OSError as error:
+                raise StorageError(
+                    f"what was written below {endpoint.uri} could not be made durable",
+                    hint="see the kernel's log",
+                    context=ErrorContext(uri=endpoint.uri, endpoint=endpoint.uri),
+                ) from error
 
     # --- barriers ---
 

@@ -102,7 +102,7 @@ class AgentService(AgentServicer):
 
         async def check() -> None:
             try:
-                async with Controls(setup.endpoints, setup.environ) as controls:
+                async with Controls(setup.endpoints, setup.environ, setup.config.s3) as controls:
                     await preflight(setup, found.put_nowait, controls)
             finally:
                 found.put_nowait(None)

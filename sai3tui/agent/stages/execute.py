@@ -13,7 +13,7 @@ from sai3tui.agent.lease import Draw, Lease, LeaseSource, MixJob, MixOp, SetSpec
 from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
 from sai3tui.agent.stages.keyspaces import Directory, Listed
 from sai3tui.agent.stages.names import NameSource, new_names
-from sai3tui.config.model import fixed_size
+from sai3tui.config.model import Content, Fill, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import compile_pattern, list_prefix
 from sai3tui.config.resolved import OpSource, ResolvedOp
@@ -182,11 +182,27 @@ class _Mix:
         homes = 1 if setup.resolved.shared else len(setup.endpoints)
         latest = self._context.cache.latest
         generation = latest.number if latest is not None else 0
+        verified = op.op is Op.GET and setup.config.verify and latest is not None
         for set_id, selection in chosen:
             if len(selection):
                 draws = _draws(selection, homes)
                 weight = op.weight * len(selection) / total
-                self.ops.append(MixOp(op.op, weight, set_id, draws, generation=generation))
+                verify = verified and self._tells(setup.sets[set_id].content, set_id)
+                self.ops.append(MixOp(op.op, weight, set_id, draws, generation=generation, verify=verify))
+
+    def _tells(self, content: Content, set_id: int) -> bool:
+        """Whether what is read from the set can be compared: not if it is overwritten without anything in its content
+        that says by which write."""
+        if content.fill is Fill.ZERO or content.dedup_factor <= 1:
+            return True
+        overwritten = any(
+            op.op is Op.PUT and op.source is OpSource.SETS and set_id in op.set_ids and op.weight
+            for op in self._context.setup.resolved.ops
+        )
+        if overwritten:
+            text = "objects that have duplicates and are overwritten cannot be verified"
+            self._context.note(Level.WARNING, text, "not-verified")
+        return not overwritten
 
     def _add_deletes(self, op: ResolvedOp) -> None:
         """DELETE takes objects of this agent's slot, each once."""
@@ -228,6 +244,9 @@ class _Mix:
                 break
         if not found:
             raise self._nothing(op)
+        if op.op is Op.GET and self._context.setup.config.verify:
+            text = f"what get {op.pattern!r} reads was not made by this configuration: it is not verified"
+            self._context.note(Level.WARNING, text, "not-verified")
         set_id = self._add_set(SetSpec(self._next_set, Listed(tuple(found))))
         self.ops.append(MixOp(op.op, op.weight, set_id, (Draw(0, 1, len(found)),)))
 

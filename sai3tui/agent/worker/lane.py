@@ -9,6 +9,7 @@ from sai3tui.agent.lease import RetryPolicy, SetSpec
 from sai3tui.agent.worker.supply import Held
 from sai3tui.storage.engine import Connection, Request
 from sai3tui.workload.content import ContentMaker, Payload, Words
+from sai3tui.workload.verify import Verifier
 
 
 class SetRuntime:
@@ -38,6 +39,7 @@ class Lane:
         "index",
         "payload",
         "request",
+        "verifier",
     )
 
     def __init__(self, number: int, connection: Connection) -> None:
@@ -45,6 +47,7 @@ class Lane:
         self.endpoint = connection.endpoint
         self.request = Request(tag=number)
         self.payload = Payload()
+        self.verifier: Verifier | None = None
         self.busy = False
         """In flight, or waiting to be tried again."""
         self.backoff: asyncio.TimerHandle | None = None
@@ -54,6 +57,14 @@ class Lane:
         self.held: Held | None = None
         self.index = -1
         self.entry = 0
+
+    def verify(self, runtime: SetRuntime, generation: int, index: int) -> None:
+        """Have what the next GET reads compared with the object that it should be."""
+        verifier = self.verifier
+        if verifier is None:
+            verifier = self.verifier = Verifier()
+        verifier.become(runtime.maker, generation, index, runtime.size(index))
+        self.request.sink = verifier
 
 
 def backoff_s(policy: RetryPolicy, attempt: int) -> float:

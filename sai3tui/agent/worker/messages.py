@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sai3tui.agent.lease import Job, Lease
+from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import Failure
 from sai3tui.storage.engine import Endpoint
 
@@ -24,6 +25,8 @@ class WorkerSetup:
     op_timeout: float = 120.0
     region: str = "us-east-1"
     null_delay: float = 0.0
+    s3: S3Options = field(default_factory=S3Options)
+    files: FileOptions = field(default_factory=FileOptions)
 
 
 # --- main to worker ------------------------------------------------------------------------------------------------

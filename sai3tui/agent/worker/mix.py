@@ -46,7 +46,7 @@ class _Choice:
 class _Entry:
     """One `MixOp`, ready for use."""
 
-    __slots__ = ("choices", "generation", "leased", "op", "recursive", "runtime", "shelves", "weight")
+    __slots__ = ("choices", "generation", "leased", "op", "recursive", "runtime", "shelves", "verify", "weight")
 
     def __init__(self, op: MixOp, runtime: SetRuntime, shelves: dict[int, Shelf]) -> None:
         self.op = op.op
@@ -54,6 +54,7 @@ class _Entry:
         self.generation = op.generation
         self.recursive = op.recursive
         self.weight = op.weight
+        self.verify = op.verify and op.op is Op.GET
         self.leased = op.leased
         self.shelves = shelves
         self.choices = [_Choice(draw) for draw in op.draws]
@@ -198,6 +199,10 @@ class MixDriver(Driver):
         request.index = index
         request.recursive = entry.recursive
         request.size = runtime.size(index) if self._sized and op is Op.GET else 0
+        if entry.verify:
+            lane.verify(runtime, entry.generation, index)
+        else:
+            request.sink = None
         lane.connection.issue(request)
 
     def _size_of(self, lane: Lane) -> int:

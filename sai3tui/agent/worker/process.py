@@ -77,7 +77,13 @@ class Worker:
         self._writer = SharedWriter(memory, endpoints)
         self._recorder = Recorder(self._writer)
         options = EngineOptions(
-            self._loop, setup.connect_timeout, setup.op_timeout, setup.region, null_delay=setup.null_delay
+            self._loop,
+            setup.connect_timeout,
+            setup.op_timeout,
+            setup.region,
+            setup.null_delay,
+            setup.s3,
+            setup.files,
         )
         engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, os.environ)
         await engine.open(setup.endpoints, message.connections, self._on_done)
