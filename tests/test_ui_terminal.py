@@ -1,0 +1,138 @@
+"""The control room on a real (pseudo) terminal: how it leaves it, and what it leaves on it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+
+LEFT_ALTERNATE_SCREEN = b"\x1b[?1049l"
+CURSOR_SHOWN = b"\x1b[?25h"
+MOUSE_OFF = b"\x1b[?1000l"
+
+
+class Room:
+    """A control room in a process of its own, and everything it has drawn."""
+
+    def __init__(self, process: subprocess.Popen[bytes], outer: int, inner: int) -> None:
+        self.process = process
+        self.outer = outer
+        self.inner = inner
+        self.drawn = bytearray()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with suppress(OSError):
+            while part := os.read(self.outer, 65536):
+                self.drawn += part
+
+    def shows(self, text: str) -> bool:
+        return wait_until(lambda: text.encode() in self.drawn or self.process.poll() is not None, 30) and (
+            text.encode() in self.drawn
+        )
+
+    def press(self, keys: str) -> None:
+        os.write(self.outer, keys.encode())
+
+    def end(self) -> int:
+        """The exit code, once it has ended by itself and all it drew was read."""
+        assert wait_until(lambda: self.process.poll() is not None, 30)
+        assert wait_until(lambda: LEFT_ALTERNATE_SCREEN in self.drawn, 5)
+        return self.process.returncode
+
+    @property
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self.inner)[3] & termios.ECHO)
+
+
+@contextmanager
+def room(*arguments: str, cwd: Path) -> Iterator[Room]:
+    outer, inner = pty.openpty()
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
+    environ = dict(os.environ, TERM="xterm-256color", XDG_STATE_HOME=str(cwd / "state"), NO_COLOR="")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sai3tui", *arguments],
+        cwd=cwd,
+        env=environ,
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+    )
+    try:
+        yield Room(process, outer, inner)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        os.close(inner)
+        os.close(outer)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)], ids=lambda v: str(v)
+)
+def test_a_signal_restores_the_terminal(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    with room(cwd=tmp_path) as it:
+        assert it.shows("No runs here yet.")
+        assert not it.echoes
+        it.process.send_signal(number)
+        assert it.end() == code
+        for sequence in (CURSOR_SHOWN, MOUSE_OFF):
+            assert sequence in it.drawn
+        assert it.echoes
+
+
+def test_q_leaves_an_idle_room(tmp_path: Path) -> None:
+    with room(cwd=tmp_path) as it:
+        assert it.shows("No runs here yet.")
+        it.press("q")
+        assert it.end() == 0
+        assert it.echoes
+        assert b"Traceback" not in it.drawn
+
+
+def test_a_file_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\x00\xff\xfe")
+    for name, words in (("none.yaml", "cannot read none.yaml: No such file"), ("binary.yaml", "is not UTF-8 text")):
+        with room(name, cwd=tmp_path) as it:
+            assert it.shows(words)
+            assert it.process.wait(30) == 2
+            assert LEFT_ALTERNATE_SCREEN not in it.drawn
+
+
+def test_without_a_terminal_it_says_what_to_do_instead(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "sai3tui"], cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert b"--batch" in done.stderr
+    assert not done.stdout
+
+
+def test_what_c_libraries_write_goes_to_the_log(tmp_path: Path) -> None:
+    """Descriptor 2 is the log's while the screen is up, and the terminal's again afterwards."""
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from sai3tui.terminal import terminal_for_screen\n"
+        "with terminal_for_screen(Path('room.log'), verbose=False):\n"
+        "    os.write(2, b'noise of a library')\n"
+        "    sys.__stderr__.write('the screen')\n"
+        "os.write(2, b', and after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    assert done.stderr == b"the screen, and after"
+    assert (tmp_path / "room.log").read_bytes() == b"noise of a library"
