@@ -44,7 +44,8 @@ def run_demo(options: DemoOptions) -> int:
     """
     with _ending_in_order(), ExitStack() as stack:
         directory = stack.enter_context(OwnedDirectory("sai3tui-demo-")).path
-        environ, endpoints, allowed = _storage(options, directory, stack)
+        server = None if options.file else stack.enter_context(S3Server.start(directory, buckets=[BUCKET]))
+        environ, endpoints, allowed = _storage(server, directory)
         # The front reads the credentials from the environment like that of any other run.
         os.environ.update(environ)
         agents = stack.enter_context(
@@ -57,7 +58,10 @@ def run_demo(options: DemoOptions) -> int:
             )
         )
         config = directory / "demo.yaml"
-        config.write_text(fill_in(example().read_text(encoding="utf-8"), endpoints, agents.addresses), encoding="utf-8")
+        text = fill_in(example().read_text(encoding="utf-8"), endpoints, agents.addresses)
+        config.write_text(text, encoding="utf-8")
+        if server is not None:
+            server.make_directories(BUCKET, keys_of(text))
         code = _front(options, config)
         if code not in (0, 129, 130, 143):
             _show_logs(agents)
@@ -97,15 +101,25 @@ def _replace_list(text: str, key: str, items: Sequence[str]) -> str:
     return "\n".join(result) + "\n"
 
 
-def _storage(
-    options: DemoOptions, directory: Path, stack: ExitStack
-) -> tuple[Mapping[str, str], list[str], tuple[Path, ...]]:
+def keys_of(text: str) -> Iterator[str]:
+    """A key in every directory that a run of the configuration `text` makes. Raises ConfigError."""
+    from sai3tui.config.resolve import load_resolved
+    from sai3tui.config.resolved import OpSource
+    from sai3tui.workload.objects import layout_hash, object_sets
+
+    resolved = load_resolved(text, "demo.yaml").require()
+    for objects in object_sets(resolved):
+        yield from (objects.key(index) for index in range(objects.count))
+    yield from (op.pattern for op in resolved.ops if op.source is OpSource.NEW)
+    yield f".sai3tui/{layout_hash(resolved)}/1/"
+
+
+def _storage(server: S3Server | None, directory: Path) -> tuple[Mapping[str, str], list[str], tuple[Path, ...]]:
     """What is tested: AWS_* variables for it, endpoint URIs, directories that agents need leave for."""
-    if options.file:
+    if server is None:
         target = directory / "target"
         target.mkdir()
         return {}, [f"file://{target}/"], (target,)
-    server = stack.enter_context(S3Server.start(directory, buckets=[BUCKET]))
     return server.environ(), [f"s3+http://{address}/{BUCKET}/" for address in server.host_ports], ()
 
 

@@ -51,6 +51,7 @@ def scaled_seed_config(
     if cleanup:
         last = next(line for line in text.splitlines() if "order: 3" in line)
         text = text.replace(last, f"{last}\n    - {{name: cleanup, order: 4, type: cleanup, completion: tasks_done}}")
+    server.make_directories(bucket, text)
     return text
 
 

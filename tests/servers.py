@@ -12,6 +12,7 @@ import boto3
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
+from sai3tui.demo import keys_of
 from sai3tui.demo_servers import Credentials, S3Server
 
 TEST_KEYS = Credentials("testaccesskey", "testsecretkey0123")
@@ -50,6 +51,10 @@ class ServerUnderTest:
         except ClientError:
             client.create_bucket(Bucket=name)
         return name
+
+    def make_directories(self, bucket: str, config: str) -> None:
+        """Make the directories that a run of `config` will need: see S3Server.make_directories."""
+        self.server.make_directories(bucket, keys_of(config))
 
     def keys(self, bucket: str, prefix: str = "") -> dict[str, int]:
         """Every object in the bucket below `prefix`: key -> size in bytes, as a LIST shows it."""
