@@ -82,6 +82,11 @@ lock: $(VENV)/.stamp-dev ## renew the lock files from pyproject.toml
 	@$(COMPILE) --extra demo --extra build -c requirements-dev.lock -o requirements.lock
 	@$(subst pyproject.toml,tests/servers.in,$(COMPILE)) -o requirements-servers.lock
 
+.PHONY: docs
+docs: $(VENV)/.stamp-dev ## write docs/config.md and docs/compatibility.md anew from the tables of the language
+	@$(BIN)/sai3tui schema --format config > docs/config.md
+	@$(BIN)/sai3tui schema --format compatibility > docs/compatibility.md
+
 .PHONY: proto
 proto: $(VENV)/.stamp-dev ## generate the protocol code anew
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. \

@@ -49,6 +49,8 @@ COMMANDS = {
     "validate": "check configuration files and report every problem with its position",
     "plan": "show what a configuration would do, without contacting anything",
     "preflight": "check agents and storage for a configuration, without running it",
+    "convert": "rewrite configuration files of older forms into the current one, keeping comments",
+    "schema": "print the JSON Schema of configuration files, for editors",
     "results": "list finished runs, or show one",
 }
 
@@ -151,10 +153,13 @@ def _command_parser() -> argparse.ArgumentParser:
     validate = command("validate", _validate)
     validate.add_argument("files", metavar="FILE", nargs="+")
     validate.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    validate.add_argument("--strict", action="store_true", help="warnings are errors")
+    validate.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the files'")
 
     plan = command("plan", _plan)
     plan.add_argument("file", metavar="FILE")
     plan.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    plan.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
     plan.add_argument("--object", metavar="I,J,...", type=_indices, default=(), help="where these objects go")
 
     results = command("results", _results_help)
@@ -175,6 +180,18 @@ def _command_parser() -> argparse.ArgumentParser:
     preflight.add_argument("config", metavar="CONFIG", type=Path)
     preflight.add_argument("--json", action="store_true", help="one JSON document on stdout")
     preflight.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+
+    convert = command("convert", _convert)
+    convert.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    convert.add_argument("--dry-run", action="store_true", help="show what would change, as a diff")
+
+    schema = command("schema", _schema)
+    schema.add_argument(
+        "--format",
+        choices=("schema", "config", "compatibility"),
+        default="schema",
+        help="schema: JSON Schema; config, compatibility: the pages of the documentation (default: schema)",
+    )
     return parser
 
 
@@ -291,13 +308,28 @@ def _agent(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from sai3tui.inspect_commands import validate_files
 
-    return validate_files(options.files, options.json, sys.stdout)
+    return validate_files(
+        options.files, options.json, sys.stdout, strict=options.strict, agents_override=options.agents
+    )
 
 
 def _plan(options: argparse.Namespace) -> int:
     from sai3tui.inspect_commands import plan_file
 
-    return plan_file(options.file, options.json, options.object, sys.stdout)
+    return plan_file(options.file, options.json, options.object, sys.stdout, agents_override=options.agents)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from sai3tui.convert_command import convert_files
+
+    return convert_files(options.files, sys.stdout, dry_run=options.dry_run)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from sai3tui.config.describe import DOCUMENTS
+
+    sys.stdout.write(DOCUMENTS[options.format]())
+    return EXIT_OK
 
 
 def _results_help(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from sai3tui.config.model import NOWHERE
 from sai3tui.config.problems import ProblemList
-from sai3tui.config.resolve import Resolution, load_resolved
+from sai3tui.config.resolve import Resolution, load_resolved, strictly
 from sai3tui.config.units import format_bytes_both, format_count, format_duration
 from sai3tui.config.yaml12 import MAX_BYTES
 from sai3tui.errors import ConfigError
@@ -36,9 +36,13 @@ def read_resolved(path: str, *, agents_override: Sequence[str] = ()) -> Resoluti
     return load_resolved(source, path, agents_override=agents_override)
 
 
-def validate_files(paths: Sequence[str], json: bool, out: TextIO) -> int:
-    """Check every file and write all problems to `out`. 0 if none has an error, else 2."""
-    resolutions = [(path, read_resolved(path)) for path in paths]
+def validate_files(
+    paths: Sequence[str], json: bool, out: TextIO, *, strict: bool = False, agents_override: Sequence[str] = ()
+) -> int:
+    """Check every file and write all problems to `out`. 0 if none has an error, or with `strict` a warning, else 2."""
+    resolutions = [(path, read_resolved(path, agents_override=agents_override)) for path in paths]
+    if strict:
+        resolutions = [(path, strictly(found)) for path, found in resolutions]
     if json:
         files = [
             {"path": path, "ok": found.ok, "problems": [problem.to_json() for problem in found.problems]}

@@ -24,9 +24,16 @@ ERROR_HANDLING = BlockSpec(
     "When errors stop a stage, slow it down, or are tried again.",
     (
         Field("max_total_errors", Kind.COUNT, "More of them fail the stage.", "100"),
-        Field("error_rate_threshold", Kind.NUMBER, "Errors per second that slow it down.", "5", least=0),
-        Field("backoff_duration", Kind.SECONDS, "For how long.", "5"),
-        Field("error_rate_window", Kind.SECONDS, "The rate is measured over this time.", "1"),
+        Field(
+            "error_rate_threshold",
+            Kind.NUMBER,
+            "Errors per second that slow it down.",
+            "5",
+            least=0,
+            status=Status.LATER,
+        ),
+        Field("backoff_duration", Kind.SECONDS, "For how long.", "5", status=Status.LATER),
+        Field("error_rate_window", Kind.SECONDS, "The rate is measured over this time.", "1", status=Status.LATER),
         Field("retry_on_error", Kind.BOOLEAN, "Try operations of execute again.", "false"),
         Field("max_retries", Kind.COUNT, "How often at most.", "3", most=1000),
         Field("initial_retry_delay_ms", Kind.NUMBER, "Milliseconds before the first.", "100", least=0),
@@ -182,7 +189,7 @@ LANGUAGE = BlockSpec(
             PageCacheMode.AUTO.value,
             words=words_of(PageCacheMode),
         ),
-        Field("enable_metadata_cache", Kind.BOOLEAN, "Keep the state of every object.", "true"),
+        Field("enable_metadata_cache", Kind.BOOLEAN, "Keep the state of every object.", "true", status=Status.LATER),
         Field("cache_checkpoint_interval_secs", Kind.SECONDS, "Between copies of the state in the storage.", "300"),
         Field("seed", Kind.COUNT, "Determines sizes and contents.", "1", ours=True),
         Field(

@@ -187,6 +187,7 @@ STAGE = BlockSpec(
             required=True,
             words=words_of(StageType),
             other_words=STAGE_WORDS,
+            later_words=("custom", "hybrid", "verify"),
             note="may stand in a nested `config:`; `verify` is added",
         ),
         Field(
@@ -224,8 +225,14 @@ STAGE = BlockSpec(
             only=("execute", "hybrid"),
         ),
         Field("max_duration", Kind.SECONDS, "It ends after this time.", "", only=("hybrid",)),
-        Field("expected_objects", Kind.COUNT, "For people; the plan knows.", only=("prepare", "cleanup", "verify")),
-        Field("expected_tasks", Kind.COUNT, "For people.", only=("hybrid",)),
+        Field(
+            "expected_objects",
+            Kind.COUNT,
+            "For people; the plan knows.",
+            only=("prepare", "cleanup", "verify"),
+            status=Status.IGNORED,
+        ),
+        Field("expected_tasks", Kind.COUNT, "For people.", only=("hybrid",), status=Status.IGNORED),
         Field("command", Kind.TEXT, "What to run on each agent.", "", ("script",), only=("custom",)),
         Field("args", Kind.TEXTS, "Arguments of the command.", only=("custom",)),
         Field(
@@ -368,7 +375,8 @@ DISTRIBUTED = BlockSpec(
             "Who makes directories on file systems.",
             TreeCreationMode.CONCURRENT.value,
             words=words_of(TreeCreationMode),
-            note="may be left out",
+            status=Status.IGNORED,
+            note="may be left out; a directory is made by the first agent that needs it",
         ),
         Field(
             "path_selection",
@@ -386,6 +394,7 @@ DISTRIBUTED = BlockSpec(
             "0.3",
             least=0,
             most=1,
+            status=Status.LATER,
         ),
         Field("stages", Kind.BLOCKS, "The stages.", block=STAGE, note="may be left out"),
         Field("barrier_sync", Kind.BLOCK, "Barriers by type of stage.", block=BARRIER_SYNC),

@@ -43,7 +43,7 @@ SIZE_MAP = BlockSpec(
             "type",
             Kind.CHOICE,
             "How sizes are spread. `weighted` draws from a list.",
-            required=True,
+            "what the other fields say",
             words=words_of(SizeKind),
             note="`fixed` and `weighted` are added",
         ),
@@ -274,7 +274,7 @@ ENSURE = BlockSpec(
             "",
             ("size", "file_size"),
             least=1,
-            ours=True,
+            note="the predecessor ignores it and makes objects of 1 MiB",
         ),
         Field("min_size", Kind.SIZE, "With `max_size`, instead of `size_spec`.", "1 MiB", least=1),
         Field("max_size", Kind.SIZE, "If it equals `min_size`, all have that size.", "1 MiB", least=1),
@@ -345,7 +345,7 @@ PREPARE = BlockSpec(
             "Sets one after the other, or all at once.",
             PrepareStrategy.SEQUENTIAL.value,
             words=words_of(PrepareStrategy),
-            note="it changes the order only, never which agent or endpoint makes an object",
+            note="never changes which agent or endpoint makes an object; sets are made one after the other either way",
         ),
         Field(
             "skip_verification",
@@ -392,7 +392,7 @@ prepare:
   key_prefix_shards: 16
   cleanup: true
   ensure_objects:
-    - {base_uri: small/, count: "10,000", size_spec: 4KiB, compress_factor: 2}
+    - {base_uri: small/, count: 10000, size_spec: 4KiB, compress_factor: 2}
     - {base_uri: large/, count: 100, size_spec: 1MiB}
 workload:
   - {op: get, path: "small/**/prepared-*.dat", weight: 9}

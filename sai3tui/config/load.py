@@ -173,6 +173,3 @@ def _check_stages(config: Config, problems: ProblemList) -> None:
         if stage.type is StageType.PREPARE and not has_objects:
             message = f"stage {stage.name!r} has nothing to do: there is no prepare.ensure_objects"
             problems.warning(stage.at, "stage", message, "add prepare.ensure_objects, or remove the stage")
-        if stage.type in (StageType.CUSTOM, StageType.HYBRID, StageType.VERIFY):
-            message = f"stages of type {stage.type.value} cannot be run yet ({stage.name!r})"
-            problems.notice(stage.at, "not-yet", message)

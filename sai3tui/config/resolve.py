@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sai3tui.config.language_fleet import STAGE
 from sai3tui.config.load import load_config, problems_error
 from sai3tui.config.locations import RUNNABLE_SCHEMES, Location
-from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, Namespace, StageType
+from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, Namespace
 from sai3tui.config.ops import Op
-from sai3tui.config.problems import Problem, ProblemList, has_errors
+from sai3tui.config.problems import Level, Problem, ProblemList, has_errors
 from sai3tui.config.resolve_objects import resolve_ops, resolve_sets
 from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint
 from sai3tui.config.roots import Roots, find_roots
@@ -173,7 +174,7 @@ def _blockers(config: Config, roots: Roots, problems: ProblemList) -> tuple[str,
     found += [
         f"stages of type {stage.type.value} cannot be run yet ({stage.name!r})"
         for stage in config.stages
-        if stage.type in (StageType.CUSTOM, StageType.HYBRID, StageType.VERIFY)
+        if stage.type.value in STAGE.field("type").later_words
     ]
     if scheme not in ("file", "direct"):
         for op in config.workload:
@@ -181,3 +182,11 @@ def _blockers(config: Config, roots: Roots, problems: ProblemList) -> tuple[str,
                 message = f"{op.op.word} has no meaning on {scheme}://, which has no directories"
                 problems.error(op.at, "operation", message, "remove the entry")
     return tuple(found)
+
+
+def strictly(found: Resolution) -> Resolution:
+    """The same with every warning as an error, for `--strict`."""
+    problems = tuple(
+        replace(problem, level=Level.ERROR) if problem.level is Level.WARNING else problem for problem in found.problems
+    )
+    return Resolution(None if has_errors(problems) else found.resolved, problems)
