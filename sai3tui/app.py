@@ -188,6 +188,11 @@ class Sai3App(App[None]):
             await asyncio.to_thread(session.stop, STOP_LIMIT_S)
         self.exit(return_code=code)
 
+    @property
+    def left_in_order(self) -> bool:
+        """Whether somebody or a signal ended the program, not a crash."""
+        return self._leaving
+
     def end_session(self) -> None:
         """End what a crash of the screens has left running; call it when the app is over."""
         if self._session is not None:
@@ -347,6 +352,8 @@ def run_app(options: AppOptions) -> int:
         app.run()
         app.end_session()
         code = app.return_code if app.return_code is not None else EXIT_FAILED
-    if code == EXIT_FAILED and options.verbose:
+    if not app.left_in_order:
+        sys.stderr.write(f"sai3tui: the control room broke off because of a defect; what is known of it is in {log}\n")
+    elif code == EXIT_FAILED and options.verbose:
         sys.stderr.write(f"sai3tui: the log is in {log}\n")
     return code

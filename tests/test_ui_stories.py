@@ -398,3 +398,20 @@ async def test_a_window_that_is_too_small_says_so_and_comes_back() -> None:
         await pilot.resize_terminal(*NARROW)
         await settled(pilot)
         await shows(pilot, "agent-1")
+
+
+async def test_a_checker_that_breaks_does_not_take_the_text_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = ScriptedServices()
+
+    def broken(text: str, path: str) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(services, "check", broken)
+    app = room(services=services, started=False)
+    async with app.run_test(size=WIDE) as pilot:
+        await on_screen(pilot, EditorScreen)
+        await shows(pilot, "cannot check this: ZeroDivisionError: boom")
+        await pilot.press("f5")
+        await settled(pilot)
+        assert services.orders == []
+        assert app.screen.query_one(YamlEditor).text == DEMO.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -14,8 +15,8 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import TextArea
 
-from sai3tui.config.problems import Problem
-from sai3tui.errors import Sai3Error
+from sai3tui.config.problems import Level, Problem
+from sai3tui.errors import Sai3Error, failure_of
 from sai3tui.screens.base import Pane, RoomScreen
 from sai3tui.screens.confirm import Answer, ConfirmScreen
 from sai3tui.screens.files import read_config, write_atomic
@@ -26,6 +27,8 @@ from sai3tui.widgets.problem_list import ProblemList
 from sai3tui.widgets.text import plural
 from sai3tui.widgets.text_rows import TextRows
 from sai3tui.widgets.yaml_editor import YamlEditor
+
+logger = logging.getLogger(__name__)
 
 DEBOUNCE_S = 0.2
 
@@ -101,8 +104,17 @@ class EditorScreen(RoomScreen):
     @work(exclusive=True, group="check")
     async def _check(self) -> None:
         text = self._editor.text
-        checked = await asyncio.to_thread(self._services.check, text, str(self._path))
-        self._show(text, checked)
+        self._show(text, await self._look(text))
+
+    async def _look(self, text: str) -> Checked:
+        """What is wrong with `text`, off the loop. A checker that fails itself is a problem like any other: whoever
+        types must not lose what was typed."""
+        try:
+            return await asyncio.to_thread(self._services.check, text, str(self._path))
+        except Exception as error:
+            logger.exception("checking %s failed", self._path)
+            message = f"cannot check this: {failure_of(error).sentence()}"
+            return Checked((Problem(str(self._path), 1, 1, Level.ERROR, "internal", message, "this is our defect"),))
 
     def _show(self, text: str, checked: Checked) -> None:
         self._checked, self._checked_text = checked, text
@@ -186,7 +198,7 @@ class EditorScreen(RoomScreen):
     async def action_run(self) -> None:
         """Save, and check agents and storage; refused while there are errors."""
         text = self._editor.text
-        checked = await asyncio.to_thread(self._services.check, text, str(self._path))
+        checked = await self._look(text)
         self._show(text, checked)
         if checked.errors:
             first = min(checked.errors, key=lambda p: (p.line, p.column))
