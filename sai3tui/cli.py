@@ -52,6 +52,7 @@ COMMANDS = {
     "convert": "rewrite configuration files of older forms into the current one, keeping comments",
     "schema": "print the JSON Schema of configuration files, for editors",
     "results": "list finished runs, or show one",
+    "bench-engine": "measure what this host can create at most, against a server that does nothing",
 }
 
 Command = Callable[[argparse.Namespace], int]
@@ -105,7 +106,7 @@ def _front_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sai3tui",
         usage="sai3tui [-h] [--version] [--batch] [options] [CONFIG]\n       sai3tui COMMAND ...",
-        description=DESCRIPTION + "\ncommands:\n" + "".join(f"  {name:<11}{text}\n" for name, text in COMMANDS.items()),
+        description=DESCRIPTION + "\ncommands:\n" + "".join(f"  {name:<13}{text}\n" for name, text in COMMANDS.items()),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -175,6 +176,11 @@ def _command_parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
         # Suppressed, as a default would take back the -v that stood before `list`.
         _add_verbose(sub, default=argparse.SUPPRESS)
+
+    bench = command("bench-engine", _bench_engine)
+    bench.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    bench.add_argument("--seconds", metavar="S", type=float, default=0.5, help="per cell and round (default: 0.5)")
+    bench.add_argument("--no-save", action="store_true", help="do not keep the result for plan and preflight")
 
     preflight = command("preflight", _preflight)
     preflight.add_argument("config", metavar="CONFIG", type=Path)
@@ -347,6 +353,14 @@ def _results_show(options: argparse.Namespace) -> int:
     from sai3tui.results_commands import show_results
 
     return show_results(options.directory, options.json, sys.stdout)
+
+
+def _bench_engine(options: argparse.Namespace) -> int:
+    from sai3tui.bench_engine import BenchOptions, run_bench_engine
+
+    if not 0.05 <= options.seconds <= 60:
+        return _usage("--seconds is a number from 0.05 to 60")
+    return run_bench_engine(BenchOptions(options.seconds, json=options.json, save=not options.no_save))
 
 
 def _preflight(options: argparse.Namespace) -> int:
