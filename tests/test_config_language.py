@@ -270,3 +270,11 @@ def test_a_setting_at_its_default_needs_no_notice() -> None:
 def test_a_notice_is_given_once_for_each_field() -> None:
     entry = "{op: list, path: '', weight: 1, concurrency: 2}"
     assert len(messages(TARGET + f"workload: [{entry}, {entry}, {entry}]\n", Level.NOTICE)) == 1
+
+
+@pytest.mark.parametrize("stages", ["", FLEET + "}", FLEET + ", stages: [{name: p, order: 3, type: prepare}]}"])
+def test_cleanup_only_leaves_no_stage_that_writes(stages: str) -> None:
+    prepare = "prepare: {cleanup_only: true, ensure_objects: [{base_uri: a/, count: 5}]}\n"
+    found = good(TARGET + GET + prepare + stages + "\n").stages
+    assert {stage.type for stage in found} <= {StageType.VALIDATION, StageType.CLEANUP}
+    assert found[-1].type is StageType.CLEANUP

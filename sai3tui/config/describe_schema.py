@@ -109,7 +109,13 @@ def _value(field: Field) -> Schema:
         case Kind.SIZES:
             return {"anyOf": [{"type": ["integer", "string"], "pattern": _SIZE, "minimum": 1}, _reference(field)]}
         case Kind.IOPS:
-            return {"anyOf": [{"type": "integer"}, {"enum": ["max"]}, {"type": "string", "pattern": _DIGITS}]}
+            return {
+                "anyOf": [
+                    {"type": "integer"},
+                    {"enum": ["max", "MAX", "unlimited"]},
+                    {"type": "string", "pattern": _DIGITS},
+                ]
+            }
         case Kind.PROCESSES:
             return {"anyOf": [{"type": "integer", "minimum": 1}, {"enum": ["auto", "single"]}]}
         case Kind.MAP:

@@ -365,9 +365,8 @@ PREPARE = BlockSpec(
         Field(
             "cleanup_only",
             Kind.BOOLEAN,
-            "Only delete the objects.",
+            "Only delete the objects: no stage but preflight and cleanup is done.",
             "false",
-            status=Status.LATER,
             note="never prepares first",
         ),
         Field(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sai3tui.config.fields import Block
 from sai3tui.config.language import LANGUAGE
 from sai3tui.config.load_fleet import read_distributed, read_multi_endpoint
-from sai3tui.config.load_stages import read_stages, synthesised_stages
+from sai3tui.config.load_stages import only_cleanup, read_stages, synthesised_stages
 from sai3tui.config.load_storage import read_file_options, read_s3_options
 from sai3tui.config.load_workload import read_error_handling, read_io_rate, read_prepare, read_workload
 from sai3tui.config.model import (
@@ -82,6 +82,8 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         if block is not None and not block.items("stages"):
             names = ", ".join(stage.name for stage in stages)
             top.problems.notice(block.at, "assumed", f"distributed.stages is not given: taken as {names}")
+    elif prepare is not None and prepare.cleanup_only:
+        stages = only_cleanup(stages, fleet.barrier_sync)
     elif prepare is not None and prepare.cleanup and not any(s.type is StageType.CLEANUP for s in stages):
         message = "prepare.cleanup is true, but the list of stages has no cleanup stage: nothing will be deleted"
         top.problems.warning(prepare.at, "stage", message, "add {name: cleanup, type: cleanup, order: ...}")

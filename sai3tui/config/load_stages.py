@@ -90,12 +90,29 @@ def read_stages(distributed: Block, sync: BarrierSync, duration: float) -> tuple
 def synthesised_stages(prepare: Prepare | None, execute: bool, duration: float, sync: BarrierSync) -> tuple[Stage, ...]:
     """The stages of a file without a list of them: validation, then what it has something to do for."""
     kinds = [(StageType.VALIDATION, "preflight")]
+    if prepare is not None and prepare.cleanup_only:
+        kinds.append((StageType.CLEANUP, "cleanup"))
+        return _made(kinds, duration, sync)
     if prepare is not None and prepare.ensure_objects:
         kinds.append((StageType.PREPARE, "prepare"))
     if execute:
         kinds.append((StageType.EXECUTE, "execute"))
     if prepare is not None and prepare.ensure_objects and prepare.cleanup:
         kinds.append((StageType.CLEANUP, "cleanup"))
+    return _made(kinds, duration, sync)
+
+
+def only_cleanup(stages: tuple[Stage, ...], sync: BarrierSync) -> tuple[Stage, ...]:
+    """What is left of `stages` under `cleanup_only`: nothing that writes or reads objects."""
+    kept = tuple(stage for stage in stages if stage.type in (StageType.VALIDATION, StageType.CLEANUP))
+    if any(stage.type is StageType.CLEANUP for stage in kept):
+        return kept
+    last = max((stage.order for stage in stages), default=0)
+    kind = StageType.CLEANUP
+    return (*kept, Stage("cleanup", last + 1, kind, COMPLETIONS[kind][0], sync.for_stage(kind)))
+
+
+def _made(kinds: list[tuple[StageType, str]], duration: float, sync: BarrierSync) -> tuple[Stage, ...]:
     return tuple(
         Stage(
             name,
