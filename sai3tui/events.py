@@ -177,7 +177,7 @@ class Vitals:
     """Host and generator figures of one interval; percentages of the whole host, but `worker_cpu_pct` of one core.
 
     None: cannot be measured here. Lag is how long what was ready waited for a worker's loop; `nic_bytes_per_s` is of
-    the busiest direction of the busiest interface, `nic_pct` of its link speed.
+    the busiest direction of the busiest interface, `nic_pct` of its link speed; softirq is that of the busiest core.
     """
 
     cpu_user_pct: float = 0.0

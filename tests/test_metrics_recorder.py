@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sai3tui.agent.figures import Totals, interval, totals_of
+from sai3tui.agent.figures import Totals, busiest_pct, interval, totals_of
 from sai3tui.config.ops import Op
 from sai3tui.metrics.buckets import bucket_of
 from sai3tui.metrics.histogram import COARSE, Histogram
@@ -165,7 +165,35 @@ def test_interval_leaves_out_what_did_not_happen() -> None:
     assert [(stats.op, stats.endpoint) for stats in found.endpoints] == [(Op.PUT, 1)]
 
 
-def test_interval_shows_the_busiest_worker() -> None:
-    before = Totals(1, 0, cpu_s={10: 1.0, 11: 2.0})
-    after = Totals(1, 2_000_000_000, cpu_s={10: 1.5, 11: 3.8, 12: 9.0})
-    assert interval(before, after).worker_cpu_pct == pytest.approx(90.0)
+def test_busiest_worker_is_by_its_own_clock() -> None:
+    second = 1_000_000_000
+    before = {10: (second, second), 11: (2 * second, second), 13: (0, 0)}
+    after = {
+        10: (3 * second // 2, 3 * second),
+        11: (38 * second // 10, 3 * second),
+        12: (9 * second, 3 * second),
+        13: (5 * second, 3 * second),
+    }
+    assert busiest_pct(before, after) == pytest.approx(90.0)
+    assert busiest_pct(after, after) == 0.0
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 10**10), max_size=30), min_size=1, max_size=4))
+def test_lag_of_workers_and_intervals_adds_up(parts: list[list[int]]) -> None:
+    benches = [Bench() for _ in parts]
+    whole = Histogram(COARSE)
+    whole.record([sample for part in parts for sample in part])
+    before = None
+    seen = Histogram(COARSE)
+    for bench, part in zip(benches, parts, strict=True):
+        for sample in part:
+            bench.recorder.lag(sample)
+        bench.recorder.flush()
+        totals = totals_of(merged([each.reader.read() for each in benches], 1), URIS, 0, {})
+        seen.merge(interval(before, totals).lag)
+        before = totals
+    assert (seen.counts == whole.counts).all()
+    assert seen.max_us == whole.max_us
+    benches[0].recorder.start_stage(2)
+    assert not benches[0].reader.read().lag.any()

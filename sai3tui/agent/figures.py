@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sai3tui.events import EndpointStats, OpStats
+from sai3tui.events import AttemptStats, EndpointStats, OpStats
 from sai3tui.metrics.histogram import COARSE, FINE, Histogram, upper_edge_us
 from sai3tui.metrics.shared import (
     ATTEMPTS,
@@ -29,14 +29,17 @@ from sai3tui.metrics.shared import (
 class Totals:
     """What all workers have measured since stage `stage` (the pool's own number) began, at `time_ns`, monotonic.
 
-    `cpu_s` is the CPU time in seconds that each living worker (by process id) has used since it was started.
+    `cpu` has, for each living worker (by process id), the CPU time that its loop has used since it was started and
+    the monotonic time at which it had, in nanoseconds. `lag` is how long what was ready waited for a loop.
     """
 
     stage: int
     time_ns: int
     ops: tuple[OpStats, ...] = ()
     endpoints: tuple[EndpointStats, ...] = ()
-    cpu_s: Mapping[int, float] | None = None
+    cpu: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    lag: Histogram = field(default_factory=lambda: Histogram(COARSE))
+    failed_attempts: tuple[AttemptStats, ...] = ()
 
     @property
     def errors(self) -> int:
@@ -58,15 +61,22 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The difference of two `Totals`. `worker_cpu_pct` is that of the busiest worker, in percent of one core."""
+    """The difference of two `Totals`."""
 
     seconds: float
     ops: tuple[OpStats, ...]
     endpoints: tuple[EndpointStats, ...]
-    worker_cpu_pct: float
+    lag: Histogram
+    failed_attempts: tuple[AttemptStats, ...]
 
 
-def totals_of(copy: Copy, uris: Sequence[str], time_ns: int, cpu_s: Mapping[int, float]) -> Totals:
+def totals_of(
+    copy: Copy,
+    uris: Sequence[str],
+    time_ns: int,
+    cpu: Mapping[int, tuple[int, int]],
+    failed_attempts: Sequence[AttemptStats] = (),
+) -> Totals:
     """`copy` as statistics; `uris` are the endpoints'."""
     ops = [
         OpStats(
@@ -93,7 +103,8 @@ def totals_of(copy: Copy, uris: Sequence[str], time_ns: int, cpu_s: Mapping[int,
         )
         for (op, endpoint), cell in sorted(copy.endpoints.items())
     ]
-    return Totals(copy.stage, time_ns, tuple(ops), tuple(endpoints), dict(cpu_s))
+    lag = _words_histogram(copy.lag, COARSE)
+    return Totals(copy.stage, time_ns, tuple(ops), tuple(endpoints), dict(cpu), lag, tuple(failed_attempts))
 
 
 def interval(before: Totals | None, after: Totals) -> Interval:
@@ -102,11 +113,7 @@ def interval(before: Totals | None, after: Totals) -> Interval:
     The merge of all intervals of a stage equals its last totals, maxima included.
     """
     if before is None or before.stage != after.stage:
-        before = (
-            Totals(after.stage, after.time_ns)
-            if before is None
-            else Totals(after.stage, before.time_ns, cpu_s=before.cpu_s)
-        )
+        before = Totals(after.stage, after.time_ns if before is None else before.time_ns)
     old_ops = {(stats.op, stats.bucket): stats for stats in before.ops}
     old_endpoints = {(stats.op, stats.endpoint): stats for stats in before.endpoints}
     seconds = (after.time_ns - before.time_ns) / 1e9
@@ -116,20 +123,38 @@ def interval(before: Totals | None, after: Totals) -> Interval:
         seconds,
         tuple(stats for stats in ops if stats.attempts),
         tuple(stats for stats in endpoints if stats.attempts),
-        _busiest(before.cpu_s or {}, after.cpu_s or {}, seconds),
+        histogram_difference(before.lag, after.lag),
+        tuple(_attempt_difference(before.failed_attempts, after.failed_attempts)),
     )
 
 
-def _busiest(before: Mapping[int, float], after: Mapping[int, float], seconds: float) -> float:
-    if seconds <= 0:
-        return 0.0
-    shares = [(cpu - before[pid]) / seconds for pid, cpu in after.items() if pid in before]
+def busiest_pct(before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]]) -> float:
+    """How busy the busiest worker's loop was between two readings of `Totals.cpu`, in percent of one core."""
+    shares = []
+    for pid, (used_ns, at_ns) in after.items():
+        old_used_ns, old_at_ns = before.get(pid, (0, 0))
+        if old_at_ns and at_ns > old_at_ns:
+            shares.append((used_ns - old_used_ns) / (at_ns - old_at_ns))
     return 100.0 * max(shares, default=0.0)
 
 
+def _attempt_difference(old: Sequence[AttemptStats], new: Sequence[AttemptStats]) -> Iterator[AttemptStats]:
+    known = {stats.cause: stats for stats in old}
+    for stats in new:
+        before = known.get(stats.cause)
+        if before is None:
+            yield stats
+        elif stats.count > before.count:
+            # When the first of these was is not known, but it was after the last of those before.
+            count, retried = stats.count - before.count, stats.retried - before.retried
+            yield replace(stats, count=count, retried=retried, first_ns=before.last_ns)
+
+
 def _histogram(cell: Words, kind: int, bins: int) -> Histogram:
-    words = histogram_of(cell, kind, bins)
-    per_octave = FINE if bins == FINE_BINS else COARSE
+    return _words_histogram(histogram_of(cell, kind, bins), FINE if bins == FINE_BINS else COARSE)
+
+
+def _words_histogram(words: Words, per_octave: int) -> Histogram:
     return Histogram(per_octave, words[HISTOGRAM_HEAD:].copy(), int(words[MAX_US]), int(words[SUM_NS]) // 1000)
 
 

@@ -92,6 +92,16 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorBrake:
+    """When more than `rate` operations per second failed over `window` seconds, the agent begins none for `pause`
+    seconds."""
+
+    rate: float
+    window: float
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
 class SetSpec:
     """One object set as workers see it. `seed` is the dataset seed that content is made of."""
 
@@ -117,6 +127,7 @@ class LeasedJob:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_errors: int | None = None
     missing_is_done: bool = False
+    brake: ErrorBrake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +148,8 @@ class MixOp:
     Indices come from leases if `leased` (PUT of new names, DELETE), else from `draws`: one for all endpoints, or one
     per endpoint where each has objects of its own. `generation` is that of the content that a PUT onto an existing
     object writes; its version is counted from 1. `verify`: what a GET reads is compared with that content, in any
-    of its versions.
+    of its versions. At most `concurrency` connections of the agent (None: all) are in it at once; who draws it beyond
+    that waits, so that the proportions between entries are kept. Entries of one `group` share their limit.
     """
 
     op: Op
@@ -148,6 +160,8 @@ class MixOp:
     generation: int = 0
     recursive: bool = False
     verify: bool = False
+    concurrency: int | None = None
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +182,7 @@ class MixJob:
     io_rate: IoRate | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_errors: int | None = None
+    brake: ErrorBrake | None = None
 
 
 Job = LeasedJob | MixJob

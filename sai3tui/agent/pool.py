@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from sai3tui.agent.figures import Totals, totals_of
-from sai3tui.agent.lease import Job, LeasedJob, LeaseSource, MixJob
+from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource, MixJob
 from sai3tui.agent.stage_run import StageRun
 from sai3tui.agent.worker.handle import WorkerHandle, shares
 from sai3tui.agent.worker.messages import FailuresSeen, WorkerSetup
 from sai3tui.errors import ConfigError, Failure, ResourceError, Sai3Error, StateError
+from sai3tui.events import AttemptStats
 from sai3tui.metrics.shared import Copy, merged
 
 START_TIMEOUT_S = 60.0
@@ -51,7 +52,7 @@ class WorkerPool:
     """Worker processes with connections, for one stage after another. An async context manager.
 
     `on_worker_lost(failure)` is told when a worker dies; `on_failures(count, sample)` about operations that failed
-    for good, summed up by cause four times a second.
+    for good, summed up by cause four times a second; `on_pause(brake, count)` when so many had failed that all pause.
     """
 
     def __init__(
@@ -61,12 +62,16 @@ class WorkerPool:
         workers: int,
         on_worker_lost: Callable[[Failure], None] | None = None,
         on_failures: Callable[[int, Failure], None] | None = None,
+        on_pause: Callable[[ErrorBrake, int], None] | None = None,
     ) -> None:
         """Raises ValueError if `setup` has no connections."""
         self._opens = shares(setup, workers)
         self._uris = [endpoint.uri for endpoint in setup.endpoints]
         self._on_worker_lost = on_worker_lost
         self._on_failures = on_failures
+        self._on_pause = on_pause
+        self._failed_attempts: list[AttemptStats] = []
+        """Of the stage that was the last to end."""
         self._slots: list[WorkerHandle | None] = [None] * len(self._opens)
         self._buried: list[Copy] = []
         """Figures of workers that died in the current stage."""
@@ -256,7 +261,7 @@ class WorkerPool:
         ends_ns = start_ns + round(duration * 1e9)
         self._stage_number += 1
         self._buried.clear()
-        stage = self._stage = StageRun(self._stage_number, job, source, ends_ns, self._living)
+        stage = self._stage = StageRun(self._stage_number, job, source, ends_ns, self._living, self._on_pause)
         try:
             stage.begin(self._living(), (ends_ns - now) / 1e9)
             await stage.done.wait()
@@ -265,6 +270,7 @@ class WorkerPool:
             raise
         finally:
             await stage.close()
+            self._failed_attempts = stage.failed_attempts
             self._stage = None
         totals = self.read()
         return StageTotals(totals, max(0.0, (totals.time_ns - start_ns) / 1e9), stage.stopping, stage.failure)
@@ -281,10 +287,12 @@ class WorkerPool:
 
     def read(self) -> Totals:
         """Figures since the current, or last, stage began, merged over all workers. Costs about a millisecond."""
-        copies = [copy for worker in self._slots if worker is not None and (copy := worker.read()) is not None]
-        cpu = {worker.pid: seconds for worker in self._living() if (seconds := worker.cpu_s()) is not None}
-        copy = merged([*self._buried, *copies], self._stage_number)
-        return totals_of(copy, self._uris, time.monotonic_ns(), cpu)
+        found = {worker: worker.read() for worker in self._slots if worker is not None}
+        copies = [copy for copy in found.values() if copy is not None]
+        cpu = {worker.pid: copy.cpu for worker, copy in found.items() if copy is not None and not worker.gone}
+        failed = self._stage.failed_attempts if self._stage is not None else self._failed_attempts
+        whole = merged([*self._buried, *copies], self._stage_number)
+        return totals_of(whole, self._uris, time.monotonic_ns(), cpu, failed)
 
 
 def error_of(failure: Failure) -> Sai3Error:

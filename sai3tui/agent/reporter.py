@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 
-from sai3tui.agent.figures import Totals, interval
+from sai3tui.agent.figures import Totals, busiest_pct, interval
 from sai3tui.agent.vitals import VitalsMeter
-from sai3tui.events import EndpointStats, Objects, OpStats, Report, StageSummary, Vitals, merge_endpoints, merge_ops
+from sai3tui.events import (
+    AttemptStats,
+    EndpointStats,
+    Objects,
+    OpStats,
+    Report,
+    StageSummary,
+    Vitals,
+    merge_attempts,
+    merge_endpoints,
+    merge_ops,
+)
+from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.metrics.saturation import Sample, SaturationMeter
 
 INTERVAL_S = 1.0
-BUSY_PCT = 90.0
-BUSY_SHARE = 0.5
+SLACK_NS = 50_000_000
+"""An interval that begins so little before the end of the warm-up is measured."""
 
 Read = Callable[[], Totals]
 Emit = Callable[[Report], None]
@@ -22,7 +36,8 @@ class StageReporter:
     """Reads the workers' figures and emits a `Report` per interval.
 
     `start_ns` (Unix epoch) is where the first interval begins. Figures that workers had before this stage are not
-    counted.
+    counted. Intervals that begin within the first `warmup_s` seconds are reported as warm-up; the summary, its time
+    included, begins after them.
     """
 
     def __init__(
@@ -50,9 +65,15 @@ class StageReporter:
         self._ops: list[OpStats] = []
         self._endpoints: list[EndpointStats] = []
         self._pending_ops: list[OpStats] = []
+        self._attempts: list[AttemptStats] = []
         self._pending_endpoints: list[EndpointStats] = []
-        self._intervals = 0
-        self._busy = 0
+        self._pending_attempts: list[AttemptStats] = []
+        self._pending_lag = Histogram(COARSE)
+        self._cpu = self._last.cpu
+        """Of the workers when the interval began."""
+        self._saturation = SaturationMeter()
+        self._measured_from_ns = 0
+        """Where the warm-up ended; 0: there was none."""
 
     async def run(self) -> None:
         """Report once a second until cancelled."""
@@ -76,6 +97,8 @@ class StageReporter:
         self._last = totals
         self._pending_ops = merge_ops([self._pending_ops, difference.ops])
         self._pending_endpoints = merge_endpoints([self._pending_endpoints, difference.endpoints])
+        self._pending_attempts = merge_attempts([self._pending_attempts, difference.failed_attempts])
+        self._pending_lag.merge(difference.lag)
         return totals
 
     def report(self) -> None:
@@ -88,11 +111,19 @@ class StageReporter:
         vitals = self._measure(before, totals)
         ops, self._pending_ops = self._pending_ops, []
         endpoints, self._pending_endpoints = self._pending_endpoints, []
-        self._ops = merge_ops([self._ops, ops])
-        self._endpoints = merge_endpoints([self._endpoints, endpoints])
-        self._intervals += 1
-        self._busy += vitals.worker_cpu_pct >= BUSY_PCT
-        warmup = now <= self._warmup_until_ns
+        attempts, self._pending_attempts = self._pending_attempts, []
+        warmup = self._from_ns + SLACK_NS < self._warmup_until_ns
+        limited = ""
+        if any(stats.attempts for stats in ops):
+            sample = sample_of(vitals, ops, (now - self._from_ns) / 1e9)
+            # What limits the warm-up is shown, but is no property of what is measured.
+            limited = SaturationMeter().add(sample) if warmup else self._saturation.add(sample)
+        if warmup:
+            self._measured_from_ns = now
+        else:
+            self._ops = merge_ops([self._ops, ops])
+            self._endpoints = merge_endpoints([self._endpoints, endpoints])
+            self._attempts = merge_attempts([self._attempts, attempts])
         report = Report(
             self._agent,
             self._stage_index,
@@ -103,13 +134,17 @@ class StageReporter:
             self._objects(),
             vitals,
             warmup,
+            tuple(attempts),
+            limited,
         )
         self._from_ns = now
         self._emit(report)
 
     def summary(self, name: str, kind: str, end_ns: int, begin_ns: int = 0) -> StageSummary:
-        """The merge of all intervals that were reported. `begin_ns` (0: the stage's) and `end_ns` bound its time."""
-        begin_ns = begin_ns or self._start_ns
+        """The merge of all intervals that were reported, but for the warm-up. `begin_ns` (0: the stage's) and `end_ns`
+        bound its time."""
+        begin_ns = max(begin_ns or self._start_ns, self._measured_from_ns)
+        reason = self._saturation.reason()
         return StageSummary(
             self._stage_index,
             name,
@@ -123,12 +158,36 @@ class StageReporter:
             begin_ns,
             end_ns,
             None,
-            self._intervals > 0 and self._busy / self._intervals >= BUSY_SHARE,
+            bool(reason),
+            reason,
+            tuple(self._attempts),
         )
 
     def _measure(self, before: Totals, after: Totals) -> Vitals:
-        return self._vitals.read(_pids(before, after), time.monotonic())
+        cpu, self._cpu = self._cpu, after.cpu
+        lag, self._pending_lag = self._pending_lag, Histogram(COARSE)
+        vitals = self._vitals.read(tuple({*before.cpu, *after.cpu}), time.monotonic())
+        return replace(
+            vitals,
+            # What a worker says of its loop is the better figure; that of its process stands in until it has said so.
+            worker_cpu_pct=busiest_pct(cpu, after.cpu) or vitals.worker_cpu_pct,
+            worker_lag_p99_us=lag.percentile_us(0.99) if lag.count else None,
+            worker_lag_max_us=float(lag.max_us) if lag.count else None,
+        )
 
 
-def _pids(*totals: Totals) -> Sequence[int]:
-    return tuple({pid for each in totals for pid in each.cpu_s or {}})
+def sample_of(vitals: Vitals, ops: list[OpStats], seconds: float) -> Sample:
+    """An interval as the rules for saturation want it."""
+    service = Histogram()
+    for stats in ops:
+        service.merge(stats.service)
+    return Sample(
+        seconds,
+        vitals.worker_cpu_pct,
+        min(100.0, vitals.cpu_user_pct + vitals.cpu_system_pct + (vitals.steal_pct or 0.0)),
+        service.percentile_us(0.5),
+        vitals.worker_lag_p99_us,
+        vitals.nic_pct,
+        vitals.softirq_pct,
+        vitals.steal_pct,
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from sai3tui.agent.cache.layout import LayoutCache
 from sai3tui.agent.checks_host import nearest_existing
 from sai3tui.agent.controls import Controls
-from sai3tui.agent.lease import Job, LeasedJob, LeaseSource
+from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.setup import RunSetup
@@ -224,6 +224,7 @@ class AgentRun:
                 workers=max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency)),
                 on_worker_lost=self._worker_lost,
                 on_failures=self._failures_seen,
+                on_pause=self._paused,
             )
             async with pool, Controls(setup.endpoints, setup.environ, setup.config.s3) as controls:
                 self._pool = pool
@@ -263,7 +264,10 @@ class AgentRun:
             self._finding,
         )
         self._objects = lambda: context.progress.objects()
-        warmup = self.setup.config.warmup_period if stage.type is StageType.EXECUTE else 0.0
+        warmup = 0.0
+        if stage.type is StageType.EXECUTE:
+            own = stage.warmup_period
+            warmup = self.setup.config.warmup_period if own is None else own
         reporter = StageReporter(
             self.setup.agent.id, index, start_ns, pool.read, self.objects, self._report, self._vitals, warmup_s=warmup
         )
@@ -417,6 +421,13 @@ class AgentRun:
 
     def _worker_lost(self, failure: Failure) -> None:
         self._note(Level.WARNING, failure.sentence(), "worker-lost")
+
+    def _paused(self, brake: ErrorBrake, count: int) -> None:
+        text = (
+            f"{count} operations failed within {brake.window:g} s, more than error_rate_threshold allows: "
+            f"no operation begins for {brake.pause:g} s"
+        )
+        self._note(Level.WARNING, text, "backoff")
 
     def _failures_seen(self, count: int, sample: Failure) -> None:
         """Workers saw `count` more failures of one cause."""

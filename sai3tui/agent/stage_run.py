@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from sai3tui.agent.lease import Job, LeaseSource, MixJob
+from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, MixJob
 from sai3tui.agent.worker.handle import WorkerHandle
 from sai3tui.agent.worker.messages import (
+    AttemptsFailed,
     FailuresSeen,
     Finished,
     Granted,
     Idle,
     MoreWork,
+    Pause,
     Settled,
     StartStage,
     StopStage,
     Wanted,
 )
 from sai3tui.errors import Failure, failure_of
+from sai3tui.events import AttemptStats, merge_attempts
 
 STOP_MARGIN_S = 2.0
 """What a worker may need, beyond its grace or drain time, to say that it is idle; then it is killed."""
@@ -29,10 +34,17 @@ FAIL_GRACE_S = 2.0
 
 
 class StageRun:
-    """Lives as long as the stage. `workers` yields those that live; everything happens on one loop."""
+    """Lives as long as the stage. `workers` yields those that live; everything happens on one loop. `on_pause` is told
+    how many operations had failed when the brake of the job was pulled."""
 
     def __init__(
-        self, number: int, job: Job, source: LeaseSource, ends_ns: int, workers: Callable[[], Sequence[WorkerHandle]]
+        self,
+        number: int,
+        job: Job,
+        source: LeaseSource,
+        ends_ns: int,
+        workers: Callable[[], Sequence[WorkerHandle]],
+        on_pause: Callable[[ErrorBrake, int], None] | None = None,
     ) -> None:
         self.number = number
         self.job = job
@@ -43,6 +55,12 @@ class StageRun:
         self.deaths = 0
         self.recovering = 0
         """Dead workers that are not replaced yet."""
+        self.failed_attempts: list[AttemptStats] = []
+        """Since the stage began."""
+        self._on_pause = on_pause
+        self._recent: deque[tuple[float, int]] = deque()
+        """When how many operations failed, as far back as the brake looks."""
+        self._paused_until = 0.0
         self._source = source
         self._ends_ns = ends_ns
         self._workers = workers
@@ -96,11 +114,34 @@ class StageRun:
                 limit = self.job.max_errors
                 if limit is not None and self._errors > limit:
                     self.fail(sample)
+                else:
+                    self._brake(count)
+            case AttemptsFailed(stage, attempts) if stage == self.number:
+                self.failed_attempts = merge_attempts([self.failed_attempts, attempts])
             case Idle(stage, heard) if stage == self.number and heard == worker.calls:
                 worker.idle = True
                 self.check()
             case _:
                 pass
+
+    def _brake(self, failed: int) -> None:
+        """So many operations have failed: have the workers pause if that is too fast."""
+        brake, now = self.job.brake, time.monotonic()
+        if brake is None or self.stopping or now < self._paused_until:
+            return
+        recent = self._recent
+        recent.append((now, failed))
+        while recent[0][0] < now - brake.window:
+            recent.popleft()
+        count = sum(each for _, each in recent)
+        if count <= brake.rate * brake.window:
+            return
+        recent.clear()
+        self._paused_until = now + brake.pause
+        for worker in self._workers():
+            worker.send(Pause(self.number, time.monotonic_ns() + round(brake.pause * 1e9)))
+        if self._on_pause is not None:
+            self._on_pause(brake, count)
 
     async def _grant(self, worker: WorkerHandle, set_id: int | None, endpoint: int, count: int) -> None:
         try:

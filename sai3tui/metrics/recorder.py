@@ -39,7 +39,7 @@ class Recorder:
     size that it would have had. Histograms hold operations that succeeded only. Times are nanoseconds.
     """
 
-    __slots__ = ("_bytes", "_due", "_failed", "_first", "_kind", "_retried", "_service", "_writer", "errors")
+    __slots__ = ("_bytes", "_due", "_failed", "_first", "_kind", "_lag", "_retried", "_service", "_writer", "errors")
 
     def __init__(self, writer: SharedWriter) -> None:
         self._writer = writer
@@ -48,6 +48,7 @@ class Recorder:
         self._service = array("q")
         self._due = array("q")
         self._first = array("q")
+        self._lag = array("q")
         self._failed: Counter[tuple[Op, int, int]] = Counter()
         self._retried: Counter[tuple[Op, int, int]] = Counter()
         self.errors = 0
@@ -76,15 +77,22 @@ class Recorder:
         """An attempt that failed and will be made again."""
         self._retried[op, endpoint, bucket_of(size)] += 1
 
+    def lag(self, nanoseconds: int) -> None:
+        """How long something that was ready has waited for this process."""
+        self._lag.append(nanoseconds)
+
     def flush(self) -> None:
         """Add everything collected to the mapping."""
-        if not self._kind and not self._failed and not self._retried:
+        if not self._kind and not self._failed and not self._retried and not self._lag:
             return
         writer = self._writer
         writer.begin()
         try:
             if self._kind:
                 self._flush_successes()
+            if self._lag:
+                lag = np.frombuffer(self._lag, dtype=np.int64)
+                _bump(writer.lag, lag, bin_indices(lag, COARSE))
             for (op, endpoint, bucket), count in self._failed.items():
                 for cell in (writer.op(op * BUCKETS + bucket), writer.endpoint(op, endpoint)):
                     cell[ERRORS] += np.uint64(count)
@@ -103,6 +111,7 @@ class Recorder:
         self._service = array("q")
         self._due = array("q")
         self._first = array("q")
+        self._lag = array("q")
         self._failed.clear()
         self._retried.clear()
 

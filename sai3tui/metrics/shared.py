@@ -3,7 +3,8 @@
 A mapping belongs to one writer and one reader. It starts with a header of eight 64-bit words, of which the first is a
 sequence number that is odd while the writer writes (a seqlock: the reader copies, and copies again if the number has
 changed). Then come the cells of (op, size bucket), then those of (op, endpoint). A cell is used once its first word
-is not 0; unused cells are pages that nobody touches and so cost nothing.
+is not 0; unused cells are pages that nobody touches and so cost nothing. Between header and cells stands a coarse
+histogram of how long what was ready waited for the writer's loop.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sai3tui.metrics.histogram import COARSE, FINE, OCTAVES
 
 Words = npt.NDArray[np.uint64]
 
-_SEQUENCE, _STAGE, _FLUSHES = 0, 1, 2
+_SEQUENCE, _STAGE, _FLUSHES, _CPU_NS, _CPU_AT_NS = 0, 1, 2, 3, 4
 HEADER_WORDS = 8
 
 USED, COUNT, BYTES, ERRORS, ATTEMPTS = 0, 1, 2, 3, 4
@@ -39,6 +40,7 @@ HISTOGRAM_HEAD = 2
 
 OP_CELL = COUNTERS + KINDS * (HISTOGRAM_HEAD + FINE_BINS)
 ENDPOINT_CELL = COUNTERS + HISTOGRAM_HEAD + COARSE_BINS
+LAG_WORDS = HISTOGRAM_HEAD + COARSE_BINS
 
 READ_TIMEOUT_S = 0.5
 """A writer that died in the middle of writing leaves the sequence number odd for ever."""
@@ -46,18 +48,20 @@ READ_TIMEOUT_S = 0.5
 
 def mapping_bytes(endpoints: int) -> int:
     """The size of a mapping for this many endpoints."""
-    return 8 * (HEADER_WORDS + len(OPS) * (BUCKETS * OP_CELL + endpoints * ENDPOINT_CELL))
+    return 8 * (HEADER_WORDS + LAG_WORDS + len(OPS) * (BUCKETS * OP_CELL + endpoints * ENDPOINT_CELL))
 
 
 class _Layout:
-    __slots__ = ("endpoint_cells", "endpoints", "header", "op_cells", "words")
+    __slots__ = ("endpoint_cells", "endpoints", "header", "lag", "op_cells", "words")
 
     def __init__(self, buffer: mmap | bytearray, endpoints: int) -> None:
         self.endpoints = endpoints
         self.words: Words = np.frombuffer(buffer, dtype=np.uint64, count=mapping_bytes(endpoints) // 8)
-        split = HEADER_WORDS + len(OPS) * BUCKETS * OP_CELL
+        first = HEADER_WORDS + LAG_WORDS
+        split = first + len(OPS) * BUCKETS * OP_CELL
         self.header = self.words[:HEADER_WORDS]
-        self.op_cells = self.words[HEADER_WORDS:split].reshape(len(OPS) * BUCKETS, OP_CELL)
+        self.lag = self.words[HEADER_WORDS:first]
+        self.op_cells = self.words[first:split].reshape(len(OPS) * BUCKETS, OP_CELL)
         self.endpoint_cells = self.words[split:].reshape(len(OPS) * endpoints, ENDPOINT_CELL)
 
     def used(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -88,6 +92,16 @@ class SharedWriter:
         """Show that the writer is alive though it may have nothing to write."""
         self._layout.header[_FLUSHES] += np.uint64(1)
 
+    def cpu(self, used_ns: int, at_ns: int) -> None:
+        """Tell the CPU time that the writer's loop has used, and when (monotonic) that was."""
+        self._layout.header[_CPU_NS] = used_ns
+        self._layout.header[_CPU_AT_NS] = at_ns
+
+    @property
+    def lag(self) -> Words:
+        """The histogram of lag, to add to: `MAX_US`, `SUM_NS`, then the bins."""
+        return self._layout.lag
+
     def start_stage(self, stage: int) -> None:
         """Forget everything: what follows belongs to this stage number."""
         layout = self._layout
@@ -95,6 +109,7 @@ class SharedWriter:
         ops, endpoints = layout.used()
         layout.op_cells[ops] = 0
         layout.endpoint_cells[endpoints] = 0
+        layout.lag[:] = 0
         layout.header[_STAGE] = stage
         self.end()
 
@@ -118,17 +133,26 @@ def histogram_of(cell: Words, kind: int, bins: int) -> Words:
 
 
 class Copy:
-    """What a reader found: cells by (op, bucket) and by (op, endpoint), since the stage with number `stage` began."""
+    """What a reader found: cells by (op, bucket) and by (op, endpoint), since the stage with number `stage` began.
 
-    __slots__ = ("endpoints", "ops", "stage")
+    `lag` is the histogram of that name; `cpu` is the CPU time of the writer's loop and when it was so much, in
+    nanoseconds.
+    """
+
+    __slots__ = ("cpu", "endpoints", "lag", "ops", "stage")
 
     def __init__(self, stage: int) -> None:
         self.stage = stage
+        self.lag: Words = np.zeros(LAG_WORDS, dtype=np.uint64)
+        self.cpu = (0, 0)
         self.ops: dict[tuple[Op, int], Words] = {}
         self.endpoints: dict[tuple[Op, int], Words] = {}
 
     def add(self, other: Copy) -> None:
-        """Add another worker's figures of the same stage."""
+        """Add another worker's figures of the same stage; CPU times are not added."""
+        maximum = max(self.lag[MAX_US], other.lag[MAX_US])
+        self.lag = self.lag + other.lag
+        self.lag[MAX_US] = maximum
         _add_cells(self.ops, other.ops, KINDS, FINE_BINS)
         _add_cells(self.endpoints, other.endpoints, 1, COARSE_BINS)
 
@@ -182,6 +206,8 @@ class SharedReader:
     def _copy(self) -> Copy:
         layout = self._layout
         made = Copy(int(layout.header[_STAGE]))
+        made.lag = layout.lag.copy()
+        made.cpu = int(layout.header[_CPU_NS]), int(layout.header[_CPU_AT_NS])
         ops, endpoints = layout.used()
         for number in ops.tolist():
             made.ops[Op(number // BUCKETS), number % BUCKETS] = layout.op_cells[number].copy()

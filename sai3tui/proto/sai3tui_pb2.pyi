@@ -1039,8 +1039,9 @@ class Vitals(_message.Message):
     tcp_retransmits: _builtins.int
     """segments, whole host, in the interval"""
     softirq_pct: _builtins.float
-    """whole host"""
+    """of the busiest core"""
     steal_pct: _builtins.float
+    """whole host"""
     def __init__(
         self,
         *,

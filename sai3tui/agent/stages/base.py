@@ -12,7 +12,7 @@ import numpy as np
 from sai3tui.agent.cache.layout import LayoutCache
 from sai3tui.agent.cache.states import Numbers
 from sai3tui.agent.controls import Controls
-from sai3tui.agent.lease import Job, LeaseSource, RetryPolicy, SetSpec
+from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSpec
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import Stage
 from sai3tui.errors import Failure, Sai3Error
@@ -99,6 +99,14 @@ class StageContext:
             handling.retry_backoff_multiplier,
             handling.retry_jitter_factor,
         )
+
+    @property
+    def brake(self) -> ErrorBrake | None:
+        """When errors come too fast; None where the configuration gives no bound or no pause."""
+        handling = self.setup.config.error_handling
+        if handling.error_rate_threshold <= 0 or handling.error_rate_window <= 0 or handling.backoff_duration <= 0:
+            return None
+        return ErrorBrake(handling.error_rate_threshold, handling.error_rate_window, handling.backoff_duration)
 
 
 def set_spec(objects: ObjectSet) -> SetSpec:

@@ -121,6 +121,7 @@ class _Cleanup:
             retry=self._context.retry(always=True),
             max_errors=None if self.mode is CleanupMode.BEST_EFFORT else setup.config.error_handling.max_total_errors,
             missing_is_done=self.mode is not CleanupMode.STRICT,
+            brake=self._context.brake,
         )
 
 

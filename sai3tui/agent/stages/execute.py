@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sai3tui.agent.cache.generations import Generation
 from sai3tui.agent.cache.layout import NamePool
@@ -34,7 +34,9 @@ async def run(context: StageContext) -> None:
     mix = _Mix(context)
     for op in setup.resolved.ops:
         if op.weight:
+            first = len(mix.ops)
             await mix.add(op)
+            mix.ops[first:] = [replace(each, concurrency=op.concurrency, group=op.number) for each in mix.ops[first:]]
     context.progress.objects = mix.objects
     job = MixJob(
         ops=tuple(mix.ops),
@@ -45,6 +47,7 @@ async def run(context: StageContext) -> None:
         io_rate=config.io_rate,
         retry=context.retry(always=False),
         max_errors=config.error_handling.max_total_errors,
+        brake=context.brake,
     )
     try:
         await context.run_job(job, mix.source)

@@ -56,6 +56,7 @@ async def _create(context: StageContext, record: Generation, source: StateSource
         lease_size=lease_size(source.todo, setup.agent.concurrency),
         retry=context.retry(always=True),
         max_errors=setup.config.error_handling.max_total_errors,
+        brake=context.brake,
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from time import monotonic_ns
 
 from sai3tui.agent.lease import Job, SetSpec
+from sai3tui.agent.worker.attempts import AttemptLog
 from sai3tui.agent.worker.lane import Lane, SetRuntime, backoff_s
-from sai3tui.agent.worker.messages import FailuresSeen, Granted, Idle, MoreWork, StartStage
+from sai3tui.agent.worker.messages import AttemptsFailed, FailuresSeen, Granted, Idle, MoreWork, StartStage
 from sai3tui.agent.worker.supply import Supply
 from sai3tui.config.ops import Op
 from sai3tui.errors import RETRYABLE, ErrorKind, Failure
@@ -43,6 +44,7 @@ class WorkerContext:
     number: int = 0
     rate_share: float = 1.0
     sized_gets: bool = False
+    workers: int = 1
     pools: dict[int, Words] = field(default_factory=dict)
 
 
@@ -71,6 +73,11 @@ class Driver(ABC):
         self._heard = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._failures: dict[tuple[ErrorKind, str, int, str], tuple[int, Failure]] = {}
+        self._attempts = AttemptLog()
+        self._paused = False
+        """Errors came too fast: begin nothing until a timer says so."""
+        self._parked: list[Lane] = []
+        """Busy lanes that wait for the end of a pause."""
 
     # --- from the main process ---
 
@@ -95,6 +102,27 @@ class Driver(ABC):
             self.supply.more_work()
         self._check()
 
+    def pause(self, until_ns: int) -> None:
+        """Begin nothing before `until_ns` (monotonic); what is in flight goes on."""
+        if self._stopping or self._paused:
+            return
+        self._paused = True
+        wait = max(0.0, (until_ns - monotonic_ns()) / 1e9)
+        self._timers.append(self._loop.call_later(wait, self._unpause))
+
+    def _unpause(self) -> None:
+        self._paused = False
+        parked, self._parked = self._parked, []
+        for lane in parked:
+            self._proceed(lane)
+
+    def _proceed(self, lane: Lane) -> None:
+        """Go on with a busy lane that has nothing in flight, now or after the pause."""
+        if self._paused:
+            self._parked.append(lane)
+        else:
+            self._next(lane, monotonic_ns())
+
     def stop(self, grace: float) -> None:
         """Begin nothing any more; after `grace` seconds, cancel what is in flight. A second call can only be
         shorter."""
@@ -103,7 +131,11 @@ class Driver(ABC):
 
     def _wind_down(self, grace: float) -> None:
         self._stopping = True
+        self._paused = False
         self.supply.stop()
+        parked, self._parked = self._parked, []
+        for lane in parked:
+            self._rest(lane)
         for lane in self._lanes:
             if lane.backoff is not None:
                 lane.backoff.cancel()
@@ -132,7 +164,7 @@ class Driver(ABC):
                 break
             self._busy += 1
             lane.busy = True
-            self._next(lane, monotonic_ns())
+            self._proceed(lane)
         self._check()
 
     @abstractmethod
@@ -151,7 +183,7 @@ class Driver(ABC):
         """Make a resting lane busy."""
         lane.busy = True
         self._busy += 1
-        self._next(lane, monotonic_ns())
+        self._proceed(lane)
 
     def _rest(self, lane: Lane) -> None:
         lane.busy = False
@@ -175,7 +207,10 @@ class Driver(ABC):
         held = lane.held
         if held is not None:
             self.supply.done(held, lane.index)
-        self._next(lane, t_last)
+        if self._paused:
+            self._parked.append(lane)
+        else:
+            self._next(lane, t_last)
 
     def _failed(self, lane: Lane, failure: Failure, t0: int) -> None:
         request = lane.request
@@ -184,7 +219,9 @@ class Driver(ABC):
             self._recorder.retry(request.op, lane.endpoint, size)
             self._rest(lane)
             return
-        if failure.kind in RETRYABLE and lane.attempt <= self._retry.max_retries and not self._stopping:
+        again = failure.kind in RETRYABLE and lane.attempt <= self._retry.max_retries and not self._stopping
+        self._attempts.failed(failure, lane.endpoint, request.op, retried=again)
+        if again:
             self._recorder.retry(request.op, lane.endpoint, size)
             lane.due = lane.due or t0
             wait = backoff_s(self._retry, lane.attempt)
@@ -202,7 +239,7 @@ class Driver(ABC):
             self.supply.failed(lane.held, lane.index, failure)
             lane.held = None
         if self._stopping or failure.kind is ErrorKind.NOT_FOUND:
-            self._next(lane, monotonic_ns())
+            self._proceed(lane)
         else:
             lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
 
@@ -212,7 +249,7 @@ class Driver(ABC):
 
     def _after_pause(self, lane: Lane) -> None:
         lane.backoff = None
-        self._next(lane, monotonic_ns())
+        self._proceed(lane)
 
     def _size_of(self, lane: Lane) -> int:
         """The size that the operation would have moved."""
@@ -238,6 +275,9 @@ class Driver(ABC):
         for count, sample in self._failures.values():
             self._context.send(FailuresSeen(self.stage, count, sample))
         self._failures.clear()
+        attempts = self._attempts.take()
+        if attempts:
+            self._context.send(AttemptsFailed(self.stage, attempts))
 
     def _check(self) -> None:
         """Report that the stage is over, once it is."""

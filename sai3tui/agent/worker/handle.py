@@ -11,8 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import psutil
-
 from sai3tui.agent.worker.channel import Channel
 from sai3tui.agent.worker.messages import Broken, Open, Ready, WorkerSetup
 from sai3tui.errors import ErrorKind, Failure, ResourceError
@@ -134,14 +132,6 @@ class WorkerHandle:
     def beats(self) -> int:
         return self._reader.beats if self._reader is not None else 0
 
-    def cpu_s(self) -> float | None:
-        """CPU seconds used so far; None if the process is gone."""
-        try:
-            times = psutil.Process(self.pid).cpu_times()
-        except psutil.Error:
-            return None
-        return float(times.user + times.system)
-
     def kill(self) -> None:
         """End it at once. Idempotent; `reap` is needed all the same."""
         if self._process is not None and self._process.poll() is None:
@@ -212,4 +202,4 @@ def shares(setup: WorkerSetup, workers: int) -> list[Open]:
         for _ in range(connections):
             dealt[turn % count][endpoint] += 1
             turn += 1
-    return [Open(setup, number, tuple(part), sum(part) / total) for number, part in enumerate(dealt)]
+    return [Open(setup, number, tuple(part), sum(part) / total, count) for number, part in enumerate(dealt)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from sai3tui.agent.lease import Job, Lease
 from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import Failure
+from sai3tui.events import AttemptStats
 from sai3tui.storage.engine import Endpoint
 
 
@@ -34,12 +35,14 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The first message: who you are, and your share of the connections and of the agent's operations per second."""
+    """The first message: who you are of how many, and your share of the connections and of the agent's operations per
+    second."""
 
     setup: WorkerSetup
     number: int
     connections: tuple[int, ...]
     rate_share: float
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,14 @@ class StopStage:
 
     stage: int
     grace: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Begin no operation before `until_ns` (monotonic): errors come too fast."""
+
+    stage: int
+    until_ns: int
 
 
 # --- worker to main ------------------------------------------------------------------------------------------------
@@ -127,6 +138,14 @@ class FailuresSeen:
     stage: int
     count: int
     sample: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsFailed:
+    """Attempts that have failed since the last such message, those of `FailuresSeen` included."""
+
+    stage: int
+    attempts: tuple[AttemptStats, ...]
 
 
 @dataclass(frozen=True, slots=True)

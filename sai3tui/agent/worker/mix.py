@@ -43,17 +43,41 @@ class _Choice:
         return self.listed[place] if self.listed is not None else self.first + place * self.step
 
 
+class _Limit:
+    """How many lanes of this worker may be in some entries at once."""
+
+    __slots__ = ("most", "queue", "running")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.running = 0
+        self.queue: deque[tuple[Lane, int, float]] = deque()
+        """Busy lanes that have drawn an entry, its number and the object's, and wait until another lane is through."""
+
+
 class _Entry:
     """One `MixOp`, ready for use."""
 
-    __slots__ = ("choices", "generation", "leased", "op", "recursive", "runtime", "shelves", "verify", "weight")
+    __slots__ = (
+        "choices",
+        "generation",
+        "leased",
+        "limit",
+        "op",
+        "recursive",
+        "runtime",
+        "shelves",
+        "verify",
+        "weight",
+    )
 
-    def __init__(self, op: MixOp, runtime: SetRuntime, shelves: dict[int, Shelf]) -> None:
+    def __init__(self, op: MixOp, runtime: SetRuntime, shelves: dict[int, Shelf], limit: _Limit | None) -> None:
         self.op = op.op
         self.runtime = runtime
         self.generation = op.generation
         self.recursive = op.recursive
-        self.weight = op.weight
+        self.weight = op.weight if limit is None or limit.most else 0.0
+        self.limit = limit
         self.verify = op.verify and op.op is Op.GET
         self.leased = op.leased
         self.shelves = shelves
@@ -69,11 +93,21 @@ class MixDriver(Driver):
         self._drain = job.drain
         self._sized = context.sized_gets
         seed = combine(job.seed, start.stage, context.number)
-        self._mix = OpMix([op.weight if self._usable(op) else 0.0 for op in job.ops], seed)
         shelves = self._make_shelves(job)
+        self._limits = self._make_limits(job)
         self._entries = [
-            _Entry(op, self._sets[op.set_id], shelves.get(op.set_id, {}) if op.leased else {}) for op in job.ops
+            _Entry(
+                op, self._sets[op.set_id], shelves.get(op.set_id, {}) if op.leased else {}, self._limits.get(op.group)
+            )
+            for op in job.ops
         ]
+        usable = [self._usable(op) for op in job.ops]
+        weights = [entry.weight if can else 0.0 for entry, can in zip(self._entries, usable, strict=True)]
+        # All entries may be left to the other workers.
+        self._mix = OpMix(weights if any(weights) else [1.0 for _ in weights], seed)
+        for number, weight in enumerate(weights):
+            if not weight:
+                self._mix.exhaust(number)
         self._starved: list[Lane] = []
         """Lanes that rest until there are leases."""
         self._version = 0
@@ -91,6 +125,17 @@ class MixDriver(Driver):
     def _usable(self, op: MixOp) -> bool:
         return op.leased or any(draw.count or draw.listed for draw in op.draws)
 
+    def _make_limits(self, job: MixJob) -> dict[int, _Limit]:
+        """This worker's part of the connections that may be in an entry at once, for those that have a limit."""
+        workers, number = self._context.workers, self._context.number
+        limits = {}
+        for op in job.ops:
+            if op.concurrency is not None:
+                # Entries begin their deal at different workers, so that small limits do not all fall to the first.
+                place = (number - op.group) % workers
+                limits[op.group] = _Limit(op.concurrency // workers + (place < op.concurrency % workers))
+        return limits
+
     def _make_shelves(self, job: MixJob) -> dict[int, dict[int, Shelf]]:
         lanes: dict[int, int] = {}
         for lane in self._lanes:
@@ -104,6 +149,8 @@ class MixDriver(Driver):
         }
 
     def begin(self) -> None:
+        for lane in self._lanes:
+            lane.entry = -1
         wait = (self._ends_ns - monotonic_ns()) / 1e9
         self._timers.append(self._loop.call_later(max(0.0, wait), self._over))
         super().begin()
@@ -115,7 +162,10 @@ class MixDriver(Driver):
 
     def _wind_down(self, grace: float) -> None:
         waiting, self._waiting = self._waiting, deque()
-        for _, lane in waiting:
+        queued = [lane for limit in self._limits.values() for lane, _, _ in limit.queue]
+        for limit in self._limits.values():
+            limit.queue.clear()
+        for lane in (*(lane for _, lane in waiting), *queued):
             self._rest(lane)
         super()._wind_down(grace)
 
@@ -127,7 +177,30 @@ class MixDriver(Driver):
     def _complete(self) -> bool:
         return self._mix.empty
 
+    def _unpause(self) -> None:
+        super()._unpause()
+        self._due()
+
+    def _leave(self, lane: Lane, now: int) -> None:
+        """The lane is through with its entry: if that has a limit, another lane may go on."""
+        limit = self._entries[lane.entry].limit
+        lane.entry = -1
+        if limit is None:
+            return
+        limit.running -= 1
+        if not limit.queue or self._stopping or now >= self._ends_ns:
+            return
+        waiting, number, point = limit.queue.popleft()
+        if not self._begin(waiting, number, point):
+            # There is nothing at hand for those who wait: they draw anew.
+            others = [each for each, _, _ in limit.queue]
+            limit.queue.clear()
+            for each in (waiting, *others):
+                self._issue(each)
+
     def _next(self, lane: Lane, now: int) -> None:
+        if self._limits and lane.entry >= 0:
+            self._leave(lane, now)
         if self._stopping or now >= self._ends_ns:
             self._rest(lane)
             return
@@ -145,6 +218,8 @@ class MixDriver(Driver):
 
     def _due(self) -> None:
         """Issue what is due, and set the alarm for what is next."""
+        if self._paused:
+            return
         waiting = self._waiting
         now = monotonic_ns()
         while waiting and waiting[0][0] <= now:
@@ -153,35 +228,48 @@ class MixDriver(Driver):
             self._alarm.set(waiting[0][0])
 
     def _issue(self, lane: Lane) -> None:
+        """Draw an operation and issue it, or wait for what it needs."""
         for _ in range(TRIES):
             if self._mix.empty:
                 break
             number, point = self._mix.next()
-            entry = self._entries[number]
-            held: Held | None = None
-            if entry.leased:
-                shelf = entry.shelves[lane.endpoint]
-                taken = shelf.take()
-                if shelf.short():
-                    self.supply.need()
-                if taken is None:
-                    if all(other.exhausted for other in entry.shelves.values()):
-                        self._mix.exhaust(number)
-                    continue
-                index, held = taken
-            else:
-                choices = entry.choices
-                choice = choices[lane.endpoint] if len(choices) > 1 else choices[0]
-                if not choice.count:
-                    continue
-                index = choice.index(point)
-            lane.held = held
-            lane.index = index
-            lane.entry = number
-            self._send(lane, entry, index, held)
-            return
+            if self._limits:
+                limit = self._entries[number].limit
+                if limit is not None and limit.running >= limit.most:
+                    limit.queue.append((lane, number, point))
+                    return
+            if self._begin(lane, number, point):
+                return
         self._starved.append(lane)
         self._rest(lane)
+
+    def _begin(self, lane: Lane, number: int, point: float) -> bool:
+        """Issue an operation of an entry; False if there is nothing at hand that it could be done to."""
+        entry = self._entries[number]
+        held: Held | None = None
+        if entry.leased:
+            shelf = entry.shelves[lane.endpoint]
+            taken = shelf.take()
+            if shelf.short():
+                self.supply.need()
+            if taken is None:
+                if all(other.exhausted for other in entry.shelves.values()):
+                    self._mix.exhaust(number)
+                return False
+            index, held = taken
+        else:
+            choices = entry.choices
+            choice = choices[lane.endpoint] if len(choices) > 1 else choices[0]
+            if not choice.count:
+                return False
+            index = choice.index(point)
+        lane.held = held
+        lane.index = index
+        lane.entry = number
+        if entry.limit is not None:
+            entry.limit.running += 1
+        self._send(lane, entry, index, held)
+        return True
 
     def _send(self, lane: Lane, entry: _Entry, index: int, held: Held | None) -> None:
         runtime = entry.runtime

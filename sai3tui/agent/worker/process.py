@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import Any
 
@@ -23,8 +24,9 @@ from sai3tui.agent.worker.channel import Channel
 from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.leased import LeasedDriver
-from sai3tui.agent.worker.messages import Broken, Granted, MoreWork, Open, Ready, StartStage, StopStage
+from sai3tui.agent.worker.messages import Broken, Granted, MoreWork, Open, Pause, Ready, StartStage, StopStage
 from sai3tui.agent.worker.mix import MixDriver
+from sai3tui.agent.worker.probe import LagProbe
 from sai3tui.errors import Sai3Error, failure_of
 from sai3tui.metrics.recorder import Recorder
 from sai3tui.metrics.shared import SharedWriter, mapping_bytes
@@ -51,6 +53,7 @@ class Worker:
         self._context: WorkerContext | None = None
         self._driver: Driver | None = None
         self._ticker: asyncio.TimerHandle | None = None
+        self._probe: LagProbe | None = None
 
     async def run(self, control: socket.socket) -> None:
         """Serve until the control channel ends or something breaks."""
@@ -66,6 +69,8 @@ class Worker:
             await asyncio.wait_for(self._ended.wait(), CLOSE_S)
         finally:
             self._driver = None
+            if self._probe is not None:
+                self._probe.close()
             if self._engine is not None:
                 await asyncio.wait_for(self._engine.close(), CLOSE_S)
 
@@ -96,12 +101,14 @@ class Worker:
             message.number,
             message.rate_share,
             setup.engine == "null",
+            message.workers,
         )
         # What exists now lives as long as the process: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         self._ticker = self._loop.call_later(FLUSH_S, self._tick)
+        self._probe = LagProbe(self._loop, self._recorder.lag)
         self._channel.send(Ready())
 
     def _on_done(self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
@@ -120,6 +127,8 @@ class Worker:
                 driver.granted(message)
             case MoreWork() if driver is not None and message.stage == driver.stage:
                 driver.more_work(message)
+            case Pause() if driver is not None and message.stage == driver.stage:
+                driver.pause(message.until_ns)
             case StopStage() if driver is not None and message.stage == driver.stage:
                 driver.stop(message.grace)
             case _:
@@ -144,6 +153,7 @@ class Worker:
         assert self._writer is not None
         assert self._recorder is not None
         self._recorder.flush()
+        self._writer.cpu(time.thread_time_ns(), time.monotonic_ns())
         self._writer.beat()
         if self._driver is not None:
             self._driver.tick()

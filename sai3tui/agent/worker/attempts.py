@@ -1,0 +1,42 @@
+"""Attempts that failed, in a worker: counted by cause until they are told."""
+
+from __future__ import annotations
+
+import time
+
+from sai3tui.config.ops import Op
+from sai3tui.errors import ErrorKind, Failure
+from sai3tui.events import AttemptStats
+
+
+class AttemptLog:
+    """Every attempt that fails is counted here, whether its operation is tried again or not."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[ErrorKind, str, int, Op], AttemptStats] = {}
+
+    def failed(self, failure: Failure, endpoint: int, op: Op, *, retried: bool) -> None:
+        context = failure.context
+        now = time.time_ns()
+        one = AttemptStats(
+            failure.kind,
+            context.subclass,
+            endpoint,
+            context.endpoint,
+            op,
+            1,
+            int(retried),
+            now,
+            now,
+            context.request_id,
+            failure.sentence(),
+        )
+        key = failure.kind, context.subclass, endpoint, op
+        known = self._found.get(key)
+        self._found[key] = one if known is None else known + one
+
+    def take(self) -> tuple[AttemptStats, ...]:
+        """What has been counted since the last call."""
+        found = tuple(self._found.values())
+        self._found.clear()
+        return found
