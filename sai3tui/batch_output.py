@@ -13,7 +13,7 @@ from sai3tui.results.describe import Narrator
 from sai3tui.results.figures import MIB
 from sai3tui.results.files import utc_text
 from sai3tui.results.seconds import FleetSecond
-from sai3tui.results.status import stage_table
+from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.tally import Item
 from sai3tui.results.views import LogLine, StageStatus, StageView
 
@@ -185,6 +185,7 @@ def summary_lines(snapshot: RunSnapshot, outcome: Outcome) -> list[str]:
         f"run {snapshot.run_id}: {status} after {snapshot.elapsed_s:.1f} s, exit code {outcome.exit_code}",
         "",
         *stage_table(snapshot.stages),
+        *stage_notes(snapshot.stages),
     ]
     repeated = sum(stage.repeated_puts for stage in snapshot.stages)
     if repeated:

@@ -12,7 +12,7 @@ from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
 from sai3tui.results.metadata import failure_json
 from sai3tui.results.reader import RunEntry, RunRecord, list_runs, load_run
-from sai3tui.results.status import stage_table
+from sai3tui.results.status import stage_notes, stage_table
 
 EXIT_OK = 0
 
@@ -67,6 +67,7 @@ def _record_lines(record: RunRecord) -> list[str]:
         f"started {utc_text(record.meta.started_ns)} on {', '.join(agent.id for agent in record.meta.agents)}",
         "",
         *stage_table(record.stages),
+        *stage_notes(record.stages),
     ]
     if outcome is not None and outcome.failure is not None:
         lines += ["", *failure_lines(outcome.failure)]

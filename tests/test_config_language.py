@@ -268,7 +268,7 @@ def test_a_setting_at_its_default_needs_no_notice() -> None:
 
 
 def test_a_notice_is_given_once_for_each_field() -> None:
-    entry = "{op: list, path: '', weight: 1, concurrency: 2}"
+    entry = "{op: put, path: a/, weight: 1, object_size: 1MiB, part_size: 5MiB}"
     assert len(messages(TARGET + f"workload: [{entry}, {entry}, {entry}]\n", Level.NOTICE)) == 1
 
 

@@ -177,7 +177,6 @@ LANGUAGE = BlockSpec(
             Kind.SECONDS,
             "So much at the beginning of execute is left out of the results.",
             "0",
-            status=Status.LATER,
             note="flagged in perf_log.tsv",
         ),
         Field("perf_log", Kind.BLOCK, "The log of figures over time.", block=PERF_LOG),

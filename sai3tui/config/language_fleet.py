@@ -271,7 +271,6 @@ STAGE = BlockSpec(
             "So much at its beginning is left out of the results.",
             "the file's",
             only=("execute", "hybrid"),
-            status=Status.LATER,
             ours=True,
         ),
         Field(

@@ -161,10 +161,9 @@ OP = BlockSpec(
         Field(
             "concurrency",
             Kind.COUNT,
-            "At most so many connections of an agent are in this entry at once.",
+            "At most so many connections of an agent are in this entry at once; others wait, and weights are kept.",
             least=1,
             most=1_000_000,
-            status=Status.LATER,
         ),
         Field("recursive", Kind.BOOLEAN, "Remove what is below the directory too.", "false", only=("rmdir",)),
         Field("io_rate", Kind.BLOCK, "A rate of this entry's own.", block=IO_RATE, status=Status.LATER, ours=True),

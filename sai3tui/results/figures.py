@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sai3tui.config.ops import Op
-from sai3tui.events import EndpointStats, OpStats
+from sai3tui.events import AttemptStats, EndpointStats, OpStats
 from sai3tui.metrics.histogram import Histogram
 from sai3tui.results.views import Rates, StageView
 
@@ -155,4 +155,24 @@ def stage_json(stage: StageView) -> dict[str, object]:
         "p50_us": round(stage.p50_us, 1),
         "p99_us": round(stage.p99_us, 1),
         "errors": stage.errors,
+        "client_limited": stage.client_limited,
+        "warmup_seconds": round(stage.warmup_s, 3),
+        "retries": stage.retries,
+        "failed_attempts": [attempts_json(stats) for stats in stage.failed_attempts],
+    }
+
+
+def attempts_json(stats: AttemptStats) -> dict[str, object]:
+    """Failed attempts of one cause; times in nanoseconds since the epoch."""
+    return {
+        "kind": stats.kind.word,
+        "subclass": stats.subclass,
+        "endpoint": stats.uri,
+        "op": stats.op.word,
+        "count": stats.count,
+        "retried": stats.retried,
+        "first_ns": stats.first_ns,
+        "last_ns": stats.last_ns,
+        "request_id": stats.request_id,
+        "message": stats.message,
     }

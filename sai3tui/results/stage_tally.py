@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sai3tui.errors import Failure
-from sai3tui.events import Objects, Report, StageSummary, Vitals
+from sai3tui.events import AttemptStats, Objects, Report, StageSummary, Vitals, merge_attempts
 from sai3tui.results.figures import EndpointTable, Figures, OpTable, merged, rates_of
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
 from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
@@ -13,7 +13,10 @@ from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
 
 @dataclass(slots=True)
 class AgentStage:
-    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet."""
+    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet.
+
+    `limited` is why its last interval was limited by the agent itself, `limited_intervals` how many in a row were.
+    """
 
     ops: OpTable = field(default_factory=OpTable)
     objects: Objects = Objects()
@@ -22,6 +25,10 @@ class AgentStage:
     started_ns: int = 0
     reported_ns: int = 0
     arrived_ns: int = 0
+    warmed_ns: int = 0
+    attempts: list[AttemptStats] = field(default_factory=list)
+    limited: str = ""
+    limited_intervals: int = 0
     summary: StageSummary | None = None
 
 
@@ -54,13 +61,19 @@ class StageTally:
         if self._aligner is None:
             self.begin(report.start_ns, (report.agent,))
         part = self._agent(report.agent)
-        part.ops.add(report.ops)
         part.objects = report.objects
         part.vitals = report.vitals
         part.reported_ns = max(part.reported_ns, report.end_ns)
         part.rates = rates_of(report.ops, (report.end_ns - report.start_ns) / SECOND_NS)
-        self.ops.add(report.ops)
-        self.endpoints.add(report.endpoints)
+        part.limited = report.client_limited_reason
+        part.limited_intervals = part.limited_intervals + 1 if part.limited else 0
+        if report.warmup:
+            part.warmed_ns = report.end_ns
+        else:
+            part.ops.add(report.ops)
+            part.attempts = merge_attempts([part.attempts, report.failed_attempts])
+            self.ops.add(report.ops)
+            self.endpoints.add(report.endpoints)
         return self._aligner.add(report) if self._aligner is not None else []
 
     def arrived(self, agent: str, time_ns: int, summary: StageSummary | None) -> tuple[list[FleetSecond], int]:
@@ -72,6 +85,7 @@ class StageTally:
         if summary is not None:
             part.summary = summary
             part.objects = summary.objects
+            part.attempts = list(summary.failed_attempts)
             lacking = self._settle(part, summary)
         closed = self._aligner.leave(agent) if self._aligner is not None else []
         if self.status is StageStatus.RUNNING:
@@ -98,6 +112,28 @@ class StageTally:
     @property
     def figures(self) -> Figures:
         return merged(self.ops.rows())
+
+    @property
+    def failed_attempts(self) -> list[AttemptStats]:
+        """Of all agents, by cause, operation and endpoint, the most frequent first."""
+        return merge_attempts([part.attempts for part in self.agents.values()])
+
+    @property
+    def client_limited(self) -> str:
+        """Which agents were limited by themselves and why: the first of them, the others counted. Empty if none was."""
+        reasons = []
+        for agent, part in sorted(self.agents.items()):
+            reason = part.summary.client_limited_reason if part.summary is not None else part.limited
+            if reason:
+                reasons.append(f"{agent}: {reason}")
+        if not reasons:
+            return ""
+        return reasons[0] + (f" (and {len(reasons) - 1} more agents)" if len(reasons) > 1 else "")
+
+    @property
+    def warmup_s(self) -> float:
+        """How long the warm-up was, of the agent whose was the longest."""
+        return max((self._warmup_s(part) for part in self.agents.values()), default=0.0)
 
     @property
     def objects(self) -> Objects:
@@ -145,12 +181,19 @@ class StageTally:
             failure=self.failure,
             p50_us=figures.percentile_us(0.5),
             p99_us=figures.percentile_us(0.99),
+            client_limited=self.client_limited,
+            failed_attempts=tuple(self.failed_attempts),
+            warmup_s=self.warmup_s,
         )
 
     def _seconds(self, part: AgentStage) -> float:
         if part.summary is not None:
             return part.summary.seconds
-        return max(0.0, (part.reported_ns - self.start_ns) / SECOND_NS) if part.reported_ns else 0.0
+        began_ns = max(self.start_ns, part.warmed_ns)
+        return max(0.0, (part.reported_ns - began_ns) / SECOND_NS) if part.reported_ns else 0.0
+
+    def _warmup_s(self, part: AgentStage) -> float:
+        return max(0.0, (part.warmed_ns - self.start_ns) / SECOND_NS) if part.warmed_ns else 0.0
 
     def _agent(self, agent: str) -> AgentStage:
         return self.agents.setdefault(agent, AgentStage())

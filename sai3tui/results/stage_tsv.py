@@ -40,6 +40,18 @@ ENDPOINT_COLUMNS = (
     "read_pct",
     "write_pct",
 )
+ATTEMPT_COLUMNS = (
+    "kind",
+    "subclass",
+    "operation",
+    "endpoint_uri",
+    "failed_attempts",
+    "made_again",
+    "first",
+    "last",
+    "request_id",
+    "message",
+)
 LEDGER_COLUMNS = (
     "timestamp",
     "test_name",
@@ -65,6 +77,10 @@ def endpoints_name(stage: StageTally) -> str:
     return f"{stage.info.index:02d}_{safe_name(stage.info.name)}_endpoint_stats.tsv"
 
 
+def attempts_name(stage: StageTally) -> str:
+    return f"{stage.info.index:02d}_{safe_name(stage.info.name)}_attempts.tsv"
+
+
 def results_table(stage: StageTally) -> str:
     """`NN_<stage>_results.tsv`."""
     seconds = stage.seconds
@@ -72,6 +88,8 @@ def results_table(stage: StageTally) -> str:
         f"# Stage {stage.info.index:02d} Results: {plain(stage.info.name)} ({stage.info.type})",
         f"# Agents: {len(stage.agents)}",
         f"# Duration: {seconds:.2f}s",
+        *([f"# Warm-up left out: {stage.warmup_s:.2f}s"] if stage.warmup_s else []),
+        *([f"# Limited by the load generator: {plain(stage.client_limited)}"] if stage.client_limited else []),
         "",
         "\t".join(RESULT_COLUMNS),
     ]
@@ -105,6 +123,27 @@ def endpoints_table(stage: StageTally) -> str:
             for part, total in zip((requests, read, written), whole, strict=True)
         ]
         fields = [str(number), plain(uri), str(requests), str(read), str(written), str(errors), "0", *shares]
+        lines.append("\t".join(fields))
+    return "\n".join(lines) + "\n"
+
+
+def attempts_table(stage: StageTally) -> str:
+    """`NN_<stage>_attempts.tsv`: attempts that failed, whether their operations succeeded later or not, by cause,
+    operation and endpoint of all agents; the most frequent first. Times are UTC."""
+    lines = ["\t".join(ATTEMPT_COLUMNS)]
+    for stats in stage.failed_attempts:
+        fields = [
+            stats.kind.word,
+            plain(stats.subclass),
+            stats.op.name,
+            plain(stats.uri),
+            str(stats.count),
+            str(stats.retried),
+            utc_text(stats.first_ns),
+            utc_text(stats.last_ns),
+            plain(stats.request_id),
+            plain(stats.message),
+        ]
         lines.append("\t".join(fields))
     return "\n".join(lines) + "\n"
 

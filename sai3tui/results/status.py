@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sai3tui.events import AttemptStats
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
@@ -12,6 +13,7 @@ from sai3tui.results.metadata import RunMeta
 from sai3tui.results.views import FailureGroup, Outcome, StageView
 
 MOST_CAUSES = 20
+MOST_ATTEMPTS = 5
 
 
 def stage_table(stages: Iterable[StageView]) -> list[str]:
@@ -26,6 +28,30 @@ def stage_table(stages: Iterable[StageView]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def stage_notes(stages: Iterable[StageView]) -> list[str]:
+    """What is to be known about the figures of `stage_table`: a line each, none if there is nothing."""
+    lines = []
+    for stage in stages:
+        name = f"stage {stage.index} {stage.name}"
+        if stage.client_limited:
+            lines.append(f"{name} was limited by the load generator, not the storage: {stage.client_limited}")
+        if stage.warmup_s:
+            lines.append(f"{name}: the first {stage.warmup_s:.1f} s were warm-up and are left out")
+        if stage.failed_attempts:
+            count = sum(stats.count for stats in stage.failed_attempts)
+            causes = [attempts_text(stats) for stats in stage.failed_attempts[:MOST_ATTEMPTS]]
+            more = len(stage.failed_attempts) - len(causes)
+            text = ", ".join(causes) + (f", and {more} more causes" if more else "")
+            lines.append(f"{name}: {count} attempts failed, {stage.retries} were made again: {text}")
+    return lines
+
+
+def attempts_text(stats: AttemptStats) -> str:
+    """`7 x get network/reset at s3://...`."""
+    kind = stats.kind.word + (f"/{stats.subclass}" if stats.subclass else "")
+    return f"{stats.count} x {stats.op.word} {kind}" + (f" at {stats.uri}" if stats.uri else "")
 
 
 def _cells(s: StageView) -> tuple[str, ...]:
@@ -68,6 +94,7 @@ def status_text(
         f"Total errors: {sum(stage.errors for stage in stages)}",
         "",
         *stage_table(stages),
+        *stage_notes(stages),
         "",
         "=== Agent Details ===",
         *(f"{a.id}: {a.address}, {a.hostname or 'unknown host'}, sai3tui {a.version or '?'}" for a in meta.agents),

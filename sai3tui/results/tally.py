@@ -30,6 +30,8 @@ from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.views import FailureGroup, LogLine, Rates, Series, StageInfo, StageStatus, StageView
 
 LOG_LINES = 500
+LIMITED_INTERVALS = 3
+"""An agent that limited itself in so many intervals in a row is told of once a stage."""
 SERIES_SECONDS = 3600
 Item = Event | Report
 
@@ -54,6 +56,7 @@ class Tally:
         self._points: deque[tuple[float, float, float, float, float, float, int]] = deque(maxlen=series_seconds)
         self._failures = FailureGroups()
         self._narrator = Narrator()
+        self._told_limited: set[tuple[int, str]] = set()
         self._series: Series | None = Series()
 
     def apply(self, item: Item) -> list[FleetSecond]:
@@ -63,6 +66,7 @@ class Tally:
             stage = self.stages.get(item.stage_index)
             if stage is not None:
                 closed = stage.report(item)
+                self._limited(stage, item)
         else:
             closed = self._event(item)
             line = self._narrator.line(item)
@@ -98,6 +102,14 @@ class Tally:
 
     def views(self, now_ns: int) -> tuple[StageView, ...]:
         return tuple(stage.view(now_ns) for _, stage in sorted(self.stages.items()))
+
+    def _limited(self, stage: StageTally, report: Report) -> None:
+        """Tell, once a stage, that an agent is its own limit."""
+        key = (stage.info.index, report.agent)
+        if stage.agents[report.agent].limited_intervals >= LIMITED_INTERVALS and key not in self._told_limited:
+            self._told_limited.add(key)
+            text = f"the load generator limits the figures, not the storage: {report.client_limited_reason}"
+            self._say(LogLine(report.end_ns, Level.WARNING, report.agent, text))
 
     def _say(self, line: LogLine) -> None:
         self._log.append(line)

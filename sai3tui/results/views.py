@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sai3tui.errors import Failure
-from sai3tui.events import Level
+from sai3tui.events import AttemptStats, Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,18 @@ class StageView:
     p50_us: float = 0.0
     """Over all operations of the stage, like `p99_us`."""
     p99_us: float = 0.0
+    client_limited: str = ""
+    """Why the load generator, and not the storage, limits the stage (at the moment, as long as it lasts); empty if it
+    does not."""
+    failed_attempts: tuple[AttemptStats, ...] = ()
+    """By cause, operation and endpoint, the most frequent first."""
+    warmup_s: float = 0.0
+    """Time at the beginning that is left out of all figures."""
+
+    @property
+    def retries(self) -> int:
+        """Attempts that failed and were made again."""
+        return sum(stats.retried for stats in self.failed_attempts)
 
 
 @dataclass(frozen=True, slots=True)

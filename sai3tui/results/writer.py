@@ -138,6 +138,8 @@ class RunWriter:
         self._whole(stage_tsv.results_name(stage), stage_tsv.results_table(stage).encode())
         if stage.endpoints.by_uri():
             self._whole(stage_tsv.endpoints_name(stage), stage_tsv.endpoints_table(stage).encode())
+        if stage.failed_attempts:
+            self._whole(stage_tsv.attempts_name(stage), stage_tsv.attempts_table(stage).encode())
         if stage.info.type == PREPARE:
             rows = stage_tsv.ledger_rows(stage, self.meta.config_name, time_ns)
             ledger = OutputFile(self.directory / "populate_ledger.tsv", self._failed)

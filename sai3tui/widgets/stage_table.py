@@ -96,6 +96,8 @@ def stage_words(stage: StageView) -> str:
         parts.append(f"{stage.existed:,} existed")
     if stage.errors:
         parts.append(plural(stage.errors, "error"))
+    if stage.retries:
+        parts.append(f"{stage.retries:,} attempts made again")
     return f"{look.word} in {span(stage.elapsed_s)}" + (": " + ", ".join(parts) if parts else "")
 
 
@@ -122,6 +124,8 @@ def verdict_lines(report: RunReport, width: int, palette: Palette) -> list[Text]
         line.append(fit(clean(stage.name), min(name_width, 18)), style=f"bold {palette.text}")
         line.append("  " + stage_words(stage), style=palette.text)
         lines.append(line)
+        if stage.client_limited:
+            lines += wrapped(f"limited by the load generator: {stage.client_limited}", width, palette.warn, 4)
     return lines
 
 
