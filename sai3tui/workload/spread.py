@@ -1,0 +1,30 @@
+"""A permutation of 0..n-1 that scatters neighbours, as arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Spread:
+    """`place(i)` is a bijection of [0, n). Any run of neighbours comes to lie evenly over the whole, because they are
+    steps of about the golden ratio apart. Needs no memory."""
+
+    __slots__ = ("_count", "_step")
+
+    def __init__(self, count: int) -> None:
+        """Raises ValueError unless `count` is positive."""
+        if count < 1:
+            raise ValueError("there is nothing to spread")
+        self._count = count
+        step = max(1, round(count * _GOLDEN))
+        while math.gcd(step, count) != 1:
+            step += 1
+        self._step = step % count if count > 1 else 0
+
+    def place(self, number: int) -> int:
+        """Where `number` comes to lie. Raises IndexError."""
+        if not 0 <= number < self._count:
+            raise IndexError(number)
+        return number * self._step % self._count

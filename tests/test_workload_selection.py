@@ -1,0 +1,226 @@
+"""Orders, popularity, shares of agents and fleet-wide schedules: properties of pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sai3tui.config.model import ArrivalKind, PathSelection, Popularity, PrepareStrategy, SizeKind, SizeSpec
+from sai3tui.workload.order import SetOrder
+from sai3tui.workload.pacing import FleetSchedule
+from sai3tui.workload.popularity import ZipfRanks, chooser
+from sai3tui.workload.rng import combine
+from sai3tui.workload.share import PathChoice, Share
+from sai3tui.workload.sizes import Sizes
+from sai3tui.workload.spread import Spread
+
+COUNTS = st.lists(st.integers(0, 40), max_size=6)
+
+
+@given(st.integers(1, 5000))
+def test_a_spread_is_a_permutation(count: int) -> None:
+    spread = Spread(count)
+    assert sorted(spread.place(number) for number in range(count)) == list(range(count))
+
+
+@given(st.integers(64, 10**15), st.integers(0, 10**15))
+def test_neighbours_are_spread_evenly(count: int, start: int) -> None:
+    spread = Spread(count)
+    start %= count - 32
+    places = sorted(spread.place(number) for number in range(start, start + 32))
+    gaps = [after - before for before, after in zip(places, [*places[1:], places[0] + count], strict=True)]
+    assert max(gaps) <= 4 * count / 32 + 1
+
+
+@given(COUNTS, st.sampled_from(PrepareStrategy))
+def test_an_order_has_every_object_once(counts: list[int], strategy: PrepareStrategy) -> None:
+    order = SetOrder(counts, strategy)
+    placed = [order.place(position) for position in range(order.total)]
+    assert sorted(placed) == [(number, index) for number, count in enumerate(counts) for index in range(count)]
+    for number in range(len(counts)):
+        indices = [index for which, index in placed if which == number]
+        assert indices == sorted(indices)
+    for outside in (-1, order.total):
+        with pytest.raises(IndexError):
+            order.place(outside)
+
+
+@given(COUNTS)
+def test_parallel_sets_take_turns(counts: list[int]) -> None:
+    order = SetOrder(counts, PrepareStrategy.PARALLEL)
+    done = [0] * len(counts)
+    for position in range(order.total):
+        number, _ = order.place(position)
+        done[number] += 1
+        unfinished = [done[n] for n, count in enumerate(counts) if done[n] < count]
+        assert not unfinished or max(done) - min(unfinished) <= 1
+
+
+def test_sequential_sets_follow_each_other() -> None:
+    order = SetOrder([2, 0, 3], PrepareStrategy.SEQUENTIAL)
+    assert [order.place(p) for p in range(5)] == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]
+    huge = SetOrder([10**12, 10**11], PrepareStrategy.PARALLEL)
+    assert huge.place(2 * 10**11) == (0, 10**11)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 0.99, 1.0, 1.5])
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_zipf_ranks_have_their_probabilities(count: int, exponent: float) -> None:
+    ranks = ZipfRanks(count, exponent)
+    draws = 20_000
+    found = Counter(ranks.rank(combine(7, number)) for number in range(draws))
+    weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
+    expected = weights / weights.sum() * draws
+    observed = np.array([found[rank] for rank in range(count)])
+    assert observed.sum() == draws
+    # A chi-squared of count - 1 degrees of freedom is hardly ever more than six standard deviations off.
+    chi = float(((observed - expected) ** 2 / expected).sum())
+    assert chi <= count - 1 + 6 * (2 * count) ** 0.5
+
+
+def test_zipf_needs_no_table() -> None:
+    ranks = ZipfRanks(10**12, 0.99)
+    found = [ranks.rank(combine(3, number)) for number in range(3000)]
+    assert max(found) < 10**12
+    assert sum(rank < 10**6 for rank in found) > 1000
+    assert sum(rank > 10**9 for rank in found) > 100
+
+
+@given(st.integers(1, 300), st.integers(1, 7))
+def test_once_is_each_place_once_for_the_fleet(count: int, parts: int) -> None:
+    found: list[int] = []
+    for part in range(parts):
+        choose = chooser(Popularity.ONCE, count, 1, part, parts)
+        while (place := choose.next()) is not None:
+            found.append(place)
+        assert choose.next() is None
+    assert sorted(found) == list(range(count))
+
+
+def test_sequential_goes_round() -> None:
+    choose = chooser(Popularity.SEQUENTIAL, 5, 1, 1, 2)
+    assert [choose.next() for _ in range(5)] == [1, 3, 1, 3, 1]
+    assert chooser(Popularity.SEQUENTIAL, 1, 1, 1, 2).next() is None
+
+
+@given(st.integers(1, 10**12), st.sampled_from(Popularity), st.integers(0, 2**64 - 1))
+def test_every_choice_is_a_place(count: int, popularity: Popularity, seed: int) -> None:
+    choose = chooser(popularity, count, seed)
+    again = chooser(popularity, count, seed)
+    for _ in range(5):
+        place = choose.next()
+        assert place == again.next()
+        assert (place is None and popularity is Popularity.ONCE) or (place is not None and 0 <= place < count)
+
+
+def test_popular_places_are_alike_for_all_workers_and_scattered() -> None:
+    tops = []
+    for part in range(2):
+        choose = chooser(Popularity.ZIPF, 1000, 1, part, 2, 1.2)
+        found = Counter(choose.next() for _ in range(5000))
+        tops.append([place for place, _ in found.most_common(3)])
+    assert tops[0] == tops[1]
+    assert tops[0][0] is not None
+    assert max(place or 0 for place in tops[0]) > 300
+
+
+@given(st.integers(0, 300), st.integers(1, 7), st.integers(1, 9))
+def test_shares_are_a_partition(count: int, agents: int, group: int) -> None:
+    shares = [Share(count, agent, agents, group) for agent in range(agents)]
+    owned = [[share.nth(place) for place in range(len(share))] for share in shares]
+    assert sorted(index for each in owned for index in each) == list(range(count))
+    for share, each in zip(shares, owned, strict=True):
+        assert each == [index for index in range(count) if index in share]
+
+
+@given(
+    st.sampled_from(PathSelection), st.integers(1, 200), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**64 - 1)
+)
+def test_path_selection_keeps_to_its_agent(
+    selection: PathSelection, count: int, agents: int, group: int, bits: int
+) -> None:
+    for agent in range(agents):
+        share = Share(count, agent, agents, group)
+        choice = PathChoice(selection, share, count, 0.3)
+        for number in range(5):
+            index = choice.draw(combine(bits, number))
+            assert 0 <= index < count
+            if selection is PathSelection.EXCLUSIVE and len(share):
+                assert index in share
+
+
+@pytest.mark.parametrize(
+    ("selection", "own"),
+    [
+        (PathSelection.RANDOM, 0.25),
+        (PathSelection.EXCLUSIVE, 1.0),
+        (PathSelection.PARTITIONED, 0.7 + 0.3 * 0.25),
+        (PathSelection.WEIGHTED, 0.7),
+    ],
+)
+def test_how_often_an_agent_stays_with_its_own(selection: PathSelection, own: float) -> None:
+    share = Share(1000, 2, 4)
+    choice = PathChoice(selection, share, 1000, 0.3)
+    stayed = sum(choice.draw(combine(11, number)) in share for number in range(4000))
+    assert stayed / 4000 == pytest.approx(own, abs=0.03)
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """The connections of every worker as (first, count)."""
+    counts = draw(st.lists(st.integers(1, 9), min_size=1, max_size=6))
+    return [(sum(counts[:place]), count) for place, count in enumerate(counts)]
+
+
+@settings(max_examples=60)
+@given(fleets(), st.sampled_from([ArrivalKind.DETERMINISTIC, ArrivalKind.UNIFORM]), st.integers(0, 1000))
+def test_the_workers_of_a_fleet_keep_one_schedule(fleet: list[tuple[int, int]], kind: ArrivalKind, seed: int) -> None:
+    total = sum(count for _, count in fleet)
+    rate, start = 1000.0, 5_000_000_000
+    whole = FleetSchedule(rate, kind, seed, start, 0, total, total)
+    expected = [whole.next() for _ in range(6 * total)]
+    merged: list[int] = []
+    for first, count in fleet:
+        part = FleetSchedule(rate, kind, seed, start, first, count, total)
+        due = [part.next() for _ in range(6 * count)]
+        assert due == sorted(due)
+        merged += due
+    assert sorted(merged) == expected
+    if kind is ArrivalKind.DETERMINISTIC:
+        assert {after - before for before, after in pairwise(expected)} == {1_000_000}
+        assert expected[0] == start
+
+
+def test_parts_of_a_poisson_process_are_poisson_and_keep_the_rate() -> None:
+    merged: list[int] = []
+    for first, count in ((0, 3), (3, 1), (4, 4)):
+        part = FleetSchedule(8000.0, ArrivalKind.EXPONENTIAL, 5, 0, first, count, 8)
+        while (due := part.next()) < 2_000_000_000:
+            merged.append(due)
+    gaps = np.diff(np.sort(np.array(merged)))
+    assert len(merged) == pytest.approx(16_000, rel=0.03)
+    assert float(gaps.std() / gaps.mean()) == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("rate", "first", "count"), [(0.0, 0, 1), (1.0, 1, 2), (1.0, -1, 1), (1.0, 0, 0)])
+def test_what_is_no_part_of_a_fleet(rate: float, first: int, count: int) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        FleetSchedule(rate, ArrivalKind.UNIFORM, 1, 0, first, count, 2)
+
+
+def test_weighted_sizes_are_drawn_by_weight() -> None:
+    spec = SizeSpec(SizeKind.WEIGHTED, 10, 1000, weighted=((10, 3), (77, 0), (1000, 1)))
+    sizes = Sizes(spec, 9)
+    indices = np.arange(20_000, dtype=np.uint64)
+    drawn = sizes.sizes(indices)
+    assert [sizes.size(index) for index in range(200)] == drawn[:200].tolist()
+    found = Counter(drawn.tolist())
+    assert set(found) == {10, 1000}
+    assert found[10] / 20_000 == pytest.approx(0.75, abs=0.02)
+    assert sizes.mean == (3 * 10 + 1000) / 4
+    assert sizes.maximum == 1000
