@@ -18,6 +18,13 @@ def _raise_chain() -> None:
         raise ConfigError("prepare failed") from error
 
 
+def _raise_clean() -> None:
+    try:
+        raise KeyError("x")
+    except KeyError:
+        raise ConfigError("clean") from None
+
+
 def test_a_failure_carries_every_cause_nearest_first() -> None:
     with pytest.raises(ConfigError) as caught:
         _raise_chain()
@@ -47,10 +54,7 @@ def test_a_chain_that_bites_its_tail_ends() -> None:
 
 def test_a_suppressed_context_is_no_cause() -> None:
     with pytest.raises(ConfigError) as caught:
-        try:
-            raise KeyError("x")
-        except KeyError:
-            raise ConfigError("clean") from None
+        _raise_clean()
     assert caught.value.failure().causes == ()
 
 
