@@ -14,6 +14,7 @@ from sai3tui.errors import ErrorContext, ErrorKind, Failure, ResourceError, Sai3
 from sai3tui.events import (
     AgentConnected,
     AgentState,
+    AttemptStats,
     BarrierArrived,
     BarrierReleased,
     Event,
@@ -313,3 +314,80 @@ def test_a_full_disk_is_one_problem_that_names_the_file(tmp_path: Path) -> None:
     assert "agents/a/perf_log.tsv" in problem.message
     assert "No space left" in problem.message
     assert len((writer.directory / "perf_log.tsv").read_text().splitlines()) == 4
+
+
+def test_failed_attempts_and_the_generators_own_limit_are_on_record(tmp_path: Path) -> None:
+    reset = AttemptStats(ErrorKind.NETWORK, "reset", 0, "s3://e/", Op.GET, 3, 3, START, START + 5, "", "cut\toff")
+    slow = AttemptStats(ErrorKind.THROTTLED, "http_5xx", 0, "s3://e/", Op.GET, 4, 1, START, START, "req-1", "slow down")
+    whole = replace(
+        summary(stats(Op.GET, 7, 200), 1.0),
+        stage_index=2,
+        failed_attempts=(slow, reset + reset),
+        client_limited=True,
+        client_limited_reason="a worker process used 99 % of its core",
+    )
+    tally = Tally(STAGES)
+    writer = RunWriter.create(tmp_path, META, tally, b"", None)
+    limited = replace(
+        report("a", 3.0, 1.0, stats(Op.GET, 7, 200), stage=2),
+        failed_attempts=(reset,),
+        client_limited_reason="a network link was 95 % full",
+    )
+    for item in (*items()[:-1], limited):
+        writer.write(item, tally.apply(item))
+    (_, live) = tally.views(START)
+    assert live.client_limited == "a: a network link was 95 % full"
+    assert live.retries == 3
+    for item in (
+        BarrierArrived(START + 4 * SECOND_NS, "a", 2, whole),
+        StageFinished(START + 5 * SECOND_NS, "", 2, "execute"),
+        RunFinished(START + 5 * SECOND_NS, "", "success", 0, None),
+    ):
+        writer.write(item, tally.apply(item))
+    writer.finish(Outcome("success", 0), START + 5 * SECOND_NS)
+    table = [line.split("\t") for line in (writer.directory / "02_execute_attempts.tsv").read_text().splitlines()]
+    rows = [dict(zip(table[0], line, strict=True)) for line in table[1:]]
+    assert [
+        (row["kind"], row["subclass"], row["operation"], row["failed_attempts"], row["made_again"]) for row in rows
+    ] == [
+        ("network", "reset", "GET", "6", "6"),
+        ("throttled", "http_5xx", "GET", "4", "1"),
+    ]
+    assert rows[0]["message"] == "cut off"
+    assert rows[1]["request_id"] == "req-1"
+    assert rows[0]["first"].endswith("Z")
+    assert not (writer.directory / "01_prepare_attempts.tsv").exists()
+    text = (writer.directory / "02_execute_results.tsv").read_text()
+    assert "# Limited by the load generator: a: a worker process used 99 % of its core\n" in text
+    status = (writer.directory / "STATUS.txt").read_text()
+    assert "stage 2 execute was limited by the load generator, not the storage: a: a worker" in status
+    assert "10 attempts failed, 7 were made again: 6 x get network/reset at s3://e/, 4 x get throttled" in status
+    # What is read back says the same.
+    (_, read) = load_run(writer.directory).stages
+    assert read.client_limited == "a: a worker process used 99 % of its core"
+    assert [(each.count, each.request_id) for each in read.failed_attempts] == [(6, ""), (4, "req-1")]
+
+
+def test_warm_up_is_flagged_and_left_out(tmp_path: Path) -> None:
+    tally = Tally(STAGES)
+    writer = RunWriter.create(tmp_path, META, tally, b"", None)
+    warm = [
+        replace(report("a", at, 1.0, stats(Op.GET, 100, 9000, errors=5), stage=2), warmup=True) for at in (0.0, 1.0)
+    ]
+    for item in (
+        RunStarted(START, "", "r1", "tiny.yaml", "abc", ("a",)),
+        BarrierReleased(START, "", 1, START, ("a",)),
+        *warm,
+        report("a", 2.0, 1.0, stats(Op.GET, 7, 200), stage=2),
+    ):
+        writer.write(item, tally.apply(item))
+    (_, view) = tally.views(START)
+    assert (view.total_ops, view.errors, view.warmup_s) == (7, 0, 2.0)
+    assert view.rates.get_ops == pytest.approx(7.0)
+    assert view.rates.get_p99_us == pytest.approx(200, rel=0.02)
+    writer.finish(Outcome("success", 0), START + 5 * SECOND_NS)
+    rows = [line.split("\t") for line in (writer.directory / "perf_log.tsv").read_text().splitlines()[1:]]
+    assert [(row[4], row[-1]) for row in rows] == [("100", "1"), ("100", "1"), ("7", "0")]
+    text = (writer.directory / "02_execute_results.tsv").read_text()
+    assert "# Warm-up left out: 2.00s" in text
+    assert "# Duration: 1.00s" in text

@@ -93,8 +93,8 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ErrorBrake:
-    """When more than `rate` operations per second failed over `window` seconds, the agent begins none for `pause`
-    seconds."""
+    """When more than `rate` operations per second failed over `window` seconds in ways that time may mend, the agent
+    begins none for `pause` seconds."""
 
     rate: float
     window: float

@@ -24,7 +24,7 @@ from sai3tui.agent.worker.messages import (
     StopStage,
     Wanted,
 )
-from sai3tui.errors import Failure, failure_of
+from sai3tui.errors import RETRYABLE, Failure, failure_of
 from sai3tui.events import AttemptStats, merge_attempts
 
 STOP_MARGIN_S = 2.0
@@ -114,7 +114,7 @@ class StageRun:
                 limit = self.job.max_errors
                 if limit is not None and self._errors > limit:
                     self.fail(sample)
-                else:
+                elif sample.kind in RETRYABLE:
                     self._brake(count)
             case AttemptsFailed(stage, attempts) if stage == self.number:
                 self.failed_attempts = merge_attempts([self.failed_attempts, attempts])
