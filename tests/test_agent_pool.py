@@ -5,44 +5,29 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
-from sai3tui.agent.figures import interval
 from sai3tui.agent.lease import Draw, LeasedJob, MixJob, MixOp, RetryPolicy, SetSpec, lease_size
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.worker.messages import WorkerSetup
-from sai3tui.config.model import ArrivalKind, IoRate, fixed_size
+from sai3tui.config.model import fixed_size
 from sai3tui.config.ops import Op
-from sai3tui.errors import ConfigError, ErrorKind, Failure, ResourceError, Sai3Error, StateError
-from sai3tui.events import OpStats
+from sai3tui.errors import ErrorKind, Failure, Sai3Error
 from sai3tui.processes import free_port
 from sai3tui.storage.engine import Endpoint
 from sai3tui.workload.content import ContentMaker, Payload
 from sai3tui.workload.keyspace import NewObjects
 from sai3tui.workload.sizes import Sizes
 from tests.lease_sources import MemorySource
+from tests.pools import SETS, null_setup, put_job
 from tests.waiting import gone, wait_until, wait_until_async
-
-OBJECTS = NewObjects("data/", Sizes(fixed_size(1024), 1), seed=1, stage=1, slots=1)
-SETS = (SetSpec(0, OBJECTS),)
-NOWHERE = (Endpoint("s3://a/b/", "s3"), Endpoint("s3://c/b/", "s3"))
-
-
-def null_setup(connections: tuple[int, int] = (4, 4), delay: float = 0.0) -> WorkerSetup:
-    return WorkerSetup(NOWHERE, connections, engine="null", null_delay=delay)
 
 
 def file_setup(directory: Path) -> WorkerSetup:
     return WorkerSetup((Endpoint(f"file://{directory}/", "file", prefix=f"{directory}/"),), (4,))
-
-
-def put_job(count: int, connections: int = 8, **changes: object) -> LeasedJob:
-    return LeasedJob(Op.PUT, SETS, lease_size(count, connections), **changes)  # type: ignore[arg-type]
 
 
 def children() -> set[int]:
@@ -56,33 +41,6 @@ def descriptors() -> int:
 
 def mapped() -> str:
     return "\n".join(line for line in Path("/proc/self/maps").read_text().splitlines() if "sai3tui-worker" in line)
-
-
-def total(stats: Sequence[OpStats], op: Op) -> int:
-    return sum(each.ops for each in stats if each.op is op)
-
-
-@pytest.mark.parametrize(("count", "workers"), [(0, 1), (1, 2), (7, 3), (2000, 2)])
-async def test_every_granted_object_is_finished_once(count: int, workers: int) -> None:
-    source = MemorySource(count, 2)
-    async with WorkerPool(null_setup(), workers=workers) as pool:
-        ended = await pool.run_leased(put_job(count), source)
-    assert source.complete
-    assert sorted(source.granted) == list(range(count))
-    assert not source.out
-    assert source.lost_leases == 0
-    assert ended.totals.count == count
-    assert ended.totals.bytes == 1024 * count
-    assert not ended.stopped
-    assert ended.failure is None
-
-
-async def test_no_more_than_the_allowance_is_leased_at_once() -> None:
-    source = MemorySource(5000, 2)
-    async with WorkerPool(null_setup(), workers=2) as pool:
-        await pool.run_leased(put_job(5000), source)
-    # 1 % of the set, plus at most one rounding per endpoint and worker.
-    assert 8 <= source.outstanding_most <= 50 + 8
 
 
 async def test_endpoints_share_the_work_and_the_connections() -> None:
@@ -130,18 +88,6 @@ async def test_killed_worker_costs_nothing_but_what_was_in_flight() -> None:
     assert str(victim) in lost[0].message
 
 
-async def test_worker_that_dies_between_stages_is_replaced() -> None:
-    async with WorkerPool(null_setup(), workers=2) as pool:
-        victim = pool.pids[1]
-        os.kill(victim, signal.SIGKILL)
-        assert await wait_until_async(lambda: victim not in pool.pids)
-        source = MemorySource(300, 2)
-        ended = await pool.run_leased(put_job(300), source)
-        assert len(pool.pids) == 2
-    assert source.complete
-    assert ended.totals.count == 300
-
-
 async def test_workers_that_keep_dying_fail_the_stage() -> None:
     source = MemorySource(10**6, 2)
     async with WorkerPool(null_setup(delay=0.01), workers=1) as pool:
@@ -174,44 +120,6 @@ async def test_stop_ends_operations_in_flight_after_their_grace() -> None:
     assert not source.done
     assert not source.failed
     assert not source.out, "what was in flight has not been given back"
-
-
-async def test_cancelling_a_stage_leaves_a_pool_that_can_run_another() -> None:
-    async with WorkerPool(null_setup(delay=0.005), workers=2) as pool:
-        first = MemorySource(10**6, 2)
-        run = asyncio.create_task(pool.run_leased(put_job(10**6), first))
-        assert await wait_until_async(lambda: len(first.done) > 50)
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-        assert not first.out
-        second = MemorySource(200, 2)
-        ended = await pool.run_leased(put_job(200), second)
-    assert second.complete
-    assert ended.totals.count == 200
-
-
-async def test_second_stage_at_once_is_refused() -> None:
-    async with WorkerPool(null_setup(delay=0.01), workers=1) as pool:
-        run = asyncio.create_task(pool.run_leased(put_job(10**6), MemorySource(10**6, 2)))
-        await asyncio.sleep(0)
-        with pytest.raises(StateError):
-            await pool.run_leased(put_job(1), MemorySource(1, 2))
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-
-
-async def test_source_that_cannot_grant_fails_the_stage_with_its_cause() -> None:
-    class FullDisk(MemorySource):
-        async def grant(self, endpoint: int, want: int, set_id: int | None = None) -> None:
-            raise ResourceError("cannot write the state cache", hint="free some space")
-
-    async with WorkerPool(null_setup(), workers=1) as pool:
-        ended = await asyncio.wait_for(pool.run_leased(put_job(100), FullDisk(100, 2)), 10)
-    assert ended.failure is not None
-    assert ended.failure.message == "cannot write the state cache"
-    assert ended.failure.hint == "free some space"
 
 
 async def test_engine_that_cannot_open_is_an_error_with_its_cause() -> None:
@@ -284,66 +192,6 @@ async def test_objects_are_written_and_deleted_with_the_content_of_their_index(t
     assert not list((tmp_path / "data").glob("obj_*"))
 
 
-async def test_mix_draws_by_weight_until_its_time_is_over() -> None:
-    ops = (
-        MixOp(Op.GET, 70, 0, (Draw(0, 1, 500),)),
-        MixOp(Op.PUT, 20, 0, (Draw(0, 2, 250),), generation=1),
-        MixOp(Op.STAT, 10, 0, (Draw(listed=b"\x05\0\0\0\0\0\0\0"),)),
-        MixOp(Op.LIST, 0, 0, (Draw(0, 1, 1),)),
-    )
-    async with WorkerPool(null_setup(delay=0.001), workers=2) as pool:
-        started = time.monotonic()
-        ended = await pool.run_mix(MixJob(ops, SETS, 0.6), MemorySource(0, 2))
-        assert time.monotonic() - started >= 0.6
-    counts = {op: total(ended.totals.ops, op) for op in Op}
-    everything = sum(counts.values())
-    assert everything > 200
-    assert counts[Op.GET] / everything == pytest.approx(0.7, abs=0.12)
-    assert counts[Op.PUT] / everything == pytest.approx(0.2, abs=0.1)
-    assert counts[Op.LIST] == 0
-    assert ended.totals.errors == 0
-    assert not ended.stopped or ended.failure is None
-
-
-async def test_mix_takes_new_names_and_deletions_from_leases() -> None:
-    source = MemorySource(400, 2)
-    ops = (MixOp(Op.PUT, 1, 0, leased=True), MixOp(Op.GET, 1, 0, (Draw(0, 1, 10),)))
-    async with WorkerPool(null_setup(), workers=2) as pool:
-        ended = await pool.run_mix(MixJob(ops, SETS, 0.8), source)
-    # The source has run dry long before; GETs went on, and no index was used twice.
-    assert source.complete
-    assert total(ended.totals.ops, Op.PUT) == 400
-    assert total(ended.totals.ops, Op.GET) > 400
-    assert not source.out
-
-
-async def test_mix_of_exhausted_leases_ends_early() -> None:
-    source = MemorySource(50, 2)
-    async with WorkerPool(null_setup(), workers=2) as pool:
-        run = pool.run_mix(MixJob((MixOp(Op.DELETE, 1, 0, leased=True),), SETS, 60.0), source)
-        ended = await asyncio.wait_for(run, 20)
-    assert total(ended.totals.ops, Op.DELETE) == 50
-
-
-async def test_mix_without_any_object_is_refused() -> None:
-    async with WorkerPool(null_setup(), workers=1) as pool:
-        with pytest.raises(ConfigError):
-            await pool.run_mix(MixJob((MixOp(Op.GET, 1, 0, (Draw(0, 1, 0),)),), SETS, 1.0), MemorySource(0, 2))
-
-
-async def test_paced_mix_keeps_its_rate_and_tells_lateness() -> None:
-    ops = (MixOp(Op.GET, 1, 0, (Draw(0, 1, 10),)),)
-    rate = IoRate(200, ArrivalKind.DETERMINISTIC)
-    async with WorkerPool(null_setup((1, 1), delay=0.001), workers=2) as pool:
-        ended = await pool.run_mix(MixJob(ops, SETS, 1.0, io_rate=rate), MemorySource(0, 2))
-        slow = await pool.run_mix(MixJob(ops, SETS, 0.5, io_rate=IoRate(100_000)), MemorySource(0, 2))
-    # No operation begins before it is due; a busy machine may leave the last ones out.
-    assert 100 <= ended.totals.count <= 202
-    # Far more is due than two connections with 1 ms each can do: operations begin ever later than they were due.
-    (stats,) = slow.totals.ops
-    assert stats.scheduled.max_us > 100_000 > stats.service.percentile_us(0.5)
-
-
 async def test_operations_in_flight_at_the_end_of_a_mix_count() -> None:
     ops = (MixOp(Op.GET, 1, 0, (Draw(0, 1, 10),)),)
     async with WorkerPool(null_setup(delay=0.4), workers=1) as pool:
@@ -352,44 +200,12 @@ async def test_operations_in_flight_at_the_end_of_a_mix_count() -> None:
     assert ended.totals.errors == 0
 
 
-async def test_stage_waits_for_its_start_time() -> None:
-    start_ns = time.monotonic_ns() + 700_000_000
-    async with WorkerPool(null_setup(), workers=2) as pool:
-        await pool.run_leased(put_job(10, start_ns=start_ns), MemorySource(10, 2))
-    assert time.monotonic_ns() >= start_ns
-
-
-async def test_intervals_add_up_to_the_stage() -> None:
-    source = MemorySource(1200, 2)
-    merged: dict[int, OpStats] = {}
-    readings = 0
-    async with WorkerPool(null_setup(delay=0.002), workers=2) as pool:
-        run = asyncio.create_task(pool.run_leased(put_job(1200), source))
-        before = None
-        while not run.done():
-            after = pool.read()
-            if after.stage:
-                for stats in interval(before, after).ops:
-                    merged.setdefault(stats.bucket, OpStats(stats.op, stats.bucket)).merge(stats)
-                before = after
-                readings += 1
-            await asyncio.sleep(0.1)
-        ended = await run
-    for stats in interval(before, ended.totals).ops:
-        merged[stats.bucket].merge(stats)
-    (whole,) = ended.totals.ops
-    assert readings > 1
-    assert (merged[1].ops, merged[1].bytes, merged[1].attempts) == (whole.ops, whole.bytes, whole.attempts)
-    for mine, theirs in ((merged[1].service, whole.service), (merged[1].ttfb, whole.ttfb)):
-        assert (mine.counts == theirs.counts).all()
-        assert mine.max_us == theirs.max_us
-        assert mine.sum_us == theirs.sum_us
-
-
 def test_workers_die_with_a_killed_parent() -> None:
     program = """
 import asyncio, sys
-from tests.test_agent_pool import MemorySource, WorkerPool, null_setup, put_job
+from sai3tui.agent.pool import WorkerPool
+from tests.lease_sources import MemorySource
+from tests.pools import null_setup, put_job
 async def main():
     async with WorkerPool(null_setup(delay=0.01), workers=2) as pool:
         print(*pool.pids, flush=True)

@@ -36,7 +36,7 @@ def test_a_calm_host_limits_nothing() -> None:
     ],
 )
 def test_each_limit_is_named_alone(change: dict[str, float], words: str) -> None:
-    assert why(replace(CALM, **change)) == words  # type: ignore[arg-type]
+    assert why(replace(CALM, **change)) == words
 
 
 def test_several_limits_are_all_named() -> None:

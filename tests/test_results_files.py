@@ -374,12 +374,13 @@ def test_warm_up_is_flagged_and_left_out(tmp_path: Path) -> None:
     warm = [
         replace(report("a", at, 1.0, stats(Op.GET, 100, 9000, errors=5), stage=2), warmup=True) for at in (0.0, 1.0)
     ]
-    for item in (
+    every: list[Event | Report] = [
         RunStarted(START, "", "r1", "tiny.yaml", "abc", ("a",)),
         BarrierReleased(START, "", 1, START, ("a",)),
         *warm,
         report("a", 2.0, 1.0, stats(Op.GET, 7, 200), stage=2),
-    ):
+    ]
+    for item in every:
         writer.write(item, tally.apply(item))
     (_, view) = tally.views(START)
     assert (view.total_ops, view.errors, view.warmup_s) == (7, 0, 2.0)
