@@ -199,7 +199,8 @@ class Vitals:
 class Report:
     """One interval of one agent. Counts are the interval's own; `objects` are totals since the stage began.
 
-    `client_limited_reason`: why this agent, and not the storage, limited this interval; empty if it did not.
+    `client_limited_reason`: why this agent, and not the storage, limited this interval; empty if it did not. `wire` is
+    the message it came in, with times of the agent's clock, for whoever stores it.
     """
 
     agent: str
@@ -213,6 +214,7 @@ class Report:
     warmup: bool = False
     failed_attempts: tuple[AttemptStats, ...] = ()
     client_limited_reason: str = ""
+    wire: pb.Report | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -638,7 +640,7 @@ def agent_event_from_proto(m: pb.AgentMessage, agent: str, offset_ns: int) -> Ev
     now = m.agent_time_ns + offset_ns
     body = m.WhichOneof("body")
     if body == "report":
-        return report_from_proto(m.report, agent, offset_ns)
+        return dataclasses.replace(report_from_proto(m.report, agent, offset_ns), wire=m.report)
     if body == "state":
         s = m.state
         failure = failure_from_proto(s.failure) if s.HasField("failure") else None

@@ -68,7 +68,7 @@ class StageTally:
         part.limited = report.client_limited_reason
         part.limited_intervals = part.limited_intervals + 1 if part.limited else 0
         if report.warmup:
-            part.warmed_ns = report.end_ns
+            part.warmed_ns = max(part.warmed_ns, report.end_ns)
         else:
             part.ops.add(report.ops)
             part.attempts = merge_attempts([part.attempts, report.failed_attempts])

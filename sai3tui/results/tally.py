@@ -169,6 +169,10 @@ class Tally:
                 continue
             rates = second.rates
             whole = merged(second.ops.rows())
+            p50, p99 = whole.percentile_us(0.5), whole.percentile_us(0.99)
+            if whole.ops and not whole.service.count and self._points:
+                # A second whose histogram is rolled up into a later one.
+                p50, p99 = self._points[-1][4:6]
             self.fleet = rates
             self._points.append(
                 (
@@ -176,8 +180,8 @@ class Tally:
                     rates.get_bytes,
                     rates.put_bytes,
                     rates.ops,
-                    whole.percentile_us(0.5),
-                    whole.percentile_us(0.99),
+                    p50,
+                    p99,
                     second.stage_index,
                 )
             )
