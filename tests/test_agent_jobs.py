@@ -263,6 +263,23 @@ async def test_latency_of_an_operation_includes_its_retries_and_service_latency_
     assert found[ErrorKind.THROTTLED].last_ns < found[ErrorKind.NETWORK].first_ns <= time.time_ns()
 
 
+async def test_what_the_engine_sends_again_by_itself_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        FaultServer([Step(OK_EMPTY), Step(b"", "close"), Step(OK_EMPTY)]) as server,
+        s3_pool(monkeypatch, server.endpoint, 1) as pool,
+    ):
+        await asyncio.wait_for(pool.run_leased(put_job(1), MemorySource(1, 1)), 30)
+        # A connection that has been idle for so long may have been closed meanwhile.
+        later = put_job(1, start_ns=time.monotonic_ns() + 1_200_000_000)
+        totals = (await asyncio.wait_for(pool.run_leased(later, MemorySource(1, 1)), 30)).totals
+        assert len(server.heads) == 3
+    (stats,) = totals.ops
+    assert (stats.ops, stats.errors, stats.attempts) == (1, 0, 2)
+    (again,) = totals.failed_attempts
+    assert (again.kind, again.subclass, again.count, again.retried) == (ErrorKind.NETWORK, "stale", 1, 1)
+    assert stats.scheduled.max_us > stats.service.max_us
+
+
 async def test_brake_is_pulled_when_errors_come_too_fast(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     nowhere = Endpoint(f"s3://127.0.0.1:{port}/bucket/", "s3", "127.0.0.1", port, "bucket")

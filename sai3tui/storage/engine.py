@@ -171,9 +171,14 @@ class Engine(Protocol):
         ...
 
 
+OnResent = Callable[[Connection, Failure, int], None]
+"""`on_resent(connection, failure, t0)`: the attempt that was handed to the kernel at `t0` came to nothing because its
+connection had been closed while it was idle, and the engine makes another one by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """What an engine needs besides endpoints.
+    """What an engine needs besides endpoints. `on_resent` is told of attempts that the engine makes again by itself.
 
     Times in seconds: `connect_timeout` for TCP and TLS together, `op_timeout` from issue to completion.
     Credentials come from the environment of the process that runs the engine and are never part of this.
@@ -186,3 +191,4 @@ class EngineOptions:
     null_delay: float = 0.0
     s3: S3Options = field(default_factory=S3Options)
     files: FileOptions = field(default_factory=FileOptions)
+    on_resent: OnResent | None = None

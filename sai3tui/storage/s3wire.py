@@ -22,6 +22,7 @@ from sai3tui.storage.engine import CallAnswer, Connection, Endpoint, EngineOptio
 from sai3tui.storage.failures import (
     cancelled_failure,
     context_of,
+    lost_failure,
     os_failure,
     placed,
     storage_error,
@@ -194,7 +195,11 @@ class WireConnection:
         return 0 < self._last_done < self._t0 - STALE_NS
 
     def resend(self) -> None:
-        """Start the operation in flight again, on a new socket."""
+        """Start the operation in flight again, on a new socket, and tell so."""
+        told = self._engine.options.on_resent
+        if told is not None:
+            what = "was cut off before an answer, on a connection that had been idle"
+            told(self, lost_failure(self._context(), what, "stale"), self._t0)
         self._connect()
 
     def overdue(self, now: int, limit_ns: int) -> bool:

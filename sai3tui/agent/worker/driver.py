@@ -212,6 +212,15 @@ class Driver(ABC):
         else:
             self._next(lane, t_last)
 
+    def on_resent(self, connection: Connection, failure: Failure, t0: int) -> None:
+        """See `storage.engine.OnResent`: one more attempt, of the same operation."""
+        request = connection.request
+        assert request is not None
+        lane = self._lanes[request.tag]
+        lane.due = lane.due or t0
+        self._recorder.retry(request.op, lane.endpoint, self._size_of(lane))
+        self._attempts.failed(failure, lane.endpoint, request.op, retried=True)
+
     def _failed(self, lane: Lane, failure: Failure, t0: int) -> None:
         request = lane.request
         size = self._size_of(lane)

@@ -27,7 +27,7 @@ from sai3tui.agent.worker.leased import LeasedDriver
 from sai3tui.agent.worker.messages import Broken, Granted, MoreWork, Open, Pause, Ready, StartStage, StopStage
 from sai3tui.agent.worker.mix import MixDriver
 from sai3tui.agent.worker.probe import LagProbe
-from sai3tui.errors import Sai3Error, failure_of
+from sai3tui.errors import Failure, Sai3Error, failure_of
 from sai3tui.metrics.recorder import Recorder
 from sai3tui.metrics.shared import SharedWriter, mapping_bytes
 from sai3tui.storage.engine import Connection, Engine, EngineOptions
@@ -89,6 +89,7 @@ class Worker:
             setup.null_delay,
             setup.s3,
             setup.files,
+            self._on_resent,
         )
         engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, os.environ)
         await engine.open(setup.endpoints, message.connections, self._on_done)
@@ -115,6 +116,10 @@ class Worker:
         """Operations that end after their stage has been given up have no driver, and count for nothing."""
         if self._driver is not None:
             self._driver.on_done(connection, status, size, t0, t_first, t_last)
+
+    def _on_resent(self, connection: Connection, failure: Failure, t0: int) -> None:
+        if self._driver is not None:
+            self._driver.on_resent(connection, failure, t0)
 
     def _on_message(self, message: object) -> None:
         driver = self._driver
