@@ -6,10 +6,25 @@ from rich.text import Text
 
 from sai3tui.config.units import format_bytes
 from sai3tui.controller.snapshot import AgentView
+from sai3tui.events import Vitals
 from sai3tui.theme import Palette
 from sai3tui.widgets.agent_grid import agent_look
 from sai3tui.widgets.text import millis, number, plural, rate, span, sparkline
 from sai3tui.widgets.wrapping import LABEL, failure_lines, labelled
+
+BUSY_PCT = 70
+"""From here on a worker process limits what is measured."""
+
+
+def _network(vitals: Vitals) -> str:
+    """What is known of the host's network."""
+    parts = []
+    if vitals.nic_bytes_per_s is not None:
+        full = f" ({vitals.nic_pct:.0f} % of the link)" if vitals.nic_pct is not None else ""
+        parts.append(rate(vitals.nic_bytes_per_s) + full)
+    if vitals.tcp_retransmits:
+        parts.append(f"{plural(vitals.tcp_retransmits, 'segment')} sent again")
+    return ", ".join(parts)
 
 
 def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
@@ -49,7 +64,13 @@ def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
         workers = (
             f"{plural(vitals.workers, 'process', 'processes')}, busiest at {vitals.worker_cpu_pct:.0f} % of a core"
         )
-        lines += labelled("workers", workers, width, palette, "warn" if vitals.worker_cpu_pct >= 90 else "text")
+        lines += labelled("workers", workers, width, palette, "warn" if vitals.worker_cpu_pct >= BUSY_PCT else "text")
+        if vitals.worker_lag_p99_us is not None:
+            lag = f"answers wait {millis(vitals.worker_lag_p99_us)} ms (p99)"
+            lines += labelled("", lag, width, palette)
+        network = _network(vitals)
+        if network:
+            lines += labelled("network", network, width, palette)
         lines += labelled("memory", format_bytes(vitals.rss_bytes), width, palette)
     if agent.failure is not None:
         lines += [Text(), *failure_lines(agent.failure, width, palette)]

@@ -118,6 +118,10 @@ def _progress(stage: StageView, palette: Palette, width: int) -> Text:
         line.append(f"  {stage.existed:,} existed", style=palette.muted)
     if stage.repeated_puts:
         line.append(f"  ▲ {stage.repeated_puts:,} written twice", style=palette.warn)
+    if stage.retries:
+        line.append(f"  ▲ {stage.retries:,} made again", style=palette.warn)
+    if stage.client_limited:
+        line.append("  ▲ limited by the client", style=palette.warn)
     if stage.errors:
         line.append("  ✗ " + plural(stage.errors, "error"), style=palette.bad)
     if width >= 90:
