@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import platform
-import resource
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import NoReturn
 
 import grpc
-import psutil
 
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.preflight import preflight
@@ -32,6 +27,7 @@ from sai3tui.events import (
     finding_to_proto,
     objects_to_proto,
 )
+from sai3tui.host import host_facts
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.proto.sai3tui_pb2_grpc import AgentServicer
 
@@ -80,7 +76,7 @@ class AgentService(AgentServicer):
             package_version=version("sai3tui"),
             protocol_version=PROTOCOL_VERSION,
             capabilities=CAPABILITIES,
-            host=_host_facts(),
+            host=host_facts(),
             state=_wire_state(self._machine.state),
             run_id=run.setup.run_id if run is not None else "",
             insecure=self._insecure,
@@ -334,16 +330,3 @@ def _refusal(failure: Failure) -> Finding:
 
 def _wire_state(state: AgentState) -> pb.AgentState.ValueType:
     return pb.AgentState.ValueType(int(state))
-
-
-def _host_facts() -> pb.HostFacts:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return pb.HostFacts(
-        hostname=socket.gethostname(),
-        cores=os.cpu_count() or 1,
-        memory_bytes=int(psutil.virtual_memory().total),
-        kernel=platform.release(),
-        python=platform.python_version(),
-        pid=os.getpid(),
-        descriptor_limit=max(0, soft),
-    )

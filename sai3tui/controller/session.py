@@ -35,9 +35,11 @@ from sai3tui.controller.request import (
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot
 from sai3tui.errors import ConfigError, ErrorKind, Failure, Sai3Error, failure_of
 from sai3tui.events import AbortRequested, AgentConnected, Finding, Level, RunStarted
+from sai3tui.host import host_facts
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.directory import check_root
 from sai3tui.results.metadata import AgentMeta, RunMeta
+from sai3tui.results.passport import agent_passport, passport
 from sai3tui.results.views import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -288,6 +290,16 @@ class RunSession:
             command_line=self.request.command_line,
             notices=journal.fleet.notices,
             perf_interval_s=plan.resolved.config.perf_log.interval,
+            passport=passport(
+                self.request.config_text,
+                plan.layout_hash,
+                plan.resolved.config.seed,
+                host_facts(),
+                {
+                    link.id: agent_passport(link.hello, link.address, link.clock.offset_ns, link.clock.uncertainty_ns)
+                    for link in self._links
+                },
+            ),
         )
         journal.open_results(self.request, meta, plan.document)
         ids = tuple(agent.id for agent in agents)

@@ -241,6 +241,46 @@ Global___HelloReply: _TypeAlias = HelloReply  # noqa: Y015
 class HostFacts(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class NicsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class SysctlsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     HOSTNAME_FIELD_NUMBER: _builtins.int
     CORES_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
@@ -248,6 +288,9 @@ class HostFacts(_message.Message):
     PYTHON_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
     DESCRIPTOR_LIMIT_FIELD_NUMBER: _builtins.int
+    CPU_MODEL_FIELD_NUMBER: _builtins.int
+    NICS_FIELD_NUMBER: _builtins.int
+    SYSCTLS_FIELD_NUMBER: _builtins.int
     hostname: _builtins.str
     cores: _builtins.int
     memory_bytes: _builtins.int
@@ -255,6 +298,15 @@ class HostFacts(_message.Message):
     python: _builtins.str
     pid: _builtins.int
     descriptor_limit: _builtins.int
+    cpu_model: _builtins.str
+    @_builtins.property
+    def nics(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """interfaces that are up: Mbit/s, 0 where unknown"""
+
+    @_builtins.property
+    def sysctls(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """those that matter for throughput"""
+
     def __init__(
         self,
         *,
@@ -265,10 +317,13 @@ class HostFacts(_message.Message):
         python: _builtins.str = ...,
         pid: _builtins.int = ...,
         descriptor_limit: _builtins.int = ...,
+        cpu_model: _builtins.str = ...,
+        nics: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        sysctls: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cores", b"cores", "descriptor_limit", b"descriptor_limit", "hostname", b"hostname", "kernel", b"kernel", "memory_bytes", b"memory_bytes", "pid", b"pid", "python", b"python"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cores", b"cores", "cpu_model", b"cpu_model", "descriptor_limit", b"descriptor_limit", "hostname", b"hostname", "kernel", b"kernel", "memory_bytes", b"memory_bytes", "nics", b"nics", "pid", b"pid", "python", b"python", "sysctls", b"sysctls"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

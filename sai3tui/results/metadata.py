@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -43,6 +44,7 @@ class RunMeta:
     command_line: tuple[str, ...] = ()
     notices: tuple[str, ...] = field(default=())
     perf_interval_s: float = 1.0
+    passport: Mapping[str, Any] = field(default_factory=dict)
 
     def with_agents(self, agents: tuple[AgentMeta, ...]) -> RunMeta:
         return replace(self, agents=agents)
@@ -68,6 +70,7 @@ def metadata_json(meta: RunMeta, stages: tuple[StageView, ...], outcome: Outcome
         "agent_details": [asdict(agent) for agent in meta.agents],
         "notices": list(meta.notices),
         "perf_interval_secs": meta.perf_interval_s,
+        "passport": dict(meta.passport),
         "stages": [stage_json(stage) | {"barrier": stage.barrier, "duration_s": stage.duration_s} for stage in stages],
         "status": outcome.status if outcome else "running",
         "exit_code": outcome.exit_code if outcome else None,
@@ -113,6 +116,7 @@ def parse_metadata(data: bytes) -> ReadMeta:
             command_line=tuple(document["command_line"]),
             notices=tuple(document["notices"]),
             perf_interval_s=float(document["perf_interval_secs"]),
+            passport=dict(document.get("passport", {})),
         )
         outcome = None
         if document["exit_code"] is not None:

@@ -45,18 +45,18 @@ class RowBuffer:
     """Makes intervals of `interval_s` seconds out of shorter ones of the same stage."""
 
     def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._pending: FleetSecond | None = None
 
     def add(self, second: FleetSecond) -> list[FleetSecond]:
         """The intervals that are complete now."""
         done = self.flush() if self._pending and self._pending.stage_index != second.stage_index else []
-        if self._interval_s <= SHORTEST_INTERVAL_S:
+        if self.interval_s <= SHORTEST_INTERVAL_S:
             return [*done, second]
         if self._pending is None:
             self._pending = FleetSecond(second.stage_index, second.number, second.start_ns)
         self._pending.extend(second)
-        if self._pending.seconds >= self._interval_s - SHORTEST_INTERVAL_S / 2:
+        if self._pending.seconds >= self.interval_s - SHORTEST_INTERVAL_S / 2:
             done += self.flush()
         return done
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from sai3tui.errors import ResourceError
 from sai3tui.events import Event, Report, StageFinished
-from sai3tui.results import perf_log, stage_tsv
+from sai3tui.results import perf_ext, perf_log, stage_tsv
 from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import event_line
 from sai3tui.results.files import OutputFile, safe_name, write_whole
+from sai3tui.results.hdr import HistogramLog
 from sai3tui.results.metadata import RunMeta, metadata_json
 from sai3tui.results.metrics_log import MetricsLog
 from sai3tui.results.seconds import FleetSecond
@@ -36,6 +37,9 @@ class RunWriter:
         self._events = OutputFile(directory / "events.jsonl", self._failed)
         self._fleet = OutputFile(directory / "perf_log.tsv", self._failed)
         self._fleet.write(perf_log.HEADER.encode())
+        self._ext = OutputFile(directory / "perf_ext.tsv", self._failed)
+        self._ext.write(perf_ext.HEADER.encode())
+        self._hdr = HistogramLog(directory / "histograms.hlog", self._failed, meta.started_ns)
         self._metrics = MetricsLog(directory / "metrics.zst", self._failed)
         self._agents: dict[str, OutputFile] = {}
         self._rows: dict[str, perf_log.RowBuffer] = {}
@@ -64,8 +68,9 @@ class RunWriter:
             self._end_stage(item)
 
     def seconds(self, closed: list[FleetSecond]) -> None:
-        """Rows of the fleet's perf log."""
+        """Rows of the fleet's tables."""
         for second in closed:
+            self._hdr.add(second, self._tally.stages[second.stage_index].info.name)
             for interval in self._buffer(FLEET).add(second):
                 self._row(FLEET, interval)
 
@@ -80,6 +85,7 @@ class RunWriter:
         for stage in self._tally.stages.values():
             if stage.status not in (StageStatus.PENDING, StageStatus.SKIPPED) and stage.info.index not in self._written:
                 self._tables(stage, ended_ns)
+                self._hdr.flush(stage.info.name)
         self._flush_rows()
         self._metrics.close()
         for file in self._growing():
@@ -122,12 +128,15 @@ class RunWriter:
         file = self._fleet if agent == FLEET else self._agents[agent]
         stage = self._tally.stages[interval.stage_index]
         file.write(perf_log.row(interval, stage.info.name, agent or perf_log.FLEET_ID).encode())
+        if agent == FLEET:
+            self._ext.write(perf_ext.row(interval, stage.info.name).encode())
 
     def _end_stage(self, event: StageFinished) -> None:
         stage = self._tally.stages.get(event.stage_index)
         if stage is None:
             return
         self._tables(stage, event.time_ns)
+        self._hdr.flush(stage.info.name)
         self._flush_rows()
         self._metrics.end_frame()
         for file in self._growing():
@@ -154,7 +163,7 @@ class RunWriter:
         return path.exists() and path.stat().st_size > 0
 
     def _growing(self) -> list[OutputFile]:
-        return [self._events, self._fleet, *self._agents.values()]
+        return [self._events, self._fleet, self._ext, self._hdr.file, *self._agents.values()]
 
     def _whole(self, name: str, data: bytes) -> None:
         write_whole(self.directory / name, data, self._failed)
