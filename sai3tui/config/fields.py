@@ -20,6 +20,8 @@ Default = TypeVar("Default")
 
 MAX_TEXT = 4096
 MAX_FLOAT = 1e15
+MAX_HINTS = 50
+"""So many unknown keys of a block are compared with the known ones: a file full of them is no configuration."""
 
 
 def describe(node: Node) -> str:
@@ -249,9 +251,11 @@ class Block:
                 self.problems.notice_once(what, first.key_at, "not-yet", f"{said} is not acted on yet")
 
     def warn_of_unknown(self) -> None:
+        unknown = 0
         for key, entry in self._entries.items():
             if self.spec.find(key) is None and key != self.spec.nested:
-                close = difflib.get_close_matches(key[:60], self.spec.names, 1, 0.6)
+                unknown += 1
+                close = difflib.get_close_matches(key[:60], self.spec.names, 1, 0.6) if unknown <= MAX_HINTS else []
                 hint = f"did you mean {close[0]!r}?" if close else "it has no effect"
                 where = f" in {self.name}" if self.name else ""
                 self.problems.warning(entry.key_at, "unknown-key", f"unknown key {key[:60]!r}{where}", hint)

@@ -1,0 +1,105 @@
+"""How long it takes to validate and plan, and what memory that needs: `python benchmarks/plan.py`.
+
+A file of 500 lines as a whole process, a plan of 10^6 and of 10^12 objects, and draws of the execute stage.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+from sai3tui.config.model import ArrivalKind, PathSelection, Popularity
+from sai3tui.config.resolve import load_resolved
+from sai3tui.workload.choice import OpMix
+from sai3tui.workload.pacing import FleetSchedule
+from sai3tui.workload.plan import look_up, make_plan
+from sai3tui.workload.popularity import chooser
+from sai3tui.workload.share import PathChoice, Share
+
+ROUNDS = 7
+DRAWS = 100_000
+
+TREE = """\
+target: s3://bucket/
+workload: [{{op: get, path: "data/**", weight: 1}}]
+prepare:
+  directory_structure: {{width: {width}, depth: {depth}, files_per_dir: {files}}}
+  ensure_objects: [{{base_uri: data/, count: 0, size_spec: {{type: lognormal, mean: 1MiB, std_dev: 1MiB}}}}]
+distributed:
+  agents: ["node{{1...200}}"]
+"""
+
+
+def long_file() -> str:
+    """500 lines as people write them."""
+    lines = ["target: s3://bucket/", "prepare:", "  ensure_objects:"]
+    while len(lines) < 300:
+        lines += [f"    - base_uri: set{len(lines)}/", "      count: 1,000,000", "      size_spec: 1MiB"]
+    lines.append("workload:")
+    while len(lines) < 500:
+        lines += ["  - op: get", "    path: 'set3/*'", "    weight: 1"]
+    return "\n".join(lines[:499]) + "\n"
+
+
+def median_ms(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times) * 1e3
+
+
+def draw_us(draw: Callable[[], object]) -> float:
+    begin = time.process_time()
+    for _ in range(DRAWS):
+        draw()
+    return (time.process_time() - begin) / DRAWS * 1e6
+
+
+def plan_of(text: str) -> None:
+    found = load_resolved(text, "bench")
+    resolved = found.require()
+    json.dumps(make_plan(resolved.config, resolved, found.problems).to_json())
+    look_up(resolved, [0, 12_345, 999_999])
+
+
+def main() -> None:
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "long.yaml"
+        path.write_text(long_file())
+        command = [sys.executable, "-m", "sai3tui", "validate", str(path)]
+        figures["validate 500 lines, whole process, ms"] = median_ms(
+            lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        )
+    for name, width, depth, files in (("10^6", 10, 3, 1000), ("10^12", 100, 5, 100)):
+        text = TREE.format(width=width, depth=depth, files=files)
+        figures[f"plan {name} objects on 200 agents, ms"] = median_ms(lambda text=text: plan_of(text))  # type: ignore[misc]
+        tracemalloc.start()
+        plan_of(text)
+        figures[f"plan {name} objects on 200 agents, peak MiB"] = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+    mix = OpMix([70, 20, 5, 5], 1)
+    schedule = FleetSchedule(1e5, ArrivalKind.UNIFORM, 1, 0, 0, 16, 256)
+    figures["draw an operation, us"] = draw_us(mix.next)
+    figures["draw a due time, fleet of 256 connections, us"] = draw_us(schedule.next)
+    for popularity in Popularity:
+        choose = chooser(popularity, 10**9, 1)
+        figures[f"draw one of 10^9 objects, {popularity.value}, us"] = draw_us(choose.next)
+    path_choice = PathChoice(PathSelection.PARTITIONED, Share(10**9, 1, 4, 100), 10**9, 0.3)
+    numbers = iter(range(DRAWS))
+    figures["draw one of 10^9 objects, partitioned, us"] = draw_us(lambda: path_choice.draw(next(numbers)))
+    for name, value in figures.items():
+        print(f"{value:10.3f}  {name}")
+
+
+if __name__ == "__main__":
+    main()
