@@ -51,7 +51,7 @@ COMMANDS = {
     "preflight": "check agents and storage for a configuration, without running it",
     "convert": "rewrite configuration files of older forms into the current one, keeping comments",
     "schema": "print the JSON Schema of configuration files, for editors",
-    "results": "list finished runs, or show one",
+    "results": "list finished runs, show one, compare some",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
 }
 
@@ -165,14 +165,20 @@ def _command_parser() -> argparse.ArgumentParser:
 
     results = command("results", _results_help)
     results.set_defaults(parser=results)
-    of_results = results.add_subparsers(dest="what", metavar="list|show", parser_class=_Parser)
+    of_results = results.add_subparsers(dest="what", metavar="list|show|compare", parser_class=_Parser)
     listing = of_results.add_parser("list", description="List the runs in a directory.", allow_abbrev=False)
     listing.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: .")
     listing.set_defaults(command=_results_list)
     showing = of_results.add_parser("show", description="Show one run, stage by stage.", allow_abbrev=False)
     showing.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
     showing.set_defaults(command=_results_show)
-    for sub in (listing, showing):
+    comparing = of_results.add_parser(
+        "compare", description="Compare runs with the first one, stage by stage.", allow_abbrev=False
+    )
+    comparing.add_argument("directory", metavar="RUN", type=Path, help="the run to compare with")
+    comparing.add_argument("others", metavar="RUN", nargs="+", type=Path, help="what is compared with it")
+    comparing.set_defaults(command=_results_compare)
+    for sub in (listing, showing, comparing):
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
         # Suppressed, as a default would take back the -v that stood before `list`.
         _add_verbose(sub, default=argparse.SUPPRESS)
@@ -340,7 +346,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _results_help(options: argparse.Namespace) -> int:
     parser: argparse.ArgumentParser = options.parser
-    parser.error("say what: list or show")
+    parser.error("say what: list, show or compare")
 
 
 def _results_list(options: argparse.Namespace) -> int:
@@ -353,6 +359,12 @@ def _results_show(options: argparse.Namespace) -> int:
     from sai3tui.results_commands import show_results
 
     return show_results(options.directory, options.json, sys.stdout)
+
+
+def _results_compare(options: argparse.Namespace) -> int:
+    from sai3tui.compare_command import compare_results
+
+    return compare_results(options.directory, options.others, options.json, sys.stdout)
 
 
 def _bench_engine(options: argparse.Namespace) -> int:

@@ -57,7 +57,7 @@ def test_every_command_has_help(command: str) -> None:
         (["plan"], "FILE"),
         (["plan", "x.yaml", "--object", "1,x"], "not a list of object indices"),
         (["validate"], "FILE"),
-        (["results"], "list or show"),
+        (["results"], "say what: list, show"),
         (["results", "show"], "RUN"),
         (["results", "bogus"], "bogus"),
         (["demo", "--agents", "0"], "from 1 to 64"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.results.events_log import read_events
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
+from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
 from sai3tui.results.views import EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
@@ -62,8 +64,11 @@ def list_runs(root: Path) -> list[RunEntry]:
     return sorted(found, key=lambda entry: (entry.started_ns, entry.name), reverse=True)
 
 
-def load_run(path: Path) -> RunRecord:
-    """Raises Sai3Error, naming the file, if the directory is not a run's or cannot be read."""
+def load_run(path: Path, on_second: Callable[[FleetSecond], None] | None = None) -> RunRecord:
+    """Read a run again; `on_second` gets every second of the fleet, in order.
+
+    Raises Sai3Error, naming the file, if the directory is not a run's or cannot be read.
+    """
     read = _metadata(path)
     tally = Tally(read.meta.stages, log_lines=None, series_seconds=None)
     try:
@@ -71,10 +76,15 @@ def load_run(path: Path) -> RunRecord:
     except (OSError, ValueError) as error:
         raise Sai3Error(f"cannot read the run log in {path}", kind=ErrorKind.RESOURCE) from error
     for item in items:
-        tally.apply(item)
+        for second in tally.apply(item):
+            if on_second is not None:
+                on_second(second)
     for stage in tally.stages.values():
         if stage.live:
-            stage.finish(read.ended_ns or max((part.reported_ns for part in stage.agents.values()), default=0), None)
+            last_ns = max((part.reported_ns for part in stage.agents.values()), default=0)
+            for second in stage.finish(read.ended_ns or last_ns, None):
+                if on_second is not None:
+                    on_second(second)
     ended_ns = read.ended_ns or max((line.time_ns for line in tally.log), default=read.meta.started_ns)
     return RunRecord(
         path=path,
