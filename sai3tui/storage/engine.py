@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sai3tui.config.ops import Op
 from sai3tui.config.storage_options import FileOptions, S3Options
@@ -144,6 +144,16 @@ class Connection(Protocol):
     def cancel(self) -> None:
         """End the operation in flight, if any, without waiting for the storage; `on_done` is called with a failure
         of kind TIMEOUT (subclass `cancelled`) before this returns. The connection can be used again afterwards."""
+        ...
+
+
+@runtime_checkable
+class SocketConnection(Protocol):
+    """A connection that can show what it is connected with."""
+
+    @property
+    def transport(self) -> asyncio.BaseTransport | None:
+        """None while there is no socket."""
         ...
 
 

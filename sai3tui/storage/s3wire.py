@@ -145,6 +145,12 @@ class WireConnection:
             raise storage_error(self.failure)
         return moved
 
+    @property
+    def transport(self) -> asyncio.BaseTransport | None:
+        """Of the socket, None while there is none."""
+        link = self._link
+        return link.transport if link is not None else None
+
     # For the engine and the link
 
     def end_with(self, failure: Failure) -> None:

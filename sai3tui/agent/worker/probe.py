@@ -1,8 +1,7 @@
 """How long what is ready waits for a worker's loop: timers that the kernel fires at times that we know.
 
 An answer that has arrived lies in the same queue as such a timer, and waits as long: while the loop is busy with what
-came before, nobody reads it and its latency grows. A timer's due time is known to the nanosecond, while a socket under
-uvloop does not show when its bytes arrived. Times between probes are random, so that nothing periodic is missed.
+came before, nobody reads it and its latency grows. Times between probes are random, so that nothing periodic is missed.
 """
 
 from __future__ import annotations
@@ -14,14 +13,17 @@ from time import monotonic_ns
 
 from sai3tui.agent.worker.alarm import Alarm
 
-MEAN_NS = 10_000_000
+MEAN_NS = 20_000_000
 
 
 class LagProbe:
-    """Calls `record(nanoseconds)` about a hundred times a second until it is closed."""
+    """Calls `record(nanoseconds)`, then `turn()`, about fifty times a second until it is closed."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, record: Callable[[int], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, record: Callable[[int], None], turn: Callable[[], None]
+    ) -> None:
         self._record = record
+        self._turn = turn
         self._random = random.Random()
         self._due = 0
         self._alarm = Alarm(loop, self._rung)
@@ -33,6 +35,7 @@ class LagProbe:
 
     def _rung(self) -> None:
         self._record(max(0, monotonic_ns() - self._due))
+        self._turn()
         self._next()
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import uvloop
 
 from sai3tui.agent.lease import LeasedJob, MixJob
+from sai3tui.agent.worker.answers import AnswerWatch
 from sai3tui.agent.worker.channel import Channel
 from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.lane import Lane
@@ -54,6 +55,7 @@ class Worker:
         self._driver: Driver | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._probe: LagProbe | None = None
+        self._answers: AnswerWatch | None = None
 
     async def run(self, control: socket.socket) -> None:
         """Serve until the control channel ends or something breaks."""
@@ -71,6 +73,8 @@ class Worker:
             self._driver = None
             if self._probe is not None:
                 self._probe.close()
+            if self._answers is not None:
+                self._answers.close()
             if self._engine is not None:
                 await asyncio.wait_for(self._engine.close(), CLOSE_S)
 
@@ -109,7 +113,8 @@ class Worker:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         self._ticker = self._loop.call_later(FLUSH_S, self._tick)
-        self._probe = LagProbe(self._loop, self._recorder.lag)
+        self._answers = AnswerWatch(self._loop, engine.connections, self._recorder.lag)
+        self._probe = LagProbe(self._loop, self._recorder.lag, self._answers.turn)
         self._channel.send(Ready())
 
     def _on_done(self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
