@@ -278,3 +278,9 @@ def test_cleanup_only_leaves_no_stage_that_writes(stages: str) -> None:
     found = good(TARGET + GET + prepare + stages + "\n").stages
     assert {stage.type for stage in found} <= {StageType.VALIDATION, StageType.CLEANUP}
     assert found[-1].type is StageType.CLEANUP
+
+
+def test_agents_share_the_rate_of_the_fleet_by_their_connections() -> None:
+    text = TARGET + GET + "concurrency: 8\ndistributed: {agents: [a, b, {address: c, concurrency_override: 16}]}\n"
+    found = load_resolved(text, "t").require()
+    assert [found.rate_share(agent.index) for agent in found.agents] == [0.25, 0.25, 0.5]

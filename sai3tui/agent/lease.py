@@ -166,7 +166,8 @@ class MixOp:
 
 @dataclass(frozen=True, slots=True)
 class MixJob:
-    """A mix of operations for `duration` seconds (execute). `io_rate` is that of the whole agent.
+    """A mix of operations for `duration` seconds (execute). `io_rate` is that of the whole fleet,
+    of which the agent delivers `rate_share`.
 
     `seed` decides which operations are drawn. Operations in flight at the end have `drain` seconds to complete;
     they count.
@@ -180,6 +181,7 @@ class MixJob:
     start_ns: int = 0
     drain: float = 10.0
     io_rate: IoRate | None = None
+    rate_share: float = 1.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_errors: int | None = None
     brake: ErrorBrake | None = None

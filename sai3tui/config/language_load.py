@@ -100,9 +100,10 @@ IO_RATE = BlockSpec(
         Field(
             "iops",
             Kind.IOPS,
-            "Operations per second of each agent. `max`, 0 and negative numbers mean: no limit.",
+            "Operations per second of the whole fleet, which its agents share by their connections. `max`, 0 and "
+            "negative numbers mean: no limit.",
             required=True,
-            note="the rate asked is the rate delivered, with every distribution",
+            note="of the whole fleet, not of each agent; what is asked is delivered, with every distribution",
         ),
         Field(
             "distribution",

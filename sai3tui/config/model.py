@@ -96,7 +96,7 @@ class ArrivalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class IoRate:
-    """Operations per second of the whole agent; 0 means as fast as it goes."""
+    """Operations per second of the whole fleet; 0 means as fast as it goes."""
 
     iops: int
     distribution: ArrivalKind = ArrivalKind.EXPONENTIAL

@@ -157,6 +157,10 @@ class Resolved:
         """The slot that agent number `agent` begins with."""
         return agent if self.shared else 0
 
+    def rate_share(self, agent: int) -> float:
+        """The part of the fleet's `io_rate` that agent number `agent` delivers: that of its connections."""
+        return self.agents[agent].concurrency / sum(each.concurrency for each in self.agents)
+
     def require_runnable(self) -> None:
         """Raises ConfigError where the file asks for what this version cannot run yet."""
         if self.blockers:

@@ -45,6 +45,7 @@ async def run(context: StageContext) -> None:
         seed=combine(config.seed, context.index, setup.agent.index),
         start_ns=context.start_monotonic_ns,
         io_rate=config.io_rate,
+        rate_share=setup.resolved.rate_share(setup.agent.index),
         retry=context.retry(always=False),
         max_errors=config.error_handling.max_total_errors,
         brake=context.brake,

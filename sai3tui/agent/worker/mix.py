@@ -116,7 +116,7 @@ class MixDriver(Driver):
         self._waiting: deque[tuple[int, Lane]] = deque()
         """Lanes that wait until an operation is due; due times ascend."""
         if job.io_rate is not None and job.io_rate.iops > 0:
-            rate = job.io_rate.iops * context.rate_share
+            rate = job.io_rate.iops * job.rate_share * context.rate_share
             begin = max(job.start_ns, monotonic_ns())
             phase = (combine(seed) >> 11) * 2.0**-53
             self._schedule = Schedule(rate, job.io_rate.distribution, seed, begin, phase)
