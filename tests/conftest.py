@@ -16,12 +16,19 @@ for _name in [name for name in os.environ if name.startswith("AWS_")]:
 
 import pytest
 import pytest_textual_snapshot
+from hypothesis import HealthCheck, settings
 from syrupy.location import PyTestLocation
 from textual.widgets import Input, TextArea
 
 from tests.servers import ServerUnderTest, running_server
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# A busy machine is no defect: no example has a deadline, and slow drawing is no failure. CI draws the same examples
+# every time, so that a change is judged by itself; elsewhere every run looks in new places.
+settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("anywhere"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
 
 
 class TopLevelSVG(pytest_textual_snapshot.SVGImageExtension):

@@ -92,3 +92,10 @@ def test_difference_is_what_was_added(first: list[int], then: list[int]) -> None
 def test_empty_histogram_says_zero() -> None:
     assert Histogram().percentile_us(0.99) == 0.0
     assert Histogram().mean_us == 0.0
+
+
+@pytest.mark.parametrize(("q", "samples", "rank"), [(0.07, 100, 7), (15 / 29, 29, 15), (0.999, 1000, 999), (0.5, 3, 2)])
+def test_rounding_of_a_share_does_not_move_the_rank(q: float, samples: int, rank: int) -> None:
+    histogram = Histogram()
+    histogram.record([1_000_000] * rank + [100_000_000] * (samples - rank))
+    assert histogram.percentile_us(q) < 2_000

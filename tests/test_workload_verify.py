@@ -12,6 +12,8 @@ from sai3tui.workload.content import BLOCK_BYTES, CHUNK_BYTES, ContentMaker, Pay
 from sai3tui.workload.verify import CorruptError, Verifier
 
 MAKER = ContentMaker(Content(), 7)
+VERSION_BYTES = range(13, 16)
+"""Where the first stamp of an object holds its version."""
 
 
 def object_bytes(index: int, size: int, *, generation: int = 1, version: int = 0, maker: ContentMaker = MAKER) -> bytes:
@@ -56,11 +58,20 @@ def test_what_was_written_passes_however_it_comes(kind: str, size: int, cuts: li
 @given(data=st.data(), size=st.integers(1, 600_000), cut=st.integers(1, 600_000))
 def test_every_changed_byte_is_found_at_its_place(data: st.DataObject, size: int, cut: int) -> None:
     good = bytearray(object_bytes(3, size))
-    place = data.draw(st.integers(0, size - 1))
+    place = data.draw(st.integers(0, size - 1).filter(lambda at: at not in VERSION_BYTES))
     good[place] ^= 0x5A
     with pytest.raises(CorruptError, match=rf"object 3 is corrupt at offset {place}:") as raised:
         check(bytes(good), size, [cut])
     assert raised.value.kind is ErrorKind.CORRUPT
+
+
+@pytest.mark.parametrize("place", VERSION_BYTES)
+def test_a_changed_version_is_found_where_the_content_belies_it(place: int) -> None:
+    # A reader takes any version for right, so it is what follows the stamp that gives the change away.
+    good = bytearray(object_bytes(3, 64))
+    good[place] ^= 0x5A
+    with pytest.raises(CorruptError, match="object 3 is corrupt at offset 16:"):
+        check(bytes(good), 64)
 
 
 @pytest.mark.parametrize("cuts", [[], [8], [4096 + 5], [300_000]])
