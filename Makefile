@@ -96,6 +96,12 @@ proto: $(VENV)/.stamp-dev ## generate the protocol code anew
 snapshots: $(VENV)/.stamp-dev ## accept how the screens look now (look at the pictures before you commit them)
 	@$(BIN)/pytest -q -n 0 tests/test_ui_*.py --snapshot-update
 
+$(VENV)/.stamp-bench: benchmarks/clients.in | $(BIN)/python
+	@$(BIN)/python -m venv $(VENV)/bench
+	@$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/clients.in
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/.stamp-dev ## measure this machine with the scripts in benchmarks/
-	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script"; done
+bench: $(VENV)/.stamp-dev $(VENV)/.stamp-bench ## compare S3 clients and the agent on this machine (three minutes)
+	@$(BIN)/python -m benchmarks.compare --others $(VENV)/bench/bin/python --json benchmark.json \
+	  --docs docs/performance.md

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from sai3tui.config.model import NOWHERE
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.resolve import Resolution, load_resolved, strictly
+from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_bytes_both, format_count, format_duration
 from sai3tui.config.yaml12 import MAX_BYTES
 from sai3tui.errors import ConfigError
@@ -81,10 +82,31 @@ def plan_file(
         _write_json(plan.to_json(looked_up), out)
         return EXIT_OK
     out.write("\n".join(plan_lines(plan)) + "\n")
+    out.writelines(f"{line}\n" for line in _generator_lines(found.resolved))
     for each in looked_up or ():
         size = format_bytes_both(each.size)
         out.write(f"object {each.index}: {each.uri}  {size}, made by {each.agent} at {each.endpoint}\n")
     return EXIT_OK
+
+
+def _generator_lines(resolved: Resolved) -> list[str]:
+    """What one worker of this host could create of the workload, if `bench-engine` has measured it."""
+    from sai3tui.storage.ceiling import load_ceiling, mix_ops_per_s, workload_mix
+    from sai3tui.workload.objects import object_sets
+
+    ceiling = load_ceiling()
+    if ceiling is None or resolved.scheme != "s3":
+        return []
+    rate = mix_ops_per_s(ceiling, workload_mix(resolved.ops, object_sets(resolved)), 1)
+    if rate is None:
+        return []
+    asked = resolved.config.io_rate.iops if resolved.config.io_rate else 0
+    share = f", io_rate asks each agent for {asked:,.0f}" if asked else ""
+    return [
+        "",
+        f"generator    one worker of this host: at most about {rate:,.0f} GET and PUT a second{share} "
+        f"(bench-engine, {ceiling.time})",
+    ]
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -136,3 +136,15 @@ async def test_preflight_compares_the_workload_with_the_ceiling(
         (finding,) = [each for each in findings if each.check == "generator"]
         assert (finding.level, said in finding.message) == (level, True), finding
         assert "2026-01-01" in finding.evidence
+
+
+def test_the_plan_says_what_a_worker_could_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(config_of("s3+http://127.0.0.1:1/bucket/"))
+    assert main(["plan", str(config)]) == 0
+    assert "generator" not in capsys.readouterr().out
+    monkeypatch.setattr("sai3tui.storage.ceiling.load_ceiling", lambda: CEILING)
+    assert main(["plan", str(config)]) == 0
+    assert "one worker of this host: at most about" in capsys.readouterr().out

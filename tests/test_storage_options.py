@@ -333,6 +333,8 @@ def test_options_are_read_and_wrong_words_are_named() -> None:
         PayloadSigning.SHA256, Checksum.CRC64NVME, Addressing.VIRTUAL, False, "/x.pem", 1024 * 1024
     )
     assert config.files == FileOptions(PageCacheMode.DONTNEED, Fsync.PER_OBJECT, True)
+    # Warnings go into the plan and the results.
+    assert [problem.code for problem in load_config(text, "t.yaml").problems] == ["tls"]
     assert load_config(base, "t.yaml").require().s3 == S3Options()
     with pytest.raises(Sai3Error, match="checksum"):
         load_config(base + "checksum: md5\n", "t.yaml").require()

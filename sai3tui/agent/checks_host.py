@@ -14,11 +14,10 @@ import psutil
 
 from sai3tui.agent.finding import Checks, Told
 from sai3tui.agent.setup import RunSetup
-from sai3tui.config.ops import Op
 from sai3tui.config.units import format_bytes, format_count
 from sai3tui.errors import ErrorContext, ResourceError
 from sai3tui.events import PROTOCOL_VERSION, Level
-from sai3tui.storage.ceiling import Ceiling, load_ceiling, mix_ops_per_s
+from sai3tui.storage.ceiling import Ceiling, load_ceiling, mix_ops_per_s, workload_mix
 
 SPARE_DESCRIPTORS = 256
 CACHE_SLACK = 64 * 1024 * 1024
@@ -93,20 +92,15 @@ async def _descriptors(setup: RunSetup) -> Told:
 
 async def _generator(setup: RunSetup, ceiling: Ceiling) -> Told:
     """What this host can create, as far as that was measured, against what is asked of it."""
-    sizes = {each.set_id: each.bytes_expected // max(1, each.count) for each in setup.sets}
-    mix = []
-    for op in setup.resolved.ops:
-        if op.op in (Op.GET, Op.PUT):
-            known = [sizes[set_id] for set_id in op.set_ids if set_id in sizes]
-            mean = sum(known) // len(known) if known else op.size.mean or op.size.minimum if op.size else 0
-            mix.append((op.op, mean, op.weight))
+    mix = workload_mix(setup.resolved.ops, setup.sets)
     workers = max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency))
     rate = mix_ops_per_s(ceiling, mix, workers)
     if rate is None:
         return Told("nothing that was measured is in the workload", f"measured {ceiling.time}")
     evidence = f"{workers} worker(s), measured {ceiling.time} against a sink on loopback"
     told = f"this host can create at most about {rate:,.0f} GET and PUT a second of this workload"
-    asked = setup.config.io_rate.iops if setup.config.io_rate else 0
+    share = setup.resolved.rate_share(setup.agent.index)
+    asked = setup.config.io_rate.iops * share if setup.config.io_rate else 0
     if asked > rate:
         advice = "more agents, or a lower io_rate: what is measured beyond that is this host, not the storage"
         return Told(f"{told}, and io_rate asks for {asked:,.0f}", evidence, Level.WARNING, advice)

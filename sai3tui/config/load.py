@@ -116,6 +116,9 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
     top.foreign("range_engine", "s3dlio_optimization", "autotune")
     top.finish()
     _check_stages(config, top.problems)
+    if not config.s3.tls_verify:
+        message = "tls_verify is false: whoever stands between can answer instead of the storage"
+        top.problems.warning(top.position_of("tls_verify"), "tls", message, "name the storage's CA: ca_file")
     return config
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import platformdirs
 
 from sai3tui.config.ops import Op
+from sai3tui.config.resolved import ResolvedOp
 from sai3tui.errors import ResourceError
+from sai3tui.workload.objects import ObjectSet
 
 FILE_NAME = "bench-engine.json"
 VERSION = 1
@@ -112,3 +114,19 @@ def mix_ops_per_s(ceiling: Ceiling, ops: Sequence[tuple[Op, int, float]], worker
     costs = [(weight / rate, weight) for rate, weight in known if rate]
     total = sum(weight for _, weight in costs)
     return workers * total / sum(cost for cost, _ in costs) if costs else None
+
+
+def workload_mix(ops: Sequence[ResolvedOp], sets: Sequence[ObjectSet]) -> list[tuple[Op, int, float]]:
+    """The GET and PUT of a workload as (operation, mean size in bytes, weight); other operations are about as cheap as
+    the smallest of these."""
+    sizes = {each.set_id: each.bytes_expected // max(1, each.count) for each in sets}
+    mix: list[tuple[Op, int, float]] = []
+    for op in ops:
+        if op.op in (Op.GET, Op.PUT):
+            known = [sizes[set_id] for set_id in op.set_ids if set_id in sizes]
+            if known:
+                mean = sum(known) // len(known)
+            else:
+                mean = (op.size.mean or (op.size.minimum + op.size.maximum) // 2) if op.size is not None else 0
+            mix.append((op.op, mean, float(op.weight)))
+    return mix

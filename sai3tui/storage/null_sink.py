@@ -39,11 +39,13 @@ class _Client:
 
 
 class NullSink:
-    """Serves `listening`. `delay_s`: how long every answer waits, counted from the whole request."""
+    """Serves `listening`. `delay_s`: how long every answer waits, counted from the whole request. `size`: bytes of a
+    GET whose key does not end in a number."""
 
-    def __init__(self, listening: socket.socket, delay_s: float = 0.0) -> None:
+    def __init__(self, listening: socket.socket, delay_s: float = 0.0, size: int = 0) -> None:
         self._listening = listening
         self._delay_ns = int(delay_s * 1e9)
+        self._size = size
         self._epoll = select.epoll()
         self._clients: dict[int, _Client] = {}
         self._buffer = bytearray(_BUFFER)
@@ -138,10 +140,13 @@ class NullSink:
         if not data.startswith(b"GET"):
             return _GONE if data.startswith(b"DELETE") else _EMPTY
         stop = data.find(b" ", 4, end)
-        if data.find(b"?", 4, stop) >= 0:
-            return self._made(_LISTING)
+        mark = data.find(b"?", 4, stop)
+        if mark >= 0:
+            if data.find(b"list-type=", mark, stop) >= 0:
+                return self._made(_LISTING)
+            stop = mark
         digits = bytes(data[data.rfind(b"/", 4, stop) + 1 : stop])
-        size = int(digits) if digits.isdigit() else 0
+        size = int(digits) if digits.isdigit() else self._size
         answer = self._answers.get(size)
         if answer is None:
             answer = self._answers[size] = self._made(bytes(size))
@@ -182,19 +187,20 @@ class NullSink:
 
 
 def main(arguments: list[str]) -> int:
-    """`arguments`: delay in seconds, and the core to run on (-1: any). Says its port; ends when its input does."""
-    delay_s, core = float(arguments[0]), int(arguments[1])
+    """`arguments`: delay in seconds, the core to run on (-1: any), bytes of a GET. Says its port; ends when its input
+    does."""
+    delay_s, core, size = float(arguments[0]), int(arguments[1]), int(arguments[2])
     if core >= 0:
         os.sched_setaffinity(0, {core})
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
-    NullSink(listening, delay_s).serve(until=sys.stdin.fileno())
+    NullSink(listening, delay_s, size).serve(until=sys.stdin.fileno())
     return 0
 
 
 @contextmanager
-def null_sink(delay_s: float = 0.0, core: int = -1) -> Iterator[int]:
+def null_sink(delay_s: float = 0.0, core: int = -1, size: int = 0) -> Iterator[int]:
     """The port of a sink in a process of its own that lives as long as the block, on `core` if one is named.
 
     Raises RuntimeError if it does not start.
@@ -202,7 +208,7 @@ def null_sink(delay_s: float = 0.0, core: int = -1) -> Iterator[int]:
     environ = dict(os.environ)
     environ["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "sai3tui.storage.null_sink", str(delay_s), str(core)],
+        [sys.executable, "-P", "-m", "sai3tui.storage.null_sink", str(delay_s), str(core), str(size)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environ,
