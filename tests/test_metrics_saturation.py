@@ -39,6 +39,14 @@ def test_each_limit_is_named_alone(change: dict[str, float], words: str) -> None
     assert why(replace(CALM, **change)) == words
 
 
+def test_too_short_a_stage_has_no_verdict() -> None:
+    meter = SaturationMeter()
+    assert meter.add(replace(CALM, seconds=0.1, worker_cpu_pct=100.0))
+    assert meter.reason() == ""
+    meter.add(replace(CALM, seconds=0.5, worker_cpu_pct=100.0))
+    assert meter.reason() == "a worker process used 100 % of its core (in 1 of 1 s)"
+
+
 def test_several_limits_are_all_named() -> None:
     found = why(replace(CALM, worker_cpu_pct=100.0, nic_pct=99.0))
     assert "worker process" in found

@@ -25,6 +25,8 @@ from sai3tui.metrics.histogram import COARSE, Histogram
 from sai3tui.metrics.saturation import Sample, SaturationMeter
 
 INTERVAL_S = 1.0
+FEWEST_LAGS = 20
+"""With fewer samples in an interval, their 99th percentile is chance."""
 SLACK_NS = 50_000_000
 """An interval that begins so little before the end of the warm-up is measured."""
 
@@ -108,6 +110,7 @@ class StageReporter:
         now = time.time_ns()
         if now <= self._from_ns:
             return
+        lags = self._pending_lag.count
         vitals = self._measure(before, totals)
         ops, self._pending_ops = self._pending_ops, []
         endpoints, self._pending_endpoints = self._pending_endpoints, []
@@ -116,6 +119,8 @@ class StageReporter:
         limited = ""
         if any(stats.attempts for stats in ops):
             sample = sample_of(vitals, ops, (now - self._from_ns) / 1e9)
+            if lags < FEWEST_LAGS:
+                sample = replace(sample, lag_p99_us=None)
             # What limits the warm-up is shown, but is no property of what is measured.
             limited = SaturationMeter().add(sample) if warmup else self._saturation.add(sample)
         if warmup:

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 SHARE = 0.25
 """Share of the measured time that a limit must be reached in to be named for all of it."""
 
+SHORTEST_S = 0.5
+"""What was measured for less time says nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -108,10 +111,11 @@ class SaturationMeter:
 
     def reason(self) -> str:
         """Why all of it was limited by the client, with means over the time in which a limit was reached; empty if it
-        was not."""
+        was not, or was too short to tell."""
+        if self._seconds < SHORTEST_S:
+            return ""
         reasons = []
         for rule, reached, summed in zip(_RULES, self._reached, self._sums, strict=True):
             if reached > 0 and reached >= SHARE * self._seconds:
-                share = f"in {reached:.0f} of {self._seconds:.0f} s" if self._seconds >= 1 else "all the time"
-                reasons.append(f"{rule.text(summed / reached)} ({share})")
+                reasons.append(f"{rule.text(summed / reached)} (in {reached:.0f} of {self._seconds:.0f} s)")
         return "; ".join(reasons)
