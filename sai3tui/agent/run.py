@@ -87,6 +87,8 @@ class AgentRun:
         self._pool: WorkerPool | None = None
         self._reporter: StageReporter | None = None
         self._objects: Callable[[], Objects] = Objects
+        self._corrupt: Failure | None = None
+        """The first time that what was read is not what was written, in the current stage."""
         self._vitals = VitalsMeter()
 
     # --- what the service tells us ---
@@ -327,6 +329,10 @@ class AgentRun:
             raise Sai3Error("the workers were stopped")
         if ended.failure is not None:
             raise _Failed(self._placed(ended.failure))
+        corrupt, self._corrupt = self._corrupt, None
+        if corrupt is not None:
+            # The stage went on, so that all that is wrong is counted; but no run is a success that read wrong data.
+            raise _Failed(self._placed(corrupt))
         if self.setup.is_files and self.setup.config.files.fsync is Fsync.PER_STAGE:
             await self._sync()
 
@@ -431,6 +437,8 @@ class AgentRun:
 
     def _failures_seen(self, count: int, sample: Failure) -> None:
         """Workers saw `count` more failures of one cause."""
+        if sample.kind is ErrorKind.CORRUPT and self._corrupt is None:
+            self._corrupt = sample
         seen = pb.FailureSeen(
             stage_index=self._machine.stage_index, count=count, sample=failure_to_proto(self._placed(sample))
         )
