@@ -8,63 +8,15 @@ import signal
 from pathlib import Path
 
 import grpc
-import psutil
 import pytest
 
-from sai3tui.agent.cache.layout import LayoutCache
-from sai3tui.agent.cache.states import ObjectState
 from sai3tui.config.ops import Op
-from sai3tui.config.resolve import load_resolved
-from sai3tui.workload.objects import layout_hash, object_sets
 from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
+from tests.resuming import children, config_of, recorded, versions
 from tests.servers import ServerUnderTest
 from tests.waiting import gone, wait_until, wait_until_async
 
 OBJECTS = 800
-
-
-def config_of(server: ServerUnderTest, bucket: str, flags: str, agents: int = 1, stages: str = "prepare") -> str:
-    places = ", ".join(f"'s3+http://{place}/{bucket}/'" for place in server.host_ports)
-    fleet = ", ".join(f"{{id: agent-{n}, address: '127.0.0.1:{7000 + n}'}}" for n in range(1, agents + 1))
-    listed = ", ".join(
-        f"{{name: {name}, order: {n}, type: {name}, completion: tasks_done}}"
-        for n, name in enumerate(stages.split(), 1)
-    )
-    return f"""
-concurrency: 4
-workload: [{{op: get, path: "data/**/*", weight: 1}}]
-multi_endpoint: {{endpoints: [{places}]}}
-prepare:
-  {flags}
-  directory_structure: {{width: 2, depth: 2, files_per_dir: {OBJECTS // 4}, distribution: bottom}}
-  ensure_objects: [{{base_uri: data/, count: 0, size_distribution: 1000}}]
-distributed:
-  stages: [{listed}]
-  agents: [{fleet}]
-"""
-
-
-def versions(server: ServerUnderTest, bucket: str) -> dict[str, float]:
-    """When each object was last written, by key, to the nanosecond: the server keeps objects as files."""
-    root = server.data_dir / bucket
-    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in (root / "data").rglob("*.dat")}
-
-
-async def recorded(agent: AgentUnderTest, config: str) -> tuple[set[str], set[str]]:
-    """The keys that a dead agent's cache has as created and as creating."""
-    resolved = load_resolved(config, "test.yaml").require()
-    objects = object_sets(resolved)[0]
-    cache = LayoutCache.open(agent.data_dir / "cache" / layout_hash(resolved), OBJECTS)
-    try:
-        record = cache.latest
-        assert record is not None
-        states = cache.states(record, 0)
-        keys: dict[ObjectState, set[str]] = {state: set() for state in ObjectState}
-        for k in range(states.count):
-            keys[states.get(k)].add(objects.key(record.slot + k * record.slots))
-    finally:
-        await cache.close()
-    return keys[ObjectState.CREATED], keys[ObjectState.CREATING]
 
 
 async def test_what_was_recorded_created_before_a_kill_is_not_put_again(
@@ -105,10 +57,6 @@ async def test_what_was_recorded_created_before_a_kill_is_not_put_again(
     after = versions(s3_server, bucket)
     assert len(after) == OBJECTS
     assert {key for key in before if before[key] != after[key]} <= creating
-
-
-def children(agent: AgentUnderTest) -> list[int]:
-    return [child.pid for child in psutil.Process(agent.child.pid).children(recursive=True)]
 
 
 async def finish(stub_agent: AgentUnderTest, config: str, run_id: str, **options: bool) -> Driver:
