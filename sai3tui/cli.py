@@ -51,7 +51,7 @@ COMMANDS = {
     "preflight": "check agents and storage for a configuration, without running it",
     "convert": "rewrite configuration files of older forms into the current one, keeping comments",
     "schema": "print the JSON Schema of configuration files, for editors",
-    "results": "list finished runs, show one, compare some",
+    "results": "list finished runs, show one, compare some, or report",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
 }
 
@@ -165,7 +165,7 @@ def _command_parser() -> argparse.ArgumentParser:
 
     results = command("results", _results_help)
     results.set_defaults(parser=results)
-    of_results = results.add_subparsers(dest="what", metavar="list|show|compare", parser_class=_Parser)
+    of_results = results.add_subparsers(dest="what", metavar="list|show|compare|report", parser_class=_Parser)
     listing = of_results.add_parser("list", description="List the runs in a directory.", allow_abbrev=False)
     listing.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: .")
     listing.set_defaults(command=_results_list)
@@ -178,9 +178,16 @@ def _command_parser() -> argparse.ArgumentParser:
     comparing.add_argument("directory", metavar="RUN", type=Path, help="the run to compare with")
     comparing.add_argument("others", metavar="RUN", nargs="+", type=Path, help="what is compared with it")
     comparing.set_defaults(command=_results_compare)
+    reporting = of_results.add_parser("report", description="Write a run's HTML report.", allow_abbrev=False)
+    reporting.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
+    reporting.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="where it goes (default: report.html in the directory)"
+    )
+    reporting.set_defaults(command=_results_report)
+    # Suppressed, as a default would take back the -v that stood before `list`.
+    _add_verbose(reporting, default=argparse.SUPPRESS)
     for sub in (listing, showing, comparing):
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
-        # Suppressed, as a default would take back the -v that stood before `list`.
         _add_verbose(sub, default=argparse.SUPPRESS)
 
     bench = command("bench-engine", _bench_engine)
@@ -346,7 +353,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _results_help(options: argparse.Namespace) -> int:
     parser: argparse.ArgumentParser = options.parser
-    parser.error("say what: list, show or compare")
+    parser.error("say what: list, show, compare or report")
 
 
 def _results_list(options: argparse.Namespace) -> int:
@@ -365,6 +372,12 @@ def _results_compare(options: argparse.Namespace) -> int:
     from sai3tui.compare_command import compare_results
 
     return compare_results(options.directory, options.others, options.json, sys.stdout)
+
+
+def _results_report(options: argparse.Namespace) -> int:
+    from sai3tui.report_command import report_results
+
+    return report_results(options.directory, options.output, sys.stdout)
 
 
 def _bench_engine(options: argparse.Namespace) -> int:

@@ -89,8 +89,11 @@ def write_whole(path: Path, data: bytes, on_error: OnError) -> bool:
             os.fsync(file.fileno())
         draft.replace(path)
     except OSError as error:
+        try:
+            draft.unlink(missing_ok=True)
+        except OSError as second:
+            error.add_note(f"and on removing the draft: {second}")
         on_error(write_error(path, error))
-        draft.unlink(missing_ok=True)
         return False
     return True
 

@@ -15,7 +15,8 @@ from typing import IO
 import zstandard
 from google.protobuf.message import DecodeError
 
-from sai3tui.events import Report, report_from_proto, report_to_proto
+from sai3tui.event_codec import report_from_proto, report_to_proto
+from sai3tui.events import Report
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.files import OnError, OutputFile
 from sai3tui.results.rollup import RollUp

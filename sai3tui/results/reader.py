@@ -64,8 +64,12 @@ def list_runs(root: Path) -> list[RunEntry]:
     return sorted(found, key=lambda entry: (entry.started_ns, entry.name), reverse=True)
 
 
-def load_run(path: Path, on_second: Callable[[FleetSecond], None] | None = None) -> RunRecord:
-    """Read a run again; `on_second` gets every second of the fleet, in order.
+def load_run(
+    path: Path,
+    on_second: Callable[[FleetSecond], None] | None = None,
+    on_item: Callable[[Item], None] | None = None,
+) -> RunRecord:
+    """Read a run again; `on_second` gets every second of the fleet, `on_item` every event and report, in order.
 
     Raises Sai3Error, naming the file, if the directory is not a run's or cannot be read.
     """
@@ -76,6 +80,8 @@ def load_run(path: Path, on_second: Callable[[FleetSecond], None] | None = None)
     except (OSError, ValueError) as error:
         raise Sai3Error(f"cannot read the run log in {path}", kind=ErrorKind.RESOURCE) from error
     for item in items:
+        if on_item is not None:
+            on_item(item)
         for second in tally.apply(item):
             if on_second is not None:
                 on_second(second)

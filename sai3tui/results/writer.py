@@ -6,15 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sai3tui.errors import ResourceError
+from sai3tui.errors import ResourceError, Sai3Error
 from sai3tui.events import Event, Report, StageFinished
 from sai3tui.results import perf_ext, perf_log, stage_tsv
 from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import event_line
 from sai3tui.results.files import OutputFile, safe_name, write_whole
 from sai3tui.results.hdr import HistogramLog
+from sai3tui.results.html_report import html_report
 from sai3tui.results.metadata import RunMeta, metadata_json
 from sai3tui.results.metrics_log import MetricsLog
+from sai3tui.results.report_data import load_report_data
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.status import status_text
@@ -23,6 +25,8 @@ from sai3tui.results.views import Outcome, StageStatus
 
 PREPARE = "prepare"
 FLEET = ""
+LARGEST_REPORTED = 4 << 20
+"""Bytes of metrics.zst that are read again at the end of a run: a few seconds."""
 
 
 class RunWriter:
@@ -94,6 +98,7 @@ class RunWriter:
         self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns))
         text = status_text(self.meta, outcome, views, self._tally.failures, ended_ns, self.directory)
         self._whole("STATUS.txt", text.encode())
+        self._report_page()
 
     def close(self) -> None:
         """Leave without an end: nothing that was given is lost. Idempotent."""
@@ -115,6 +120,17 @@ class RunWriter:
         alone.add(report)
         for interval in self._buffer(report.agent).add(alone):
             self._row(report.agent, interval)
+
+    def _report_page(self) -> None:
+        """The run for somebody who was not there; that of a long one is left to `sai3tui results report`."""
+        metrics = self.directory / "metrics.zst"
+        try:
+            if metrics.stat().st_size <= LARGEST_REPORTED:
+                self._whole("report.html", html_report(load_report_data(self.directory)).encode())
+        except (OSError, Sai3Error) as error:
+            made = ResourceError(f"cannot write {self.directory / 'report.html'}: {error}")
+            made.__cause__ = error
+            self._failed(made)
 
     def _buffer(self, agent: str) -> perf_log.RowBuffer:
         return self._rows.setdefault(agent, perf_log.RowBuffer(self.meta.perf_interval_s))

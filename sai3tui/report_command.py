@@ -1,0 +1,24 @@
+"""`sai3tui results report`: a finished run as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+from sai3tui.errors import ResourceError
+from sai3tui.results.files import write_whole
+from sai3tui.results.html_report import html_report
+from sai3tui.results.report_data import load_report_data
+
+EXIT_OK = 0
+
+
+def report_results(path: Path, output: Path | None, out: TextIO) -> int:
+    """Write the report of the run in `path` and tell where it is. Raises Sai3Error if one of them cannot be done."""
+    document = html_report(load_report_data(path)).encode()
+    target = output if output is not None else path / "report.html"
+    problems: list[ResourceError] = []
+    if not write_whole(target, document, problems.append):
+        raise problems[0]
+    out.write(f"{target}\n")
+    return EXIT_OK

@@ -1,0 +1,159 @@
+"""Charts of the HTML report, as inline SVG: colours come from the page's style sheet, so they follow its theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 900, 240
+LEFT, RIGHT, TOP, BOTTOM = 66, 12, 24, 30
+MOST_POINTS = 450
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`css` is the class that colours it; a gap is where x is further from the point before than `gap`."""
+
+    name: str
+    css: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A part of the x axis with a name."""
+
+    start: float
+    end: float
+    name: str
+
+
+def line_chart(title: str, unit: str, lines: Sequence[Line], bands: Sequence[Band] = (), *, gap: float = 0.0) -> str:
+    """Lines over seconds, from zero. Empty if there is nothing to draw."""
+    points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
+    if not points:
+        return ""
+    high = nice_ceiling(max(y for _, y in points))
+    last = max([x for x, _ in points] + [band.end for band in bands])
+    step = nice_ceiling(max(last, 1e-9) / 8)
+    width = max(last, 1e-9)
+
+    def sx(x: float) -> float:
+        return LEFT + x / width * (WIDTH - LEFT - RIGHT)
+
+    def sy(y: float) -> float:
+        return HEIGHT - BOTTOM - y / high * (HEIGHT - TOP - BOTTOM)
+
+    parts = [_open(f"{title} ({unit}) over time")]
+    for number, band in enumerate(bands):
+        x, w = sx(band.start), max(1.0, sx(band.end) - sx(band.start))
+        parts.append(
+            f'<rect class="band{number % 2}" x="{x:.1f}" y="{TOP}" width="{w:.1f}" height="{HEIGHT - TOP - BOTTOM}"/>'
+        )
+        if w > 7 * len(band.name) + 6:
+            parts.append(f'<text class="axis" x="{x + 4:.1f}" y="{TOP - 7}">{escape(band.name)}</text>')
+    for quarter in range(5):
+        y = high * quarter / 4
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{sy(y):.1f}" y2="{sy(y):.1f}"/>')
+        parts.append(f'<text class="axis" text-anchor="end" x="{LEFT - 6}" y="{sy(y) + 4:.1f}">{short(y)}</text>')
+    for number in range(int(width / step) + 1):
+        x = number * step
+        anchor = "end" if x > width * 0.97 else "middle"
+        parts.append(f'<text class="axis" text-anchor="{anchor}" x="{sx(x):.1f}" y="{HEIGHT - 10}">{short(x)} s</text>')
+    parts += [
+        _path([(sx(x), sy(y)) for x, y in segment], line.css) for line in lines for segment in _runs(line, bands, gap)
+    ]
+    parts.append("</svg>")
+    return "".join(parts) + legend(lines)
+
+
+def percentile_chart(lines: Sequence[Line]) -> str:
+    """Latency in ms (logarithmic) over the share of operations; x is the share, from 0 to below 1."""
+    points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if y > 0]
+    if not points:
+        return ""
+    low = math.floor(math.log10(min(y for _, y in points)))
+    high = max(low + 1, math.ceil(math.log10(max(y for _, y in points))))
+    nines = max(2.0, math.ceil(max(-math.log10(1 - x) for x, _ in points)))
+
+    def sx(share: float) -> float:
+        return LEFT + min(1.0, -math.log10(1 - share) / nines) * (WIDTH - LEFT - RIGHT)
+
+    def sy(y: float) -> float:
+        return HEIGHT - BOTTOM - (math.log10(y) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    parts = [_open("latency in milliseconds over the share of operations")]
+    for power in range(low, high + 1):
+        y = sy(10.0**power)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="axis" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{short(10.0**power)}</text>')
+    for share in (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999):
+        label = f"{share * 100:.4g} %"
+        if -math.log10(1 - share) <= nines:
+            x = sx(share)
+            parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+            anchor = "end" if x > WIDTH - 60 else "middle"
+            parts.append(f'<text class="axis" text-anchor="{anchor}" x="{x:.1f}" y="{HEIGHT - 10}">{label}</text>')
+    for line in lines:
+        inside = [(sx(x), sy(y)) for x, y in zip(line.x, line.y, strict=True) if y > 0]
+        parts.append(_path(inside, line.css))
+    parts.append("</svg>")
+    return "".join(parts) + legend(lines)
+
+
+def legend(lines: Sequence[Line]) -> str:
+    keys = "".join(f'<span><i class="{line.css}"></i>{escape(line.name)}</span>' for line in lines)
+    return f'<p class="legend">{keys}</p>'
+
+
+def thinned(x: Sequence[float], y: Sequence[float], *, peaks: bool = False) -> tuple[list[float], list[float]]:
+    """At most `MOST_POINTS` points: means of neighbours, or their maxima."""
+    step = -(-len(x) // MOST_POINTS)
+    if step <= 1:
+        return list(x), list(y)
+    groups = range(0, len(x), step)
+    values = [max(y[n : n + step]) if peaks else sum(y[n : n + step]) / len(y[n : n + step]) for n in groups]
+    return [x[n] for n in groups], values
+
+
+def nice_ceiling(value: float) -> float:
+    """The next of 1, 2, 2.5, 4, 5, 8 times a power of ten; 1 for nothing."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 2.5, 4, 5, 8, 10, 20) if step * power >= value * (1 - 1e-12))
+
+
+def short(value: float) -> str:
+    """Three significant digits at most, without an exponent."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _open(label: str) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
+
+
+def _runs(line: Line, bands: Sequence[Band], gap: float) -> list[list[tuple[float, float]]]:
+    """The line in pieces, cut where a band begins and where time passed without a point."""
+    pieces: list[list[tuple[float, float]]] = []
+    for x, y in zip(line.x, line.y, strict=True):
+        before = pieces[-1][-1][0] if pieces else x
+        if not pieces or (gap and x - before > gap) or any(before <= band.start < x for band in bands):
+            pieces.append([])
+        pieces[-1].append((x, y))
+    return pieces
+
+
+def _path(points: Sequence[tuple[float, float]], css: str) -> str:
+    if len(points) == 1:
+        x, y = points[0]
+        return f'<circle class="{css} dot" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>'
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    return f'<path class="{css}" d="{path}"/>'

@@ -1,0 +1,307 @@
+"""`report.html`: one file that tells a run to somebody who was not there. No network, no scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from sai3tui.results.describe import failure_lines
+from sai3tui.results.figures import MIB, per_second
+from sai3tui.results.files import utc_text
+from sai3tui.results.html_charts import Band, Line, line_chart, percentile_chart, thinned
+from sai3tui.results.html_style import STYLE
+from sai3tui.results.report_data import ReportData, StageDetail
+from sai3tui.results.status import stage_notes
+from sai3tui.results.views import StageStatus, StageView
+
+COLOURS = "abcdefg"
+MOST_CAUSES = 30
+MOST_CELLS = 64
+NOTABLE_SKEW_MS = 50.0
+SHARES = (0.0, *(1 - 10 ** (-step / 10) for step in range(1, 51)))
+LONGEST_GAP_S = 3.0
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def html_report(data: ReportData) -> str:
+    """The whole document."""
+    record = data.record
+    name = record.meta.config_name
+    body = [
+        f"<h1>{escape(name)}</h1>",
+        _head(data),
+        _section("Stages", _stage_table(record.stages)),
+        _section("Throughput and latency over time", _over_time(data)),
+        _section("Latency distribution", _distributions(data)),
+        _section("Agents by endpoints", _heat_maps(data)),
+        _section("Errors", _errors(data)),
+        _section("To be known about these figures", _list(_caveats(data))),
+        _section("Passport", _passport(data)),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(name)}: sai3tui</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body></html>\n"
+    )
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{title}</h2>{content}</section>" if content else ""
+
+
+def _head(data: ReportData) -> str:
+    record = data.record
+    outcome = record.outcome
+    seconds = (record.ended_ns - record.meta.started_ns) / 1e9
+    if outcome is None:
+        verdict, css = "The run never said how it ended", "bad"
+    else:
+        status = outcome.status.replace("_", " ")
+        verdict = "Success" if outcome.exit_code == 0 else f"{status.capitalize()}, exit code {outcome.exit_code}"
+        css = "good" if outcome.exit_code == 0 else "bad"
+    agents = len(record.meta.agents)
+    connections = sum(agent.concurrency for agent in record.meta.agents)
+    lines = [
+        f'<p class="verdict {css}">{escape(verdict)}</p>',
+        f'<p class="dim">run {escape(record.meta.run_id)}, {utc_text(record.meta.started_ns)} (UTC), {seconds:.1f} s, '
+        f"{agents} agent{'s' if agents != 1 else ''} with {connections} connections, "
+        f"sai3tui {escape(record.meta.version)}</p>",
+        _list(_sentence(stage) for stage in record.stages if stage.total_ops or stage.failure),
+    ]
+    if outcome is not None and outcome.failure is not None:
+        lines.append(f"<pre>{escape(chr(10).join(failure_lines(outcome.failure)))}</pre>")
+    if outcome is not None and outcome.resume:
+        lines.append(f"<p>To go on where it stopped: <code>{escape(outcome.resume)}</code></p>")
+    return "".join(lines)
+
+
+def _sentence(stage: StageView) -> str:
+    """One stage in words."""
+    text = f"{stage.name} ({stage.type}): {stage.total_ops:,} operations in {stage.elapsed_s:.1f} s"
+    text += f", {per_second(stage.total_ops, stage.elapsed_s):,.0f} a second"
+    if stage.total_bytes:
+        rate = per_second(stage.total_bytes, stage.elapsed_s) / MIB
+        text += f", {stage.total_bytes / MIB:,.1f} MiB at {rate:,.1f} MiB/s"
+    text += f"; half of them within {stage.p50_us / 1000:.2f} ms, 99 % within {stage.p99_us / 1000:.2f} ms"
+    text += f"; {stage.errors:,} errors" if stage.errors else "; no errors"
+    if stage.status is StageStatus.FAILED:
+        text += "; the stage failed"
+    if stage.client_limited:
+        text += "; limited by the load generator, not by the storage (see below)"
+    return text
+
+
+def _stage_table(stages: Sequence[StageView]) -> str:
+    header = ("Stage", "Status", "Objects", "Operations", "MiB", "Seconds", "ops/s", "MiB/s", "p50 ms", "p99 ms")
+    rows = [
+        (
+            f"{s.index} {s.name}",
+            s.status.value,
+            f"{s.done:,}",
+            f"{s.total_ops:,}",
+            f"{s.total_bytes / MIB:,.1f}",
+            f"{s.elapsed_s:.2f}",
+            f"{per_second(s.total_ops, s.elapsed_s):,.1f}",
+            f"{per_second(s.total_bytes, s.elapsed_s) / MIB:,.1f}",
+            f"{s.p50_us / 1000:.2f}",
+            f"{s.p99_us / 1000:.2f}",
+            f"{s.errors:,}",
+            f"{s.retries:,}",
+        )
+        for s in stages
+    ]
+    return _table((*header, "Errors", "Retries"), rows, text=2)
+
+
+def _over_time(data: ReportData) -> str:
+    series = data.record.series
+    if not series.at_s:
+        return ""
+    names = {stage.index: stage.name for stage in data.record.stages}
+    bands: dict[int, Band] = {}
+    for at, index in zip(series.at_s, series.stage_index, strict=True):
+        known = bands.get(index)
+        bands[index] = Band(known.start if known else max(0.0, at - 1), at, names.get(index, str(index)))
+    parts = list(bands.values())
+    gap = max(LONGEST_GAP_S, 3 * (series.at_s[-1] - series.at_s[0]) / max(1, len(series.at_s)))
+
+    def line(name: str, css: str, values: Sequence[float], scale: float, *, peaks: bool = False) -> Line:
+        return Line(name, css, *thinned(series.at_s, [value / scale for value in values], peaks=peaks))
+
+    throughput = [
+        line(name, css, values, MIB)
+        for name, css, values in (("GET", "a", series.get_bytes), ("PUT", "b", series.put_bytes))
+        if any(values)
+    ]
+    latency = [line("p50", "c", series.p50_us, 1000), line("p99", "g", series.p99_us, 1000, peaks=True)]
+    rate = [line("all operations", "d", series.ops, 1)]
+    charts = [
+        ("Throughput, MiB/s", line_chart("throughput", "MiB/s", throughput, parts, gap=gap)),
+        ("Operations a second", line_chart("operations", "1/s", rate, parts, gap=gap)),
+        ("Service time, ms", line_chart("service time", "ms", latency, parts, gap=gap)),
+    ]
+    return "".join(f"<h3>{title}</h3>{chart}" for title, chart in charts if chart)
+
+
+def _distributions(data: ReportData) -> str:
+    parts = []
+    for stage in data.record.stages:
+        detail = data.details.get(stage.index)
+        if detail is None or not any(histogram.count for histogram in detail.latencies.values()):
+            continue
+        parts.append(f"<h3>{stage.index} {escape(stage.name)}</h3>{_distribution(detail)}")
+    return "".join(parts)
+
+
+def _distribution(detail: StageDetail) -> str:
+    lines, rows = [], []
+    for op, histogram in sorted(detail.latencies.items()):
+        count = histogram.count
+        if not count:
+            continue
+        shares = [share for share in SHARES if share == 0.0 or count * (1 - share) >= 0.99]
+        values = [histogram.percentile_us(share) / 1000 for share in shares]
+        lines.append(Line(op.name, COLOURS[int(op) % len(COLOURS)], shares, values))
+        quantiles = [histogram.percentile_us(q) / 1000 for q in (0.5, 0.9, 0.95, 0.99, 0.999)]
+        figures = [histogram.mean_us / 1000, *quantiles, histogram.max_us / 1000]
+        rows.append((op.name, f"{count:,}", *(f"{value:.3f}" for value in figures)))
+    header = ("Operation", "Count", "mean ms", "p50", "p90", "p95", "p99", "p99.9", "max")
+    return percentile_chart(lines) + _table(header, rows, text=1)
+
+
+def _heat_maps(data: ReportData) -> str:
+    parts = []
+    for stage in data.record.stages:
+        detail = data.details.get(stage.index)
+        if detail is None or not detail.cells or not stage.total_ops:
+            continue
+        agents = sorted({agent for agent, _ in detail.cells})
+        endpoints = sorted({uri for _, uri in detail.cells})
+        if len(agents) * len(endpoints) < 2:
+            continue
+        use_bytes = any(size for _, size in detail.cells.values())
+        unit = "MiB/s" if use_bytes else "ops/s"
+        parts.append(f"<h3>{stage.index} {escape(stage.name)}, {unit}</h3>")
+        parts.append(_heat_map(detail, agents, endpoints, stage.elapsed_s, use_bytes))
+    return "".join(parts)
+
+
+def _heat_map(
+    detail: StageDetail, agents: Sequence[str], endpoints: Sequence[str], seconds: float, use_bytes: bool
+) -> str:
+    shown, columns = agents[:MOST_CELLS], endpoints[:MOST_CELLS]
+    values = {
+        key: per_second(size / MIB if use_bytes else float(ops), seconds) for key, (ops, size) in detail.cells.items()
+    }
+    highest = max(values.values(), default=0.0) or 1.0
+    rows = []
+    for agent in shown:
+        cells = []
+        for uri in columns:
+            value = values.get((agent, uri), 0.0)
+            cells.append(f'<td style="background:rgba(var(--heat),{0.5 * value / highest:.3f})">{value:,.1f}</td>')
+        rows.append(f'<tr><td class="t">{escape(agent)}</td>{"".join(cells)}</tr>')
+    head = "".join(f"<th>{escape(uri)}</th>" for uri in columns)
+    more = len(agents) - len(shown) + len(endpoints) - len(columns)
+    note = f'<p class="dim">{more} more agents or endpoints are not shown</p>' if more else ""
+    return f'<div class="wide"><table><tr><th class="t">Agent</th>{head}</tr>{"".join(rows)}</table></div>{note}'
+
+
+def _errors(data: ReportData) -> str:
+    groups = data.record.failures
+    if not groups:
+        return "<p>None.</p>"
+    rows = [
+        (
+            group.sample.sentence(),
+            f"{group.count:,}",
+            ", ".join(group.agents[:6]) + ("…" if len(group.agents) > 6 else "") or "controller",
+            utc_text(group.first_ns),
+            utc_text(group.last_ns),
+        )
+        for group in groups[:MOST_CAUSES]
+    ]
+    table = _table(("Cause", "Count", "Agents", "First", "Last"), rows, text=1)
+    more = len(groups) - len(rows)
+    return table + (f"<p>and {more} more causes</p>" if more > 0 else "")
+
+
+def _caveats(data: ReportData) -> list[str]:
+    record = data.record
+    found = list(stage_notes(record.stages))
+    if record.outcome is None:
+        found.append("the run log breaks off: figures are of what was written until then")
+    if not record.meta.preflight:
+        found.append("preflight was skipped")
+    repeated = sum(stage.repeated_puts for stage in record.stages)
+    if repeated:
+        found.append(f"{repeated:,} objects were PUT again, as they were in flight when an earlier run ended")
+    late = [stage for stage in record.stages if stage.start_skew_ms > NOTABLE_SKEW_MS]
+    found += [f"{stage.name}: agents started within {stage.start_skew_ms:.1f} ms" for stage in late]
+    found += [text for text in (*record.meta.notices, *data.notes) if text not in found]
+    found.append("percentiles are upper edges of bins (at most 1.6 % wide) of histograms merged over all agents")
+    return found
+
+
+def _passport(data: ReportData) -> str:
+    meta = data.record.meta
+    passport = meta.passport
+    facts: list[tuple[str, str]] = [
+        ("Configuration", f"{meta.config_path}, SHA-256 {passport.get('config_sha256', 'unknown')}"),
+        ("Layout", meta.layout_hash),
+        ("Seed", str(passport.get("seed", "unknown"))),
+        ("Command", " ".join(meta.command_line)),
+        ("Controller", _host(passport.get("controller", {})) or meta.hostname),
+    ]
+    known = passport.get("agents", {})
+    facts += [
+        (f"Agent {agent.id}", _agent(agent.address, known.get(agent.id, {})) or agent.hostname) for agent in meta.agents
+    ]
+    packages = ", ".join(f"{name} {version}" for name, version in passport.get("packages", {}).items())
+    if packages:
+        facts.append(("Packages", packages))
+    return "<dl>" + "".join(f"<dt>{escape(key)}</dt><dd>{escape(value)}</dd>" for key, value in facts) + "</dl>"
+
+
+def _agent(address: str, known: Mapping[str, Any]) -> str:
+    parts = [address, _host(known.get("host", {}))]
+    if known:
+        offset, unsure = known.get("clock_offset_ms", 0), known.get("clock_uncertainty_ms", 0)
+        parts.append(f"sai3tui {known.get('package_version', '?')}, clock off by {offset:.3f} ms (± {unsure:.3f})")
+    return ", ".join(part for part in parts if part)
+
+
+def _host(host: Mapping[str, Any]) -> str:
+    if not host:
+        return ""
+    nics = ", ".join(f"{nic} {f'{speed} Mbit/s' if speed else '?'}" for nic, speed in host["nics_mbit_s"].items())
+    parts = (
+        host["hostname"],
+        f"{host['cores']} cores {host['cpu_model']}".strip(),
+        f"{host['memory_bytes'] / MIB / 1024:.1f} GiB",
+        f"kernel {host['kernel']}",
+        f"Python {host['python']}",
+        nics,
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> str:
+    """The first `text` columns hold words."""
+    css = ['class="t"' if n < text else "" for n in range(len(header))]
+    head = "".join(f"<th {c}>{escape(cell)}</th>" for c, cell in zip(css, header, strict=True))
+    lines = [
+        "<tr>" + "".join(f"<td {c}>{escape(cell)}</td>" for c, cell in zip(css, row, strict=True)) + "</tr>"
+        for row in rows
+    ]
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def _list(items: Iterable[str]) -> str:
+    found = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f"<ul>{found}</ul>" if found else ""

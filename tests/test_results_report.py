@@ -1,0 +1,149 @@
+"""report.html: well-formed, self-contained, and with the run's own numbers; charts as pure functions."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sai3tui.cli import main
+from sai3tui.results.html_charts import (
+    MOST_POINTS,
+    Band,
+    Line,
+    line_chart,
+    nice_ceiling,
+    percentile_chart,
+    short,
+    thinned,
+)
+from sai3tui.results.html_report import html_report
+from sai3tui.results.report_data import load_report_data
+from sai3tui.results.views import Outcome
+from tests.test_results_files import FAILURE, written
+
+VOID = {"meta", "br", "rect", "line", "circle", "path"}
+
+
+class Checker(HTMLParser):
+    """Fails on tags that do not match; collects text and what could reach the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "action", "data")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def checked(document: str) -> Checker:
+    checker = Checker()
+    checker.feed(document)
+    checker.close()
+    assert checker.open == []
+    return checker
+
+
+def test_every_run_leaves_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
+    directory, tally, _ = written(tmp_path, Outcome("success", 0))
+    page = checked((directory / "report.html").read_text())
+    text = " ".join(page.text)
+    assert page.links == []
+    assert "script" not in page.tags
+    assert "svg" in page.tags
+    assert not re.search(r"https?://", text)
+    assert "Success" in text
+    for stage in tally.stages.values():
+        assert f"{stage.info.name} ({stage.info.type}): {stage.figures.ops:,} operations" in text
+
+
+def test_a_failure_is_told_with_its_cause_and_how_to_go_on(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("failed", 1, FAILURE, resume="sai3tui --batch x.yaml"))
+    text = " ".join(checked((directory / "report.html").read_text()).text)
+    assert "Failed, exit code 1" in text
+    assert "because: HTTP 404" in text
+    assert "sai3tui --batch x.yaml" in text
+    assert "make it" in text
+
+
+def test_names_from_outside_stay_text(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    data = load_report_data(directory)
+    evil = "<script>alert(1)</script>\"'"
+    stages = tuple(replace(stage, name=evil) for stage in data.record.stages)
+    data.record = replace(data.record, stages=stages, meta=replace(data.record.meta, config_name=evil, notices=(evil,)))
+    page = checked(html_report(data))
+    assert "script" not in page.tags
+    assert evil in " ".join(page.text)
+
+
+def test_a_run_that_broke_off_has_a_page_too(tmp_path: Path) -> None:
+    directory, _, writer = written(tmp_path, None)
+    writer.close()
+    text = " ".join(checked(html_report(load_report_data(directory))).text)
+    assert "never said how it ended" in text
+    assert "the run log breaks off" in text
+
+
+def test_the_command_writes_where_it_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    target = tmp_path / "page.html"
+    assert main(["results", "report", str(directory), "-o", str(target)]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+    assert target.read_text() == (directory / "report.html").read_text()
+    assert main(["results", "report", str(tmp_path)]) != 0
+    assert main(["results", "report", str(directory), "-o", str(tmp_path / "page.html" / "below")]) != 0
+
+
+def test_lines_are_cut_between_stages_and_over_gaps() -> None:
+    line = Line("GET", "a", [1, 2, 3, 4, 10, 11], [1.0] * 6)
+    assert line_chart("x", "y", [line]).count('<path class="a"') == 1
+    assert line_chart("x", "y", [line], gap=3).count('<path class="a"') == 2
+    bands = [Band(0, 2, "one"), Band(2, 11, "two")]
+    assert line_chart("x", "y", [line], bands).count('<path class="a"') == 2
+
+
+def test_nothing_to_draw_is_no_chart() -> None:
+    assert line_chart("x", "y", []) == ""
+    assert percentile_chart([Line("GET", "a", [], [])]) == ""
+
+
+@given(st.floats(1e-9, 1e15))
+def test_axes_end_above_and_near_their_values(value: float) -> None:
+    top = nice_ceiling(value)
+    assert value * (1 - 1e-9) <= top <= value * 2.1
+    assert float(short(value)) == pytest.approx(value, rel=0.006)
+
+
+@given(st.lists(st.floats(0, 1e9), min_size=1, max_size=2000))
+def test_thinning_keeps_peaks_and_bounds(values: list[float]) -> None:
+    x, y = thinned(list(range(len(values))), values, peaks=True)
+    assert len(x) == len(y) <= MOST_POINTS
+    assert max(y) == max(values)
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.99999), st.floats(0, 1e6)), min_size=1, max_size=50))
+def test_percentile_plots_stay_in_their_frame(points: list[tuple[float, float]]) -> None:
+    chart = percentile_chart([Line("GET", "a", [x for x, _ in points], [y for _, y in points])])
+    for path in re.findall(r' d="M([^"]+)"', chart):
+        for x, y in (pair.split() for pair in path.split("L")):
+            assert 0 <= float(x) <= 900
+            assert 0 <= float(y) <= 240
