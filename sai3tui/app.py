@@ -26,6 +26,7 @@ from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.live import LiveScreen, abort_question
 from sai3tui.screens.preflight import PreflightScreen
+from sai3tui.screens.recovery import Recovery
 from sai3tui.screens.results import ResultsScreen
 from sai3tui.screens.services import (
     CheckAgain,
@@ -296,7 +297,8 @@ class Sai3App(App[None]):
         self._edit(message.path, text, data)
 
     def _edit(self, path: Path, text: str, on_disk: bytes | None) -> None:
-        self.push_screen(EditorScreen(self._services, path, text, on_disk))
+        recovery = Recovery(log_file().parent / "recovery", path)
+        self.push_screen(EditorScreen(self._services, path, text, on_disk, recovery))
 
     # --- the palette -----------------------------------------------------------------------------------------------
 

@@ -60,10 +60,10 @@ class Room:
 
 
 @contextmanager
-def room(*arguments: str, cwd: Path) -> Iterator[Room]:
+def room(*arguments: str, cwd: Path, **variables: str) -> Iterator[Room]:
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
-    environ = dict(os.environ, TERM="xterm-256color", XDG_STATE_HOME=str(cwd / "state"), NO_COLOR="")
+    environ = dict(os.environ, TERM="xterm-256color", XDG_STATE_HOME=str(cwd / "state"), NO_COLOR="", **variables)
     process = subprocess.Popen(
         [sys.executable, "-m", "sai3tui", *arguments],
         cwd=cwd,
@@ -104,6 +104,19 @@ def test_q_leaves_an_idle_room(tmp_path: Path) -> None:
         assert it.end() == 0
         assert it.echoes
         assert b"Traceback" not in it.drawn
+
+
+def test_another_editor_has_the_terminal_and_gives_it_back(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("duration: 1313s\n")
+    with room("run.yaml", cwd=tmp_path, EDITOR="sed -i s/1313/4242/", VISUAL="") as it:
+        assert it.shows("1313s")
+        it.press("\x1bOS")
+        assert it.shows("4242s")
+        assert it.drawn.index(LEFT_ALTERNATE_SCREEN) < it.drawn.index(b"4242s")
+        it.press("\x11")
+        assert it.end() == 0
+        assert it.echoes
+    assert (tmp_path / "run.yaml").read_text() == "duration: 1313s\n"
 
 
 def test_a_file_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:

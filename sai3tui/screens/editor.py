@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shlex
+import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
 from textual import work
+from textual.app import SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.timer import Timer
@@ -16,10 +21,12 @@ from textual.widget import Widget
 from textual.widgets import TextArea
 
 from sai3tui.config.problems import Level, Problem
-from sai3tui.errors import Sai3Error, failure_of
+from sai3tui.errors import ResourceError, Sai3Error, failure_of
 from sai3tui.screens.base import Pane, RoomScreen
 from sai3tui.screens.confirm import Answer, ConfirmScreen
-from sai3tui.screens.files import read_config, write_atomic
+from sai3tui.screens.files import read_config, text_of, write_atomic
+from sai3tui.screens.quick_fix import fix_of
+from sai3tui.screens.recovery import Recovery
 from sai3tui.screens.services import Checked, RunOrder, Services, StartRun
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.plan_view import Document, plan_lines
@@ -39,18 +46,24 @@ class EditorScreen(RoomScreen):
     HELP = (
         "The configuration of a run. It is checked while you type: problems stand at their lines and in the list "
         "below; the plan on the right is what would happen, computed without contacting anything. f5 saves, checks "
-        "agents and storage, and waits there for you to start."
+        "agents and storage, and waits there for you to start. f2 puts in place what a problem offers, "
+        "f4 opens the text in $VISUAL or $EDITOR. What is not saved survives a crash."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", "Save"),
         Binding("f5", "run", "Preflight"),
         Binding("f8", "next_problem", "Next problem"),
+        Binding("f2", "fix", "Fix"),
+        Binding("f4", "external", "$EDITOR", show=False),
         Binding("f9", "plan", "Plan"),
         Binding("escape", "back", "Back"),
     ]
 
-    def __init__(self, services: Services, path: Path, text: str, on_disk: bytes | None) -> None:
+    def __init__(
+        self, services: Services, path: Path, text: str, on_disk: bytes | None, recovery: Recovery | None = None
+    ) -> None:
         super().__init__()
+        self._recovery = recovery
         self._services = services
         self._path = path
         self._on_disk = on_disk
@@ -72,6 +85,28 @@ class EditorScreen(RoomScreen):
         self._editor.focus()
         self._describe()
         self._check_soon(0)
+        if self._recovery is not None:
+            self._offer_recovered(self._recovery)
+
+    @work(group="recover", exclusive=True)
+    async def _offer_recovered(self, recovery: Recovery) -> None:
+        """Ask about what an earlier session typed and never saved."""
+        text = await asyncio.to_thread(recovery.found)
+        if text is None or text == self._initial:
+            return
+        question = ConfirmScreen(
+            "Unsaved text was found",
+            [f"{self._path} was edited before, and not saved.", "Taken back, it can be undone with ctrl+z."],
+            [Answer("d", "discard it", "discard"), Answer("t", "take it back", "take")],
+        )
+        if await self.app.push_screen_wait(question) == "take":
+            self._put(text)
+        else:
+            recovery.drop()
+
+    def _put(self, text: str) -> None:
+        """Replace all text, as one step that can be undone."""
+        self._editor.replace(text, (0, 0), self._editor.document.end)
 
     @property
     def _editor(self) -> YamlEditor:
@@ -105,6 +140,8 @@ class EditorScreen(RoomScreen):
     async def _check(self) -> None:
         text = self._editor.text
         self._show(text, await self._look(text))
+        if self._recovery is not None and text != self._initial and self.modified:
+            await asyncio.to_thread(self._recovery.keep, text)
 
     async def _look(self, text: str) -> Checked:
         """What is wrong with `text`, off the loop. A checker that fails itself is a problem like any other: whoever
@@ -166,6 +203,42 @@ class EditorScreen(RoomScreen):
         if problem in view.problems:
             view.cursor = view.problems.index(problem)
 
+    def action_fix(self) -> None:
+        """Put in place what the problem at the cursor offers: that of the list, or the first on the editor's line."""
+        listed = self.query_one(ProblemList)
+        text, line = self._editor.text, self._editor.cursor_location[0] + 1
+        asked = [p for p in listed.problems if p.line == line]
+        if listed.has_focus and listed.cursor < len(listed.problems):
+            asked = [listed.problems[listed.cursor]]
+        fix = next((found for problem in asked if (found := fix_of(problem, text)) is not None), None)
+        if fix is None:
+            self.notify("no problem here offers a fix", markup=False)
+            return
+        self._editor.replace(fix.text, (fix.line, fix.start), (fix.line, fix.end))
+
+    def action_external(self) -> None:
+        """Edit the text in $VISUAL or $EDITOR; it comes back as one step that can be undone."""
+        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        try:
+            with tempfile.TemporaryDirectory(prefix="sai3tui-") as directory:
+                copy = Path(directory) / self._path.name
+                write_atomic(copy, self._editor.text.encode())
+                # Whatever repaints meanwhile would wait for the terminal for ever: nothing may.
+                with self.app.suspend(), self.app.batch_update():
+                    code = subprocess.run([*command, str(copy)], check=False).returncode
+                if code:
+                    raise ResourceError(f"{command[0]} ended with code {code}", hint="the text is as it was")
+                text = text_of(read_config(copy), copy)
+        except SuspendNotSupported:
+            self.notify("another editor needs a terminal of its own", severity="warning", markup=False)
+        except OSError as error:
+            self.notify(f"cannot start {command[0]}: {error.strerror}", severity="error", markup=False)
+        except Sai3Error as error:
+            self.notify(error.message, severity="error", markup=False)
+        else:
+            if text != self._editor.text:
+                self._put(text)
+
     # --- leaving ---------------------------------------------------------------------------------------------------
 
     async def _save(self) -> bool:
@@ -186,8 +259,16 @@ class EditorScreen(RoomScreen):
             self.notify(error.message, severity="error", markup=False)
             return False
         self._on_disk = data
+        self._forget_recovered()
         self._describe()
         return True
+
+    def _forget_recovered(self) -> None:
+        """What is saved, or was discarded, needs no recovery."""
+        if self._timer is not None:
+            self._timer.stop()
+        if self._recovery is not None:
+            self._recovery.drop()
 
     @work(group="save", exclusive=True)
     async def action_save(self) -> None:
@@ -224,4 +305,5 @@ class EditorScreen(RoomScreen):
             answer = await self.app.push_screen_wait(question)
             if answer == "stay" or (answer == "save" and not await self._save()):
                 return
+            self._forget_recovered()
         self.dismiss()
