@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,16 +78,24 @@ class _Out:
 class StateSource:
     """A `LeaseSource` over the objects of one slot: endpoint e gets the objects k with k mod E = e.
 
-    What `grant` returns is recorded on disk as `during` before it returns.
+    What `grant` returns is recorded on disk as `during` before it returns. `only` leaves out objects by their index;
+    `todo` counts them all the same.
     """
 
     def __init__(
-        self, cache: LayoutCache, record: Generation, sets: Sequence[TrackedSet], endpoints: int, purpose: Purpose
+        self,
+        cache: LayoutCache,
+        record: Generation,
+        sets: Sequence[TrackedSet],
+        endpoints: int,
+        purpose: Purpose,
+        only: Container[int] | None = None,
     ) -> None:
         self._cache = cache
         self._record = record
         self._endpoints = endpoints
         self._purpose = purpose
+        self._only = only
         self._mask = wanted(*purpose.take)
         self._runs = [self._iterate(sets, endpoint) for endpoint in range(endpoints)]
         self._ready: list[deque[_Run]] = [deque() for _ in range(endpoints)]
@@ -188,7 +196,14 @@ class StateSource:
     def _iterate(self, sets: Sequence[TrackedSet], endpoint: int) -> Iterator[_Run]:
         for tracked in sets:
             for ks in tracked.states.where(self._mask):
-                yield from self._split(tracked, ks[ks % self._endpoints == endpoint])
+                yield from self._split(tracked, self._chosen(ks[ks % self._endpoints == endpoint]))
+
+    def _chosen(self, ks: Numbers) -> Numbers:
+        only = self._only
+        if only is None or not ks.size:
+            return ks
+        indices = (ks * self._record.slots + self._record.slot).tolist()
+        return ks[np.fromiter((index in only for index in indices), dtype=np.bool_, count=ks.size)]
 
     def _split(self, tracked: TrackedSet, ks: Numbers) -> Iterator[_Run]:
         if not ks.size:

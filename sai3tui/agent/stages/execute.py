@@ -116,6 +116,26 @@ def _renamed(lease: Lease, number: int, set_id: int) -> Lease:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The objects of a set that one DELETE entry takes: those that match and that no earlier entry has. `leased` is
+    the number of the set that its leases name."""
+
+    pattern: str
+    leased: int
+    selection: Selection
+    earlier: tuple[_Part, ...] = ()
+
+    @property
+    def first(self) -> bool:
+        return not self.earlier
+
+    def __contains__(self, index: object) -> bool:
+        if not isinstance(index, int) or index not in self.selection:
+            return False
+        return not any(index in part.selection for part in self.earlier)
+
+
 class _Mix:
     """Collects what workers need to know about each entry of the workload."""
 
@@ -126,6 +146,7 @@ class _Mix:
         self.source = _Sources()
         self._names: list[NameSource] = []
         self._deletes: list[StateSource] = []
+        self._parts: dict[int, list[_Part]] = {}
         self._next_set = len(self.sets)
 
     def objects(self) -> Objects:
@@ -209,31 +230,34 @@ class _Mix:
         return not overwritten
 
     def _add_deletes(self, op: ResolvedOp) -> None:
-        """DELETE takes objects of this agent's slot, each once."""
+        """DELETE takes objects of this agent's slot, each once; what two entries match is the first one's."""
         cache, setup = self._context.cache, self._context.setup
         record = cache.latest
         if record is None:
             raise self._nothing(op)
+        first = len(self.ops)
         for set_id in op.set_ids:
-            objects = setup.sets[set_id]
-            if not Selection(op.pattern, objects).covers_all:
-                raise self._context.failed(
-                    Failure(
-                        ErrorKind.CONFIG,
-                        f"delete {op.pattern!r} means a part of the objects below {objects.prefix!r}, "
-                        "which is not supported yet",
-                        hint="give what is deleted a base_uri of its own",
-                    )
-                )
-            source = self._delete_source(record, set_id)
-            self._deletes.append(source)
-            self.source.add(set_id, source)
-            self.ops.append(MixOp(op.op, op.weight, set_id, leased=True))
+            known = self._parts.setdefault(set_id, [])
+            leased = next((part.leased for part in known if part.pattern == op.pattern), None)
+            if leased is None:
+                selection = Selection(op.pattern, setup.sets[set_id])
+                if not len(selection):
+                    continue
+                # Leases of two entries are told apart by the number of their set.
+                leased = self._add_set(replace(self.sets[set_id], set_id=self._next_set)) if known else set_id
+                part = _Part(op.pattern, leased, selection, tuple(known))
+                known.append(part)
+                source = self._delete_source(record, set_id, None if selection.covers_all and part.first else part)
+                self._deletes.append(source)
+                self.source.add(leased, source)
+            self.ops.append(MixOp(op.op, op.weight, leased, leased=True))
+        if len(self.ops) == first:
+            raise self._nothing(op)
 
-    def _delete_source(self, record: Generation, set_id: int) -> StateSource:
+    def _delete_source(self, record: Generation, set_id: int, only: _Part | None) -> StateSource:
         cache, setup = self._context.cache, self._context.setup
         tracked = TrackedSet(set_id, cache.states(record, set_id), bytes_of(setup.sets[set_id]))
-        return StateSource(cache, record, [tracked], len(setup.endpoints), TAKE)
+        return StateSource(cache, record, [tracked], len(setup.endpoints), TAKE, only)
 
     async def _add_listed(self, op: ResolvedOp) -> None:
         matches = compile_pattern(op.pattern)
