@@ -51,7 +51,7 @@ COMMANDS = {
     "preflight": "check agents and storage for a configuration, without running it",
     "convert": "rewrite configuration files of older forms into the current one, keeping comments",
     "schema": "print the JSON Schema of configuration files, for editors",
-    "results": "list finished runs, show one, compare some, or report",
+    "results": "list finished runs, show one, compare some, report or export",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
 }
 
@@ -165,7 +165,7 @@ def _command_parser() -> argparse.ArgumentParser:
 
     results = command("results", _results_help)
     results.set_defaults(parser=results)
-    of_results = results.add_subparsers(dest="what", metavar="list|show|compare|report", parser_class=_Parser)
+    of_results = results.add_subparsers(dest="what", metavar="list|show|compare|report|export", parser_class=_Parser)
     listing = of_results.add_parser("list", description="List the runs in a directory.", allow_abbrev=False)
     listing.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: .")
     listing.set_defaults(command=_results_list)
@@ -184,8 +184,13 @@ def _command_parser() -> argparse.ArgumentParser:
         "-o", "--output", metavar="FILE", type=Path, help="where it goes (default: report.html in the directory)"
     )
     reporting.set_defaults(command=_results_report)
+    exporting = of_results.add_parser("export", description="Write a run's figures for others.", allow_abbrev=False)
+    exporting.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
+    exporting.add_argument("--format", choices=("csv", "json", "markdown"), default="csv", help="default: csv")
+    exporting.set_defaults(command=_results_export)
     # Suppressed, as a default would take back the -v that stood before `list`.
-    _add_verbose(reporting, default=argparse.SUPPRESS)
+    for sub in (reporting, exporting):
+        _add_verbose(sub, default=argparse.SUPPRESS)
     for sub in (listing, showing, comparing):
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
         _add_verbose(sub, default=argparse.SUPPRESS)
@@ -353,7 +358,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _results_help(options: argparse.Namespace) -> int:
     parser: argparse.ArgumentParser = options.parser
-    parser.error("say what: list, show, compare or report")
+    parser.error("say what: list, show, compare, report or export")
 
 
 def _results_list(options: argparse.Namespace) -> int:
@@ -378,6 +383,12 @@ def _results_report(options: argparse.Namespace) -> int:
     from sai3tui.report_command import report_results
 
     return report_results(options.directory, options.output, sys.stdout)
+
+
+def _results_export(options: argparse.Namespace) -> int:
+    from sai3tui.report_command import export_results
+
+    return export_results(options.directory, options.format, sys.stdout)
 
 
 def _bench_engine(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`sai3tui results report`: a finished run as one HTML file."""
+"""`sai3tui results report` and `export`: a finished run as a page for people or as a table for programs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from sai3tui.errors import ResourceError
+from sai3tui.results.export import FORMATS
 from sai3tui.results.files import write_whole
 from sai3tui.results.html_report import html_report
 from sai3tui.results.report_data import load_report_data
@@ -21,4 +22,10 @@ def report_results(path: Path, output: Path | None, out: TextIO) -> int:
     if not write_whole(target, document, problems.append):
         raise problems[0]
     out.write(f"{target}\n")
+    return EXIT_OK
+
+
+def export_results(path: Path, form: str, out: TextIO) -> int:
+    """Write a row per stage and operation. Raises Sai3Error if the directory cannot be read as a run."""
+    out.write(FORMATS[form](load_report_data(path)))
     return EXIT_OK

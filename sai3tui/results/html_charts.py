@@ -10,6 +10,8 @@ from html import escape
 WIDTH, HEIGHT = 900, 240
 LEFT, RIGHT, TOP, BOTTOM = 66, 12, 24, 30
 MOST_POINTS = 450
+SMALLEST_MS = 1e-6
+"""What a logarithmic axis can begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def line_chart(title: str, unit: str, lines: Sequence[Line], bands: Sequence[Ban
 
 def percentile_chart(lines: Sequence[Line]) -> str:
     """Latency in ms (logarithmic) over the share of operations; x is the share, from 0 to below 1."""
-    points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if y > 0]
+    points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if y >= SMALLEST_MS]
     if not points:
         return ""
     low = math.floor(math.log10(min(y for _, y in points)))
@@ -98,7 +100,7 @@ def percentile_chart(lines: Sequence[Line]) -> str:
             anchor = "end" if x > WIDTH - 60 else "middle"
             parts.append(f'<text class="axis" text-anchor="{anchor}" x="{x:.1f}" y="{HEIGHT - 10}">{label}</text>')
     for line in lines:
-        inside = [(sx(x), sy(y)) for x, y in zip(line.x, line.y, strict=True) if y > 0]
+        inside = [(sx(x), sy(y)) for x, y in zip(line.x, line.y, strict=True) if y >= SMALLEST_MS]
         parts.append(_path(inside, line.css))
     parts.append("</svg>")
     return "".join(parts) + legend(lines)

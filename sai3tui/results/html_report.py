@@ -152,7 +152,7 @@ def _distributions(data: ReportData) -> str:
     parts = []
     for stage in data.record.stages:
         detail = data.details.get(stage.index)
-        if detail is None or not any(histogram.count for histogram in detail.latencies.values()):
+        if detail is None or not any(figures.service.count for figures in detail.figures.values()):
             continue
         parts.append(f"<h3>{stage.index} {escape(stage.name)}</h3>{_distribution(detail)}")
     return "".join(parts)
@@ -160,7 +160,8 @@ def _distributions(data: ReportData) -> str:
 
 def _distribution(detail: StageDetail) -> str:
     lines, rows = [], []
-    for op, histogram in sorted(detail.latencies.items()):
+    for op, figures in sorted(detail.figures.items()):
+        histogram = figures.service
         count = histogram.count
         if not count:
             continue
@@ -168,8 +169,8 @@ def _distribution(detail: StageDetail) -> str:
         values = [histogram.percentile_us(share) / 1000 for share in shares]
         lines.append(Line(op.name, COLOURS[int(op) % len(COLOURS)], shares, values))
         quantiles = [histogram.percentile_us(q) / 1000 for q in (0.5, 0.9, 0.95, 0.99, 0.999)]
-        figures = [histogram.mean_us / 1000, *quantiles, histogram.max_us / 1000]
-        rows.append((op.name, f"{count:,}", *(f"{value:.3f}" for value in figures)))
+        columns = [histogram.mean_us / 1000, *quantiles, histogram.max_us / 1000]
+        rows.append((op.name, f"{count:,}", *(f"{value:.3f}" for value in columns)))
     header = ("Operation", "Count", "mean ms", "p50", "p90", "p95", "p99", "p99.9", "max")
     return percentile_chart(lines) + _table(header, rows, text=1)
 

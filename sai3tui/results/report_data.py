@@ -7,16 +7,16 @@ from pathlib import Path
 
 from sai3tui.config.ops import Op
 from sai3tui.events import Note, Report
-from sai3tui.metrics.histogram import Histogram
+from sai3tui.results.figures import Figures
 from sai3tui.results.reader import RunRecord, load_run
 from sai3tui.results.tally import Item
 
 
 @dataclass(slots=True)
 class StageDetail:
-    """Service times per operation; operations and body bytes per agent and endpoint. Warm-up is left out."""
+    """Figures per operation; operations and body bytes per agent and endpoint. Warm-up is left out."""
 
-    latencies: dict[Op, Histogram] = field(default_factory=dict)
+    figures: dict[Op, Figures] = field(default_factory=dict)
     cells: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
 
@@ -45,7 +45,7 @@ class _Collector:
             return
         detail = self.details.setdefault(report.stage_index, StageDetail())
         for stats in report.ops:
-            detail.latencies.setdefault(stats.op, Histogram()).merge(stats.service)
+            detail.figures.setdefault(stats.op, Figures()).add(stats)
         for endpoint in report.endpoints:
             ops, size = detail.cells.get((report.agent, endpoint.uri), (0, 0))
             detail.cells[report.agent, endpoint.uri] = (ops + endpoint.ops, size + endpoint.bytes)
