@@ -12,6 +12,7 @@ import grpc
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.event_codec import failure_to_proto, report_to_proto, summary_to_proto
 from sai3tui.events import (
     PROTOCOL_VERSION,
     AgentState,
@@ -21,11 +22,8 @@ from sai3tui.events import (
     Report,
     StageSummary,
     Vitals,
-    failure_to_proto,
     merge_endpoints,
     merge_ops,
-    report_to_proto,
-    summary_to_proto,
 )
 from sai3tui.metrics.histogram import COARSE, Histogram
 from sai3tui.proto import sai3tui_pb2 as pb

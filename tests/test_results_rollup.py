@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind
-from sai3tui.events import AttemptStats, BarrierReleased, Report, agent_event_from_proto, report_to_proto
+from sai3tui.event_codec import agent_event_from_proto, report_to_proto
+from sai3tui.events import AttemptStats, BarrierReleased, Report
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.metrics_log import MetricsLog, read_reports
 from sai3tui.results.rollup import RollUp, resolution_s

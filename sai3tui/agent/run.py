@@ -36,6 +36,7 @@ from sai3tui.errors import (
     cause_chain,
     failure_of,
 )
+from sai3tui.event_codec import failure_to_proto, finding_to_proto, report_to_proto, summary_to_proto
 from sai3tui.events import (
     AgentState,
     Finding,
@@ -43,10 +44,6 @@ from sai3tui.events import (
     Objects,
     Report,
     StageSummary,
-    failure_to_proto,
-    finding_to_proto,
-    report_to_proto,
-    summary_to_proto,
 )
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.storage.credentials import region_of

@@ -18,14 +18,12 @@ from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
 from sai3tui.agent.spool import Spool
 from sai3tui.agent.state import StateMachine, Transition
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
+from sai3tui.event_codec import failure_to_proto, finding_to_proto, objects_to_proto
 from sai3tui.events import (
     PROTOCOL_VERSION,
     AgentState,
     Finding,
     Level,
-    failure_to_proto,
-    finding_to_proto,
-    objects_to_proto,
 )
 from sai3tui.host import host_facts
 from sai3tui.proto import sai3tui_pb2 as pb

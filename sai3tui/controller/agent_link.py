@@ -17,8 +17,9 @@ import grpc
 from sai3tui.controller.clock import ClockEstimate, ClockFilter
 from sai3tui.controller.grpc_errors import link_error
 from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, Sai3Error, StateError
-from sai3tui.events import PROTOCOL_VERSION, AgentState, Event, Finding, Report, agent_event_from_proto
-from sai3tui.events import finding_from_proto as read_finding
+from sai3tui.event_codec import agent_event_from_proto
+from sai3tui.event_codec import finding_from_proto as read_finding
+from sai3tui.events import PROTOCOL_VERSION, AgentState, Event, Finding, Report
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
 

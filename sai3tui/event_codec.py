@@ -1,0 +1,324 @@
+"""The run log's vocabulary to and from the wire: every `*_to_proto` has a `*_from_proto` that gives the same back.
+
+Times of an agent's clock become the controller's by the `offset_ns` that the readers take.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sai3tui.config.ops import Op
+from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.events import (
+    AgentState,
+    AttemptStats,
+    BarrierArrived,
+    EndpointStats,
+    Event,
+    FailureSeen,
+    Finding,
+    Level,
+    Note,
+    Objects,
+    OpStats,
+    Report,
+    StageStarted,
+    StageSummary,
+    StateChanged,
+    Vitals,
+)
+from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.proto import sai3tui_pb2 as pb
+
+
+def failure_to_proto(failure: Failure) -> pb.Failure:
+    c = failure.context
+    return pb.Failure(
+        kind=pb.ErrorKind.ValueType(int(failure.kind)),
+        message=failure.message,
+        causes=failure.causes,
+        hint=failure.hint,
+        uri=c.uri,
+        endpoint=c.endpoint,
+        object_index=c.object_index,
+        stage=c.stage,
+        agent=c.agent,
+        op=c.op,
+        subclass=c.subclass,
+        http_status=c.http_status,
+        request_id=c.request_id,
+    )
+
+
+def failure_from_proto(m: pb.Failure) -> Failure:
+    known = {int(kind) for kind in ErrorKind}
+    return Failure(
+        ErrorKind(m.kind) if m.kind in known else ErrorKind.INTERNAL,
+        m.message,
+        tuple(m.causes),
+        ErrorContext(
+            m.uri, m.endpoint, m.object_index, m.stage, m.agent, m.op, m.subclass, m.http_status, m.request_id
+        ),
+        m.hint,
+    )
+
+
+def histogram_to_proto(histogram: Histogram) -> pb.Histogram:
+    deltas, counts = histogram.sparse()
+    return pb.Histogram(
+        bins_per_octave=histogram.bins_per_octave,
+        bin_deltas=deltas,
+        counts=counts,
+        max_us=histogram.max_us,
+        sum_us=histogram.sum_us,
+    )
+
+
+def histogram_from_proto(m: pb.Histogram, bins_per_octave: int) -> Histogram:
+    """An absent histogram is an empty one. Raises ValueError for one that does not fit its layout."""
+    if not m.bins_per_octave:
+        return Histogram(bins_per_octave)
+    if m.bins_per_octave != bins_per_octave:
+        raise ValueError(f"{m.bins_per_octave} bins per octave where {bins_per_octave} are meant")
+    return Histogram.from_sparse(bins_per_octave, m.bin_deltas, m.counts, m.max_us, m.sum_us)
+
+
+def op_stats_to_proto(stats: OpStats) -> pb.OpStats:
+    return pb.OpStats(
+        op=int(stats.op),
+        size_bucket=stats.bucket,
+        ops=stats.ops,
+        bytes=stats.bytes,
+        errors=stats.errors,
+        attempts=stats.attempts,
+        service=histogram_to_proto(stats.service),
+        scheduled=histogram_to_proto(stats.scheduled),
+        ttfb=histogram_to_proto(stats.ttfb),
+    )
+
+
+def op_stats_from_proto(m: pb.OpStats) -> OpStats:
+    return OpStats(
+        Op(m.op),
+        m.size_bucket,
+        m.ops,
+        m.bytes,
+        m.errors,
+        m.attempts,
+        histogram_from_proto(m.service, 64),
+        histogram_from_proto(m.scheduled, 64),
+        histogram_from_proto(m.ttfb, 64),
+    )
+
+
+def endpoint_stats_to_proto(stats: EndpointStats) -> pb.EndpointStats:
+    return pb.EndpointStats(
+        endpoint=stats.endpoint,
+        uri=stats.uri,
+        op=int(stats.op),
+        ops=stats.ops,
+        bytes=stats.bytes,
+        errors=stats.errors,
+        attempts=stats.attempts,
+        service=histogram_to_proto(stats.service),
+    )
+
+
+def endpoint_stats_from_proto(m: pb.EndpointStats) -> EndpointStats:
+    return EndpointStats(
+        m.endpoint, m.uri, Op(m.op), m.ops, m.bytes, m.errors, m.attempts, histogram_from_proto(m.service, COARSE)
+    )
+
+
+def attempts_to_proto(stats: AttemptStats) -> pb.AttemptStats:
+    return pb.AttemptStats(
+        kind=pb.ErrorKind.ValueType(int(stats.kind)),
+        subclass=stats.subclass,
+        endpoint=stats.endpoint,
+        uri=stats.uri,
+        op=int(stats.op),
+        count=stats.count,
+        retried=stats.retried,
+        first_ns=stats.first_ns,
+        last_ns=stats.last_ns,
+        request_id=stats.request_id,
+        message=stats.message,
+    )
+
+
+def attempts_from_proto(m: pb.AttemptStats, offset_ns: int = 0) -> AttemptStats:
+    known = {int(kind) for kind in ErrorKind}
+    return AttemptStats(
+        ErrorKind(m.kind) if m.kind in known else ErrorKind.INTERNAL,
+        m.subclass,
+        m.endpoint,
+        m.uri,
+        Op(m.op),
+        m.count,
+        m.retried,
+        m.first_ns + offset_ns if m.first_ns else 0,
+        m.last_ns + offset_ns if m.last_ns else 0,
+        m.request_id,
+        m.message,
+    )
+
+
+def vitals_from_proto(m: pb.Vitals) -> Vitals:
+    """What is absent there is None here."""
+    present = {
+        name: getattr(m, name)
+        for name in (
+            "worker_lag_p99_us",
+            "worker_lag_max_us",
+            "nic_bytes_per_s",
+            "nic_pct",
+            "tcp_retransmits",
+            "softirq_pct",
+            "steal_pct",
+        )
+        if m.HasField(name)
+    }
+    return Vitals(
+        m.cpu_user_pct, m.cpu_system_pct, m.cpu_iowait_pct, m.worker_cpu_pct, m.rss_bytes, m.workers, **present
+    )
+
+
+def objects_to_proto(objects: Objects) -> pb.Objects:
+    return pb.Objects(**dataclasses.asdict(objects))
+
+
+def objects_from_proto(m: pb.Objects) -> Objects:
+    return Objects(m.planned, m.done, m.existed, m.failed, m.bytes, m.generation, m.repeated_puts)
+
+
+def report_to_proto(report: Report) -> pb.Report:
+    return pb.Report(
+        stage_index=report.stage_index,
+        start_ns=report.start_ns,
+        end_ns=report.end_ns,
+        ops=[op_stats_to_proto(s) for s in report.ops],
+        endpoints=[endpoint_stats_to_proto(s) for s in report.endpoints],
+        objects=objects_to_proto(report.objects),
+        vitals=pb.Vitals(**dataclasses.asdict(report.vitals)),
+        warmup=report.warmup,
+        failed_attempts=[attempts_to_proto(s) for s in report.failed_attempts],
+        client_limited_reason=report.client_limited_reason,
+    )
+
+
+def report_from_proto(m: pb.Report, agent: str, offset_ns: int = 0) -> Report:
+    """`offset_ns` is what to add to the agent's clock to get the controller's."""
+    return Report(
+        agent,
+        m.stage_index,
+        m.start_ns + offset_ns,
+        m.end_ns + offset_ns,
+        tuple(op_stats_from_proto(s) for s in m.ops),
+        tuple(endpoint_stats_from_proto(s) for s in m.endpoints),
+        objects_from_proto(m.objects),
+        vitals_from_proto(m.vitals),
+        m.warmup,
+        tuple(attempts_from_proto(s, offset_ns) for s in m.failed_attempts),
+        m.client_limited_reason,
+    )
+
+
+def summary_to_proto(s: StageSummary) -> pb.StageSummary:
+    return pb.StageSummary(
+        stage_index=s.stage_index,
+        stage_name=s.stage_name,
+        stage_type=s.stage_type,
+        seconds=s.seconds,
+        failed=s.failed,
+        failure=failure_to_proto(s.failure) if s.failure else None,
+        ops=[op_stats_to_proto(o) for o in s.ops],
+        endpoints=[endpoint_stats_to_proto(e) for e in s.endpoints],
+        objects=objects_to_proto(s.objects),
+        errors=s.errors,
+        attempts=s.attempts,
+        start_ns=s.start_ns,
+        end_ns=s.end_ns,
+        client_limited=s.client_limited,
+        client_limited_reason=s.client_limited_reason,
+        failed_attempts=[attempts_to_proto(a) for a in s.failed_attempts],
+    )
+
+
+def summary_from_proto(m: pb.StageSummary, offset_ns: int = 0) -> StageSummary:
+    return StageSummary(
+        m.stage_index,
+        m.stage_name,
+        m.stage_type,
+        m.seconds,
+        tuple(op_stats_from_proto(o) for o in m.ops),
+        tuple(endpoint_stats_from_proto(e) for e in m.endpoints),
+        objects_from_proto(m.objects),
+        m.errors,
+        m.attempts,
+        m.start_ns + offset_ns if m.start_ns else 0,
+        m.end_ns + offset_ns if m.end_ns else 0,
+        failure_from_proto(m.failure) if m.HasField("failure") else None,
+        m.client_limited,
+        m.client_limited_reason,
+        tuple(attempts_from_proto(a, offset_ns) for a in m.failed_attempts),
+    )
+
+
+def finding_to_proto(f: Finding) -> pb.Finding:
+    return pb.Finding(
+        check=f.check,
+        subject=f.subject,
+        level=pb.Level.ValueType(int(f.level)),
+        message=f.message,
+        evidence=f.evidence,
+        advice=f.advice,
+        took_ms=f.took_ms,
+        failure=failure_to_proto(f.failure) if f.failure else None,
+        agent=f.agent,
+    )
+
+
+def finding_from_proto(m: pb.Finding, agent: str, time_ns: int) -> Finding:
+    return Finding(
+        time_ns,
+        agent,
+        m.check,
+        m.subject,
+        Level(m.level),
+        m.message,
+        m.evidence,
+        m.advice,
+        m.took_ms,
+        failure_from_proto(m.failure) if m.HasField("failure") else None,
+    )
+
+
+def agent_event_from_proto(m: pb.AgentMessage, agent: str, offset_ns: int) -> Event | Report | None:
+    """What an agent said, on the controller's clock. None for messages that are no part of the run log (pong)."""
+    now = m.agent_time_ns + offset_ns
+    body = m.WhichOneof("body")
+    if body == "report":
+        return dataclasses.replace(report_from_proto(m.report, agent, offset_ns), wire=m.report)
+    if body == "state":
+        s = m.state
+        failure = failure_from_proto(s.failure) if s.HasField("failure") else None
+        return StateChanged(now, agent, AgentState(s.state), s.stage_index, s.reason, failure)
+    if body == "arrived":
+        summary = summary_from_proto(m.arrived.summary, offset_ns) if m.arrived.HasField("summary") else None
+        return BarrierArrived(now, agent, m.arrived.stage_index, summary)
+    if body == "stage_started":
+        planned = m.stage_started.planned_start_ns
+        return StageStarted(
+            now,
+            agent,
+            m.stage_started.stage_index,
+            m.stage_started.stage_name,
+            planned + offset_ns if planned else 0,
+        )
+    if body == "finding":
+        return finding_from_proto(m.finding, agent, now)
+    if body == "failure":
+        return FailureSeen(now, agent, m.failure.stage_index, m.failure.count, failure_from_proto(m.failure.sample))
+    if body == "note":
+        return Note(now, agent, Level(m.note.level), m.note.text, m.note.code)
+    return None
