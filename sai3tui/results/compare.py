@@ -192,7 +192,7 @@ def _difference(
     # Few intervals understate their own spread; and half a bin of rounding is in every percentile.
     spread = float(np.std(shares)) * _small_sample(min(side.count for side in sides))
     reach = _normal_quantile(1 - tail) * spread
-    low, high = share - reach, share + reach
+    low, high = max(-1.0, share - reach), share + reach
     verdict = Verdict.SAME
     if (low > 0 or high < 0) and abs(share) >= smallest:
         more_is_better = metric.endswith("_per_s")
