@@ -8,6 +8,7 @@ from sai3tui.config.resolve import load_resolved
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.thread import SessionThread
+from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
 from sai3tui.results.reader import RunEntry, list_runs, load_run
 from sai3tui.screens.services import Checked, RunOrder, SessionHandle
 from sai3tui.widgets.run_views import RunReport, report_of_record
@@ -52,3 +53,6 @@ class LiveServices:
 
     def load_run(self, path: Path) -> RunReport:
         return report_of_record(load_run(path))
+
+    def compare(self, first: Path, second: Path) -> Comparison:
+        return compare_runs(load_for_comparison(first), load_for_comparison(second))

@@ -23,6 +23,7 @@ from sai3tui.controller.snapshot import (
 )
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error
 from sai3tui.events import AgentState, Finding, Level, Vitals
+from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
 from sai3tui.results.reader import RunEntry
 from sai3tui.screens.services import Checked, RunOrder
 from sai3tui.widgets.run_views import RunReport, report_of
@@ -150,6 +151,9 @@ class ScriptedServices:
         if self._report is None:
             raise Sai3Error(f"{path} has no metadata.json", hint="open another one")
         return self._report
+
+    def compare(self, first: Path, second: Path) -> Comparison:
+        return compare_runs(load_for_comparison(first), load_for_comparison(second))
 
 
 # --- canned snapshots ----------------------------------------------------------------------------------------------

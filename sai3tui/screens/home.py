@@ -10,16 +10,19 @@ from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
+from textual.widgets import Input
 
 from sai3tui.errors import Sai3Error
 from sai3tui.results.reader import RunEntry
 from sai3tui.screens.base import Pane, RoomScreen
+from sai3tui.screens.comparison import ComparisonScreen
 from sai3tui.screens.confirm import PathScreen
 from sai3tui.screens.files import config_again
 from sai3tui.screens.services import OpenConfig, OpenRun, Services
 from sai3tui.widgets.line_list import LineList
-from sai3tui.widgets.run_list import RunList, card_lines
+from sai3tui.widgets.run_list import RunList, card_lines, summary_look
 from sai3tui.widgets.run_views import RunReport
+from sai3tui.widgets.text import date_and_time
 from sai3tui.widgets.text_rows import TextRows
 
 EMPTY_HINT = (
@@ -39,12 +42,17 @@ class HomeScreen(RoomScreen):
 
     HELP = (
         "Home lists the runs whose results directories it finds, newest first. Open one to see its figures, run it "
-        "again, or write a new configuration."
+        "again, or write a new configuration. space marks up to two runs, c compares the newer with the older. / shows "
+        "only runs whose configuration, state, time or directory has all the words."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New"),
         Binding("o", "open_config", "Open config"),
         Binding("r", "again", "Run again"),
+        Binding("space", "mark", "Mark"),
+        Binding("c", "compare", "Compare"),
+        Binding("slash", "filter", "Filter", show=False),
+        Binding("escape", "unfilter", "All runs", show=False),
         Binding("f5", "reload", "Reload", show=False),
     ]
 
@@ -52,10 +60,11 @@ class HomeScreen(RoomScreen):
         super().__init__()
         self._services = services
         self._reports: dict[Path, RunReport] = {}
+        self._runs: tuple[RunEntry, ...] = ()
 
     def body(self) -> Iterable[Widget]:
         yield Horizontal(
-            Pane("Runs", RunList(id="runs"), id="runs-pane"),
+            Pane("Runs", Input(id="filter", compact=True, placeholder="filter"), RunList(id="runs"), id="runs-pane"),
             Pane("Selected run", TextRows(id="card"), id="card-pane"),
             id="home",
         )
@@ -75,10 +84,14 @@ class HomeScreen(RoomScreen):
         self.app.call_from_thread(self._show_runs, runs)
 
     def _show_runs(self, runs: tuple[RunEntry, ...]) -> None:
+        self._runs = runs
+        words = self.query_one("#filter", Input).value.lower().split()
+        shown = tuple(run for run in runs if all(word in _said_of(run) for word in words))
         view = self.query_one(RunList)
-        view.show(runs, EMPTY_HINT)
+        view.show(shown, ("", "  No run matches.") if words else EMPTY_HINT)
         pane = self.query_one("#runs-pane", Pane)
-        pane.retitle(("Runs", ""), (f"  {len(runs)}" if runs else "", "muted"))
+        count = f"  {len(shown)} of {len(runs)}" if words else f"  {len(runs)}"
+        pane.retitle(("Runs", ""), (count if runs else "", "muted"))
         pane.corner("newest first" if runs else "")
         self._show_card()
         self.refresh_bindings()
@@ -119,10 +132,44 @@ class HomeScreen(RoomScreen):
             self._show_card()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "compare":
+            return self.is_mounted and len(self.query_one(RunList).marked) == 2
         if action == "again":
             run = self.query_one(RunList).current if self.is_mounted else None
             return run is not None and not run.problem
         return True
+
+    def action_filter(self) -> None:
+        box = self.query_one("#filter", Input)
+        box.add_class("-open")
+        box.focus()
+
+    def action_unfilter(self) -> None:
+        box = self.query_one("#filter", Input)
+        box.value = ""
+        box.remove_class("-open")
+        self.query_one(RunList).focus()
+
+    def on_input_changed(self, _event: Input.Changed) -> None:
+        self._show_runs(self._runs)
+
+    def on_input_submitted(self, _event: Input.Submitted) -> None:
+        self.query_one(RunList).focus()
+
+    def action_mark(self) -> None:
+        self.query_one(RunList).toggle_mark()
+        self.refresh_bindings()
+
+    @work(thread=True, exclusive=True, group="open")
+    def action_compare(self) -> None:
+        """Compare the newer of the marked runs with the older."""
+        first, second = self.query_one(RunList).marked
+        try:
+            comparison = self._services.compare(first.path, second.path)
+        except Sai3Error as error:
+            self.notify(error.message, severity="error", markup=False)
+        else:
+            self.app.call_from_thread(self.app.push_screen, ComparisonScreen(comparison))
 
     def action_new(self) -> None:
         self.post_message(OpenConfig(None))
@@ -146,6 +193,12 @@ class HomeScreen(RoomScreen):
             self.notify(error.message, severity="error", markup=False)
         else:
             self.post_message(message)
+
+
+def _said_of(run: RunEntry) -> str:
+    """What a filter looks into."""
+    when = date_and_time(run.started_ns) if run.started_ns else ""
+    return f"{run.config_name} {summary_look(run).word} {run.path.name} {when}".lower()
 
 
 def _short(path: Path) -> str:

@@ -14,6 +14,7 @@ from textual.message import Message
 
 from sai3tui.config.problems import Level, Problem
 from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.results.compared import Comparison
 from sai3tui.results.reader import RunEntry
 from sai3tui.widgets.run_views import RunReport
 
@@ -82,6 +83,10 @@ class Services(Protocol):
 
     def load_run(self, path: Path) -> RunReport:
         """Raises Sai3Error for a directory that cannot be read."""
+        ...
+
+    def compare(self, first: Path, second: Path) -> Comparison:
+        """The second run against the first. Raises Sai3Error if there is nothing to compare."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -43,11 +44,30 @@ class RunList(LineList):
         super().__init__(id=id)
         self._runs: tuple[RunEntry, ...] = ()
         self._hint: tuple[str, ...] = ()
+        self._marked: list[Path] = []
 
     def show(self, runs: tuple[RunEntry, ...], hint: tuple[str, ...] = ()) -> None:
         """Show these runs; `hint` is what to do as long as there are none."""
         self._runs, self._hint = runs, hint
+        self._marked = [path for path in self._marked if any(run.path == path for run in runs)]
         self.redraw()
+
+    @property
+    def marked(self) -> tuple[RunEntry, ...]:
+        """The marked runs, the older first; at most two."""
+        found = [run for run in self._runs if run.path in self._marked]
+        return tuple(sorted(found, key=lambda run: run.started_ns))
+
+    def toggle_mark(self) -> None:
+        """Mark the run at the cursor, or no more; a third mark takes the place of the first."""
+        run = self.current
+        if run is None or run.problem:
+            return
+        if run.path in self._marked:
+            self._marked.remove(run.path)
+        else:
+            self._marked = [*self._marked[-1:], run.path]
+        self.refresh()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return bool(self._runs) if action == "choose" else True
@@ -71,7 +91,7 @@ class RunList(LineList):
         look = summary_look(run)
         cells = {
             "state": (look.glyph, look.colour(palette)),
-            "name": (clean(run.config_name or run.name), palette.text),
+            "name": (_marked_name(run, marked=run.path in self._marked), palette.text),
             "when": (date_and_time(run.started_ns), palette.muted),
             "took": (span(run.seconds) if run.seconds else NOTHING, palette.text),
             "agents": (str(run.agents) if run.agents else NOTHING, palette.text),
@@ -80,6 +100,10 @@ class RunList(LineList):
             "errors": (NOTHING if run.problem else f"{run.errors:,}", palette.bad if run.errors else palette.muted),
         }
         return row_line(fitting(COLUMNS, width), cells)
+
+
+def _marked_name(run: RunEntry, *, marked: bool) -> str:
+    return ("◆ " if marked else "") + clean(run.config_name or run.name)
 
 
 def _keys(line: str, palette: Palette) -> list[tuple[str, str]]:
