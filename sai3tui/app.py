@@ -44,6 +44,8 @@ from sai3tui.screens.services import (
 from sai3tui.terminal import log_file, terminal_for_screen, terminal_is_gone
 from sai3tui.theme import DARK, THEMES
 from sai3tui.widgets.run_views import report_of
+from sai3tui.widgets.states import run_look
+from sai3tui.widgets.text import clean
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -53,6 +55,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ABORT_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
 POLL_S = 0.1
+TITLE_S = 1.0
 NEW_CONFIG = Path(__file__).with_name("screens") / "new_config.yaml"
 
 
@@ -98,6 +101,8 @@ class Sai3App(App[None]):
         self._order: RunOrder | None = None
         self._leaving = False
         self._exit_code = EXIT_OK
+        self._title_told = ""
+        self._rung = False
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
@@ -110,6 +115,8 @@ class Sai3App(App[None]):
             for number in SIGNALS:
                 loop.add_signal_handler(number, partial(self._on_signal, number))
         self.push_screen(HomeScreen(self._services))
+        self.set_interval(TITLE_S, self.tell_terminal)
+        self.tell_terminal()
         if self._config is None:
             return
         path, data = self._config
@@ -117,6 +124,17 @@ class Sai3App(App[None]):
             self._begin(RunOrder(path, data, hold=False))
         else:
             self._edit(path, text_of(data, path), data)
+
+    def tell_terminal(self) -> None:
+        """Keep the terminal's title true, and ring once when a run has ended."""
+        snapshot = self.snapshot()
+        title = title_of(snapshot)
+        if title != self._title_told and self._driver is not None:
+            self._title_told = title
+            self._driver.write(f"\x1b]2;{title}\x07")
+        if snapshot is not None and snapshot.outcome is not None and not self._rung:
+            self._rung = True
+            self.bell()
 
     def _on_signal(self, number: signal.Signals) -> None:
         """Abort what runs, then leave with the code of the signal."""
@@ -218,6 +236,7 @@ class Sai3App(App[None]):
         self._forget_session()
         session = self._services.open_session(order)
         self._session, self._order = session, order
+        self._rung = False
         session.start()
         self.push_screen(PreflightScreen(session))
 
@@ -314,6 +333,17 @@ class Sai3App(App[None]):
     def snapshot(self) -> RunSnapshot | None:
         """The live session's snapshot, if there is a session."""
         return self._session.snapshot() if self._session else None
+
+
+def title_of(snapshot: RunSnapshot | None) -> str:
+    """What the terminal's title says: short, and free of control characters."""
+    if snapshot is None:
+        return "sai3tui"
+    name = clean(snapshot.config_name)[:60]
+    look = run_look(snapshot)
+    stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
+    where = f" {clean(stage.name)[:30]}" if stage is not None and snapshot.outcome is None else ""
+    return f"{look.glyph} {look.word}{where}: {name} - sai3tui" if name else f"{look.glyph} {look.word} - sai3tui"
 
 
 def _free_name(path: Path) -> Path:

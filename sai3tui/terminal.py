@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 LOG_NAME = "control-room.log"
+KEEP_TITLE = b"\x1b[22;2t"
+GIVE_TITLE_BACK = b"\x1b[23;2t"
 
 
 def log_file() -> Path:
@@ -63,6 +65,7 @@ def terminal_for_screen(log: Path, *, verbose: bool) -> Iterator[None]:
     sys.stderr.flush()
     screen = os.dup(2)
     before = sys.__stderr__
+    _say_to_terminal(screen, KEEP_TITLE)
     handler: logging.Handler | None = None
     with log.open("ab", buffering=0) as sink:
         os.dup2(sink.fileno(), 2)
@@ -81,6 +84,14 @@ def terminal_for_screen(log: Path, *, verbose: bool) -> Iterator[None]:
             handler.close()
             with suppress(OSError, ValueError):
                 sys.__stderr__.flush()
+            _say_to_terminal(screen, GIVE_TITLE_BACK)
             os.dup2(screen, 2)
             sys.__stderr__ = before  # type: ignore[misc]
             os.close(screen)
+
+
+def _say_to_terminal(descriptor: int, sequence: bytes) -> None:
+    """Write a control sequence, if there is a terminal to read it."""
+    with suppress(OSError):
+        if os.isatty(descriptor):
+            os.write(descriptor, sequence)

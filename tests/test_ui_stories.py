@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button
 
-from sai3tui.app import Sai3App
+from sai3tui.app import Sai3App, title_of
 from sai3tui.controller.snapshot import Outcome, Phase
 from sai3tui.screens.barriers import BarrierScreen
 from sai3tui.screens.confirm import ConfirmScreen, PathScreen, ReadScreen
@@ -415,3 +415,26 @@ async def test_a_checker_that_breaks_does_not_take_the_text_with_it(monkeypatch:
         await settled(pilot)
         assert services.orders == []
         assert app.screen.query_one(YamlEditor).text == DEMO.read_text()
+
+
+async def test_the_end_of_a_run_rings_once_and_is_in_the_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    rung: list[str] = []
+    session = ScriptedSession(canned.running())
+    app = room(session)
+    monkeypatch.setattr(app, "bell", lambda: rung.append(title_of(app.snapshot())))
+    async with app.run_test(size=NARROW) as pilot:
+        await on_screen(pilot, LiveScreen)
+        app.tell_terminal()
+        assert rung == []
+        assert title_of(app.snapshot()) == "● running execute: 4node-mixed.yaml - sai3tui"
+        session.put(canned.finished())
+        await on_screen(pilot, ResultsScreen)
+        await until(lambda: bool(rung))
+        app.tell_terminal()
+        assert rung == ["✓ success: 4node-mixed.yaml - sai3tui"]
+
+
+def test_a_title_cannot_steer_the_terminal() -> None:
+    evil = replace(canned.running(), config_name="\x1b]2;x\x07\x9b2J" + "y" * 500)
+    assert title_of(evil).isprintable()
+    assert len(title_of(evil)) < 140

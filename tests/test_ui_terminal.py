@@ -104,6 +104,8 @@ def test_q_leaves_an_idle_room(tmp_path: Path) -> None:
         assert it.end() == 0
         assert it.echoes
         assert b"Traceback" not in it.drawn
+        kept, set_, back = (it.drawn.index(part) for part in (b"\x1b[22;2t", b"\x1b]2;sai3tui\x07", b"\x1b[23;2t"))
+        assert kept < set_ < back
 
 
 def test_another_editor_has_the_terminal_and_gives_it_back(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sai3tui.theme import Palette
 from sai3tui.widgets.columns import Column, fitting, head_line, row_line
 from sai3tui.widgets.states import Look
 from sai3tui.widgets.text import clean, millis, number
-from sai3tui.widgets.wrapping import labelled, wrapped
+from sai3tui.widgets.wrapping import LABEL, labelled, wrapped
 
 MIB = 1024.0**2
 VERDICTS = {
@@ -36,7 +36,7 @@ def comparison_lines(comparison: Comparison, width: int, palette: Palette) -> li
     look = VERDICTS[comparison.verdict]
     lines = labelled("first", str(comparison.first.path), width, palette)
     lines += labelled("second", str(comparison.second.path), width, palette)
-    lines.append(Text.assemble(("verdict".ljust(15), palette.muted), look.text(palette)))
+    lines.append(Text.assemble(("verdict".ljust(LABEL), palette.muted), look.text(palette)))
     for caveat in comparison.caveats:
         lines += wrapped(f"▲ {caveat}", width, palette.warn)
     columns = fitting(COLUMNS, width)
