@@ -37,6 +37,7 @@ exit codes:
   1    the run failed
   2    wrong usage or an invalid configuration
   3    preflight failed
+  5    data corruption: what was read is not what was written
   6    incomplete coverage: an agent was lost and the run went on
   129  stopped by SIGHUP
   130  stopped by SIGINT, or aborted in the control room

@@ -205,10 +205,10 @@ def _notices(resolved: Resolved, objects: int) -> list[str]:
     notices = list(resolved.blockers)
     if resolved.probe:
         notices.append("endpoints are different directories: taken as independent storage until preflight has looked")
-    if objects >= MANY_OBJECTS and resolved.config.enable_metadata_cache:
+    if objects >= MANY_OBJECTS:
         notices.append(
-            f"the states of {format_count(objects)} objects need {objects * STATE_BITS // 8 // 10**9} GB:"
-            " set enable_metadata_cache: false, or use more agents"
+            f"the states of {format_count(objects)} objects need {objects * STATE_BITS // 8 // 10**9} GB"
+            " in the data directories of all agents together: more agents share it"
         )
     if any(op.source is OpSource.SETS and op.op.word == "put" and op.weight for op in resolved.ops):
         notices.append("put overwrites objects that prepare made")
