@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sai3tui.config.ops import OPS, Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import (
+    AgentState,
     BarrierArrived,
     BarrierReleased,
     EndpointStats,
@@ -20,12 +21,14 @@ from sai3tui.events import (
     RunStarted,
     StageFinished,
     StageSummary,
+    StateChanged,
     Vitals,
 )
 from sai3tui.metrics.histogram import Histogram
 from sai3tui.results.failures import MOST_GROUPS, FailureGroups
 from sai3tui.results.figures import by_group, rates_of
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
+from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.tally import Tally
 from sai3tui.results.views import StageInfo, StageStatus
 
@@ -219,3 +222,28 @@ def test_what_fails_again_and_again_is_told_now_and_then_with_its_count() -> Non
         "2 x GET s3://b/0: HTTP 500",
         "100 x GET s3://b/50: HTTP 500",
     ]
+
+
+def test_what_an_agent_did_before_it_was_lost_is_no_zero() -> None:
+    tally = Tally(STAGES)
+    tally.apply(BarrierReleased(START, "", 0, START, ("a", "b")))
+    tally.apply(report("b", 0.0, 1.0, stats(Op.PUT, 7)))
+    tally.apply(BarrierArrived(START + SECOND_NS, "b", 1, summary(stats(Op.PUT, 7), 1.0)))
+    tally.apply(StateChanged(START + SECOND_NS, "a", AgentState.LOST, 0, "gone"))
+    failure = Failure(ErrorKind.AGENT_LOST, "agent a is gone")
+    tally.apply(StageFinished(START + 2 * SECOND_NS, "", 1, "prepare", failure))
+    tally.apply(RunFinished(START + 2 * SECOND_NS, "", "failed", 1, failure))
+    prepare = tally.views(START + 3 * SECOND_NS)[0]
+    assert prepare.unreported == ("a",)
+    assert ">= 7" in stage_table([prepare])[1]
+    assert any("a was lost" in line for line in stage_notes([prepare]))
+
+
+def test_a_stage_that_was_aborted_did_not_fail() -> None:
+    tally = Tally(STAGES)
+    tally.apply(BarrierReleased(START, "", 0, START, ("a",)))
+    tally.apply(report("a", 0.0, 1.0, stats(Op.PUT, 7)))
+    tally.apply(RunFinished(START + SECOND_NS, "", "aborted", 130))
+    prepare, execute = tally.views(START + SECOND_NS)
+    assert (prepare.status, execute.status) == (StageStatus.ABORTED, StageStatus.SKIPPED)
+    assert prepare.unreported == ()

@@ -155,7 +155,7 @@ def _tell_arrival(event: BarrierArrived) -> tuple[Level, str]:
         text += f"; limited by the load generator, not the storage: {s.client_limited_reason}"
     if s.failure is not None:
         return Level.ERROR, f"stage {s.stage_index} {s.stage_name} failed, but is optional: {s.failure.sentence()}"
-    return (Level.WARNING if s.errors or s.client_limited else Level.INFO), text
+    return (Level.WARNING if s.errors else Level.INFO), text
 
 
 def _where(failure: Failure) -> str:

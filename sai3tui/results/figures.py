@@ -158,6 +158,7 @@ def stage_json(stage: StageView) -> dict[str, object]:
         "client_limited": stage.client_limited,
         "warmup_seconds": round(stage.warmup_s, 3),
         "retries": stage.retries,
+        "unreported": list(stage.unreported),
         "failed_attempts": [attempts_json(stats) for stats in stage.failed_attempts],
     }
 

@@ -91,6 +91,8 @@ def _sentence(stage: StageView) -> str:
     text += f"; {stage.errors:,} errors" if stage.errors else "; no errors"
     if stage.status is StageStatus.FAILED:
         text += "; the stage failed"
+    if stage.status is StageStatus.ABORTED:
+        text += "; the stage was aborted"
     if stage.client_limited:
         text += "; limited by the load generator, not by the storage (see below)"
     return text

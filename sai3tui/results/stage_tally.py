@@ -30,6 +30,7 @@ class AgentStage:
     limited: str = ""
     limited_intervals: int = 0
     summary: StageSummary | None = None
+    lost: bool = False
 
 
 class StageTally:
@@ -92,7 +93,12 @@ class StageTally:
             self.status = StageStatus.AT_BARRIER
         return closed, lacking
 
-    def lost(self, agent: str) -> list[FleetSecond]:
+    def lost(self, agent: str) -> None:
+        """The agent says nothing any more."""
+        self._agent(agent).lost = True
+
+    def leave(self, agent: str) -> list[FleetSecond]:
+        """Nobody waits for the agent's reports any more; returns the seconds that are complete by that."""
         return self._aligner.leave(agent) if self._aligner is not None else []
 
     def finish(self, time_ns: int, failure: Failure | None) -> list[FleetSecond]:
@@ -134,6 +140,11 @@ class StageTally:
     def warmup_s(self) -> float:
         """How long the warm-up was, of the agent whose was the longest."""
         return max((self._warmup_s(part) for part in self.agents.values()), default=0.0)
+
+    @property
+    def unreported(self) -> tuple[str, ...]:
+        """Agents that were lost before they gave a summary. One that fails or aborts reports to its end."""
+        return tuple(agent for agent, part in sorted(self.agents.items()) if part.lost and part.summary is None)
 
     @property
     def objects(self) -> Objects:
@@ -184,6 +195,7 @@ class StageTally:
             client_limited=self.client_limited,
             failed_attempts=tuple(self.failed_attempts),
             warmup_s=self.warmup_s,
+            unreported=self.unreported,
         )
 
     def _seconds(self, part: AgentStage) -> float:

@@ -37,6 +37,12 @@ def stage_notes(stages: Iterable[StageView]) -> list[str]:
         name = f"stage {stage.index} {stage.name}"
         if stage.client_limited:
             lines.append(f"{name} was limited by the load generator, not the storage: {stage.client_limited}")
+        if stage.unreported:
+            agents = ", ".join(stage.unreported)
+            lines.append(
+                f"{name}: {agents} was lost, and what it did after its last report is not counted:"
+                " the figures are what was done at the least"
+            )
         if stage.warmup_s:
             lines.append(f"{name}: the first {stage.warmup_s:.1f} s were warm-up and are left out")
         if stage.failed_attempts:
@@ -54,12 +60,18 @@ def attempts_text(stats: AttemptStats) -> str:
     return f"{stats.count} x {stats.op.word} {kind}" + (f" at {stats.uri}" if stats.uri else "")
 
 
+def at_least(incomplete: bool) -> str:
+    """What stands before a count that may be too small."""
+    return ">= " if incomplete else ""
+
+
 def _cells(s: StageView) -> tuple[str, ...]:
+    least = at_least(bool(s.unreported))
     return (
         f"{s.index} {s.name}",
         s.status.value,
-        str(s.done) + (f" ({s.existed} existed)" if s.existed else ""),
-        str(s.total_ops),
+        f"{least}{s.done}" + (f" ({s.existed} existed)" if s.existed else ""),
+        f"{least}{s.total_ops}",
         f"{s.total_bytes / MIB:.1f}",
         f"{s.elapsed_s:.2f}",
         f"{per_second(s.total_ops, s.elapsed_s):.1f}",
@@ -90,7 +102,7 @@ def status_text(
         f"Started: {utc_text(meta.started_ns)}, {(ended_ns - meta.started_ns) / 1e9:.1f} s",
         f"Preflight: {'run' if meta.preflight else 'SKIPPED'}",
         f"Total agents: {len(meta.agents)}",
-        f"Total operations: {sum(stage.total_ops for stage in stages)}",
+        f"Total operations: {at_least(any(s.unreported for s in stages))}{sum(stage.total_ops for stage in stages)}",
         f"Total errors: {sum(stage.errors for stage in stages)}",
         "",
         *stage_table(stages),

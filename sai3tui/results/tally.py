@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from sai3tui.events import (
+    AgentState,
     BarrierArrived,
     BarrierReleased,
     Event,
@@ -82,7 +83,7 @@ class Tally:
     def leave(self, agent: str) -> list[FleetSecond]:
         """An agent is gone: nobody waits for its reports."""
         stage = self.stages.get(self.stage_index)
-        return self._note(stage.lost(agent)) if stage is not None else []
+        return self._note(stage.leave(agent)) if stage is not None else []
 
     @property
     def series(self) -> Series:
@@ -141,6 +142,9 @@ class Tally:
             case FailureSeen():
                 self._failures.add(event.sample, event.count, event.agent, event.time_ns)
             case StateChanged():
+                stage = self.stages.get(self.stage_index)
+                if event.state is AgentState.LOST and stage is not None and stage.live:
+                    stage.lost(event.agent)
                 if event.failure is not None and event.failure not in self._failures:
                     self._failures.add(event.failure, 1, event.agent, event.time_ns)
             case RunFinished():
@@ -157,7 +161,7 @@ class Tally:
         for stage in self.stages.values():
             if stage.live:
                 closed += stage.finish(event.time_ns, event.failure)
-                stage.status = StageStatus.FAILED
+                stage.status = StageStatus.ABORTED if event.status == "aborted" else StageStatus.FAILED
             elif stage.status is StageStatus.PENDING:
                 stage.status = StageStatus.SKIPPED
         self.fleet = Rates()

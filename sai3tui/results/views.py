@@ -26,6 +26,7 @@ class StageStatus(StrEnum):
     AT_BARRIER = "at barrier"
     DONE = "done"
     FAILED = "failed"
+    ABORTED = "aborted"
     SKIPPED = "skipped"
 
 
@@ -94,6 +95,9 @@ class StageView:
     """By cause, operation and endpoint, the most frequent first."""
     warmup_s: float = 0.0
     """Time at the beginning that is left out of all figures."""
+    unreported: tuple[str, ...] = ()
+    """Agents that were lost: what they did after their last report is not in the figures, which then say what was
+    done at the least."""
 
     @property
     def retries(self) -> int:

@@ -45,7 +45,7 @@ def strip_line(snapshot: RunSnapshot, palette: Palette) -> Text:
         line.append(f"{look.glyph} ", style=look.colour(palette))
         name_style = f"bold {palette.bright}" if current else palette.text if _seen(stage) else palette.muted
         line.append(clean(stage.name), style=name_style)
-        if stage.status in (StageStatus.DONE, StageStatus.FAILED):
+        if stage.status in (StageStatus.DONE, StageStatus.FAILED, StageStatus.ABORTED):
             line.append(f" {span(stage.elapsed_s)}", style=palette.muted)
     return line
 

@@ -49,6 +49,7 @@ STAGE = {
     StageStatus.AT_BARRIER: Look("◆", "at barrier", "info"),
     StageStatus.DONE: Look("✓", "done", "ok"),
     StageStatus.FAILED: Look("✗", "failed", "bad"),
+    StageStatus.ABORTED: Look("■", "aborted", "warn"),
     StageStatus.SKIPPED: Look("·", "skipped", "muted"),
 }
 
