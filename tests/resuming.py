@@ -23,7 +23,7 @@ def config_of(
         f"{{name: {name}, order: {n}, type: {name}, completion: tasks_done}}"
         for n, name in enumerate(stages.split(), 1)
     )
-    return f"""
+    text = f"""
 concurrency: 4
 workload: [{{op: get, path: "data/**/*", weight: 1}}]
 multi_endpoint: {{endpoints: [{places}]}}
@@ -35,6 +35,8 @@ distributed:
   stages: [{listed}]
   agents: [{fleet}]
 """
+    server.make_directories(bucket, text)
+    return text
 
 
 def versions(server: ServerUnderTest, bucket: str) -> dict[str, int]:

@@ -47,6 +47,7 @@ async def loaded(driver: Driver) -> asyncio.Future[None]:
 async def test_an_abort_ends_everything_and_a_second_one_nothing(s3_server: ServerUnderTest, tmp_path: Path) -> None:
     bucket = s3_server.bucket("agent-abort")
     config = config_of(f"s3+http://{s3_server.host_port}/{bucket}/")
+    s3_server.make_directories(bucket, config)
     with running_agent(tmp_path, environ=s3_server.environ()) as agent:
         async with stub_of(agent) as stub:
             driver = Driver(stub, config)
@@ -83,6 +84,7 @@ async def test_an_abort_ends_everything_and_a_second_one_nothing(s3_server: Serv
 async def test_an_abort_works_wherever_the_run_is(s3_server: ServerUnderTest, tmp_path: Path, state: str) -> None:
     bucket = s3_server.bucket(f"agent-abort-{state}")
     config = config_of(f"s3+http://{s3_server.host_port}/{bucket}/")
+    s3_server.make_directories(bucket, config)
     with running_agent(tmp_path, environ=s3_server.environ()) as agent:
         async with stub_of(agent) as stub:
             driver = Driver(stub, config, hold=[0])
@@ -101,9 +103,11 @@ async def test_a_signal_aborts_the_run_and_ends_the_agent(
     s3_server: ServerUnderTest, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     bucket = s3_server.bucket(f"agent-signal-{number.name.lower()}")
+    config = config_of(f"s3+http://{s3_server.host_port}/{bucket}/")
+    s3_server.make_directories(bucket, config)
     with running_agent(tmp_path, environ=s3_server.environ()) as agent:
         async with stub_of(agent) as stub:
-            driver = Driver(stub, config_of(f"s3+http://{s3_server.host_port}/{bucket}/"))
+            driver = Driver(stub, config)
             running = await loaded(driver)
             workers = children(agent)
             agent.child.process.send_signal(number)

@@ -22,7 +22,6 @@ async def test_a_full_disk_fails_the_run_with_its_place_and_costs_nothing_but_ti
 ) -> None:
     bucket = s3_server.bucket("agent-disk")
     config = config_of(s3_server, bucket, "force_overwrite: true", objects=OBJECTS)
-    s3_server.make_directories(bucket, config)
     with running_agent(tmp_path, environ=s3_server.environ()) as agent:
         pid = agent.child.pid
         async with stub_of(agent) as stub:

@@ -78,7 +78,6 @@ async def test_a_killed_prepare_is_completed_and_repeats_only_what_was_in_flight
     point = random.Random(seed).randrange(1, OBJECTS // 2)
     bucket = s3_server.bucket(f"agent-kill-{seed}")
     config = config_of(s3_server, bucket, "force_overwrite: true", objects=OBJECTS)
-    s3_server.make_directories(bucket, config)
 
     with running_agent(tmp_path, environ=s3_server.environ()) as agent:
         async with stub_of(agent) as stub:

@@ -55,6 +55,7 @@ async def test_a_run_from_nothing_to_nothing_over_two_endpoints(s3_server: Serve
     bucket = s3_server.bucket("agent-run")
     config = endpoints(*(f"s3+http://{place}/{bucket}/" for place in s3_server.host_ports))
     config += prepare() + WORKLOAD + STAGES
+    s3_server.make_directories(bucket, config)
     seen: dict[int, int] = {}
     with running_agent(tmp_path, environ=s3_server.environ()) as agent:
         async with stub_of(agent) as stub:

@@ -36,7 +36,9 @@ def test_a_changed_byte_in_the_storage_fails_the_run_that_reads_it(s3_server: Se
 
         def run(stage: str) -> tuple[int, dict[str, object]]:
             config = tmp_path / "verify.yaml"
-            config.write_text(CONFIG.format(host=s3_server.host_port, bucket=bucket, port=port, stage=stage))
+            text = CONFIG.format(host=s3_server.host_port, bucket=bucket, port=port, stage=stage)
+            s3_server.make_directories(bucket, text)
+            config.write_text(text)
             done = run_batch(config, environ=environ)
             return done.code, done.result
 
