@@ -113,8 +113,12 @@ class Driver:
         async with asyncio.timeout(timeout_s):
             call = self.call = self.stub.Run()
             await call.write(pb.ControllerMessage(run_id=self.spec.run_id, start=self.spec))
-            await call.write(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
+            pinged = False
             async for message in call:
+                if not pinged:
+                    # Not before: a write that meets a refusal makes grpc.aio forget why the run was refused.
+                    pinged = True
+                    await call.write(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
                 await self.take(message)
 
     async def take(self, message: pb.AgentMessage) -> None:

@@ -141,10 +141,11 @@ class AgentLink:
         """
         self._run_id = spec.run_id
         call = self._call = self._stub.Run()
-        pinging = asyncio.create_task(self._ping())
+        accepted = asyncio.Event()
+        pinging = asyncio.create_task(self._ping(accepted))
         try:
             await self._send(pb.ControllerMessage(start=spec))
-            await self._read(call, on_item, on_heard)
+            await self._read(call, accepted, on_item, on_heard)
         except grpc.aio.AioRpcError as error:
             if not self._leaving:
                 raise link_error(error, self.id, self.address, "the run") from error
@@ -227,7 +228,9 @@ class AgentLink:
             message.sequence = self._sequence
             await call.write(message)
 
-    async def _ping(self) -> None:
+    async def _ping(self, accepted: asyncio.Event) -> None:
+        # A write that meets a refusal makes grpc.aio forget why the run was refused.
+        await accepted.wait()
         try:
             while not self._leaving:
                 await self._send(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
@@ -239,11 +242,13 @@ class AgentLink:
     async def _read(
         self,
         call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage],
+        accepted: asyncio.Event,
         on_item: OnItem,
         on_heard: OnHeard,
     ) -> None:
         async for message in call:
             now = time.time_ns()
+            accepted.set()
             if message.WhichOneof("body") == "pong":
                 pong = message.pong
                 self._clock.add(pong.controller_time_ns, pong.received_ns, now)

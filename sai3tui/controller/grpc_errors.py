@@ -23,6 +23,7 @@ _REASONS = (
     ("Socket closed", "the connection was closed", "look at that agent's log: it probably ended"),
     ("Broken pipe", "the connection was closed", "look at that agent's log: it probably ended"),
     ("Cancelling all calls", "the agent is ending", "look at that agent's log"),
+    ("Internal error from Core", "the connection broke off", "look at that agent's log: it probably ended"),
     ("GOAWAY", "the agent is ending", "look at that agent's log"),
 )
 _REFUSALS = {
