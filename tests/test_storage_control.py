@@ -57,7 +57,10 @@ async def test_more_than_one_page(place: Place) -> None:
         await Harness.open([endpoint], environ, connections=[10]) as harness,
         open_control(endpoint, environ) as control,
     ):
-        for row in range(210):
+        # Directories one by one: rclone takes two PUTs that make one directory at once for an error.
+        for n in range(10):
+            assert (await harness(put(f"d{n}/first", b"x"), n)).ok
+        for row in range(209):
             outcomes = await asyncio.gather(*[harness(put(f"d{n}/{row}", b"x"), n) for n in range(10)])
             assert all(outcome.ok for outcome in outcomes)
         keys = [key async for key, _ in control.list("")]

@@ -125,13 +125,16 @@ def test_a_shorter_object_replaces_a_longer_one(target: Target) -> None:
 def test_many_connections_at_once(target: Target) -> None:
     async def work() -> None:
         async with await target.open(8) as harness:
+            # Directories one by one: rclone takes two PUTs that make one directory at once for an error.
+            for n in range(8):
+                assert (await harness(put(f"{n}/first", b"x"), n)).ok
             for turn in range(5):
                 puts = [harness.start(put(f"{n}/{turn}", noise(5000 + n)), n) for n in range(8)]
                 assert all(outcome.ok for outcome in await asyncio.wait_for(asyncio.gather(*puts), 15))
                 gets = [harness.start(Request(op=Op.GET, key=f"{n}/{turn}"), n) for n in range(8)]
                 moved = [outcome.moved for outcome in await asyncio.wait_for(asyncio.gather(*gets), 15)]
                 assert moved == [5000 + n for n in range(8)]
-            assert len(harness.outcomes) == 80
+            assert len(harness.outcomes) == 88
 
     run_on(target.loop, work())
 
