@@ -78,7 +78,7 @@ format: $(VENV)/.stamp-dev ## rewrite the code in the one style
 
 .PHONY: lock
 lock: $(VENV)/.stamp-dev ## renew the lock files from pyproject.toml
-	@$(COMPILE) $(addprefix --extra ,demo checksums test build dev) -o requirements-dev.lock
+	@$(COMPILE) $(addprefix --extra ,demo checksums parquet test build dev) -o requirements-dev.lock
 	@$(COMPILE) --extra demo --extra build -c requirements-dev.lock -o requirements.lock
 	@$(subst pyproject.toml,tests/servers.in,$(COMPILE)) -o requirements-servers.lock
 
