@@ -134,6 +134,10 @@ async def test_a_signal_aborts_cleanly_and_keeps_the_results(tmp_path: Path, num
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"a: &a [*a]\n", b"target: [", b"[" * 5000])
 def test_a_bad_file_is_one_clear_message(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     config = write(tmp_path, content)
+    assert run_batch(BatchOptions(Path(config), results=tmp_path)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("sai3tui: ")
+    assert "run finished" not in err
     assert run_batch(BatchOptions(Path(config), json=True, results=tmp_path)) == 2
     out, err = capsys.readouterr()
     assert "tiny.yaml" in err

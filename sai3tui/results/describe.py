@@ -40,12 +40,17 @@ _QUIET_STATES = frozenset(
 
 class Narrator:
     """`log_line` for a whole run: what an agent sees failing again and again is told every few seconds, with its
-    count."""
+    count. What never became a run, such as an invalid file, does not finish either."""
 
     def __init__(self) -> None:
         self._told: dict[tuple[str, Cause], tuple[int, int]] = {}
+        self._started = False
 
     def line(self, event: Event) -> LogLine | None:
+        if isinstance(event, RunStarted):
+            self._started = True
+        elif isinstance(event, RunFinished) and not self._started:
+            return None
         if not isinstance(event, FailureSeen):
             return log_line(event)
         key = (event.agent, cause_of(event.sample))
