@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psutil
 
-from sai3tui.agent.cache.layout import LayoutCache
-from sai3tui.agent.cache.states import ObjectState
 from sai3tui.config.resolve import load_resolved
+from sai3tui.state.layout import LayoutCache
+from sai3tui.state.states import ObjectState
 from sai3tui.workload.objects import layout_hash, object_sets
 from tests.agents import AgentUnderTest
 from tests.servers import ServerUnderTest

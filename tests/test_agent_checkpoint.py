@@ -12,11 +12,11 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sai3tui.agent.cache.generations import Generation
-from sai3tui.agent.cache.layout import LayoutCache
-from sai3tui.agent.cache.states import ObjectState
 from sai3tui.agent.checkpoint import MEMBER, pack, unpack
 from sai3tui.errors import StorageError
+from sai3tui.state.generations import Generation
+from sai3tui.state.layout import LayoutCache
+from sai3tui.state.states import ObjectState
 
 
 async def test_what_was_packed_comes_back(tmp_path: Path) -> None:

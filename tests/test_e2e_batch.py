@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sai3tui.agent.cache.layout import LayoutCache
-from sai3tui.agent.cache.states import ObjectState
 from sai3tui.local_agents import LocalAgents
 from sai3tui.processes import free_port
+from sai3tui.state.layout import LayoutCache
+from sai3tui.state.states import ObjectState
 from tests.e2e import Done, ended, environment, run_batch, scaled_seed_config, started
 from tests.servers import ServerUnderTest
 from tests.waiting import wait_until

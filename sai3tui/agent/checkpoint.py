@@ -10,11 +10,11 @@ from pathlib import Path
 
 import zstandard
 
-from sai3tui.agent.cache.generations import Generation
-from sai3tui.agent.cache.layout import LayoutCache
 from sai3tui.agent.stages.base import StageContext
 from sai3tui.errors import ResourceError, Sai3Error, StorageError
 from sai3tui.events import Level
+from sai3tui.state.generations import Generation
+from sai3tui.state.layout import LayoutCache
 from sai3tui.storage.control import Control
 
 DIRECTORY = ".sai3tui"

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sai3tui.agent.cache.layout import LayoutCache
 from sai3tui.agent.checks_host import nearest_existing
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource
@@ -46,6 +45,7 @@ from sai3tui.events import (
     StageSummary,
 )
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state.layout import LayoutCache
 from sai3tui.storage.credentials import region_of
 from sai3tui.storage.fileops import sync_filesystem
 

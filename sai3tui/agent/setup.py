@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sai3tui.agent.cache.layout import layout_directory
 from sai3tui.config.model import Config, Stage
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved, ResolvedAgent
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Sai3Error
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state.layout import layout_directory
 from sai3tui.storage.engine import Endpoint
 from sai3tui.storage.open import endpoint_from_location
 from sai3tui.workload.objects import ObjectSet, layout_hash, object_sets

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sai3tui.agent.cache.layout import LayoutCache
-from sai3tui.agent.cache.states import Numbers
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSpec
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import Stage
 from sai3tui.errors import Failure, Sai3Error
 from sai3tui.events import Finding, Level, Objects
+from sai3tui.state.layout import LayoutCache
+from sai3tui.state.states import Numbers
 from sai3tui.workload.objects import ObjectSet
 
 Note = Callable[[Level, str, str], None]

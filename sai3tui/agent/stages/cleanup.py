@@ -8,11 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sai3tui.agent.cache.generations import Generation
-from sai3tui.agent.cache.layout import NamePool
-from sai3tui.agent.cache.source import DELETE, Purpose, StateSource, TrackedSet
 from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.lease import LeasedJob, SetSpec, lease_size
+from sai3tui.agent.source import DELETE, Purpose, StateSource, TrackedSet
 from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
 from sai3tui.agent.stages.names import TakenNames, new_names
 from sai3tui.config.model import CleanupMode, fixed_size
@@ -20,6 +18,8 @@ from sai3tui.config.ops import Op
 from sai3tui.config.units import format_count
 from sai3tui.errors import Failure
 from sai3tui.events import Level, Objects
+from sai3tui.state.generations import Generation
+from sai3tui.state.layout import NamePool
 
 
 async def run(context: StageContext) -> None:

@@ -6,10 +6,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from sai3tui.agent.cache.generations import Generation
-from sai3tui.agent.cache.layout import NamePool
-from sai3tui.agent.cache.source import TAKE, StateSource, TrackedSet
 from sai3tui.agent.lease import Draw, Lease, LeaseSource, MixJob, MixOp, SetSpec
+from sai3tui.agent.source import TAKE, StateSource, TrackedSet
 from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
 from sai3tui.agent.stages.keyspaces import Directory, Listed
 from sai3tui.agent.stages.names import NameSource, new_names
@@ -20,6 +18,8 @@ from sai3tui.config.resolved import OpSource, ResolvedOp
 from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Level, Objects
+from sai3tui.state.generations import Generation
+from sai3tui.state.layout import NamePool
 from sai3tui.workload.patterns import Selection
 from sai3tui.workload.rng import combine, splitmix64
 

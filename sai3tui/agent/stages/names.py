@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sai3tui.agent.cache.layout import LayoutCache, NamePool
 from sai3tui.agent.lease import Lease
 from sai3tui.config.model import SizeSpec
 from sai3tui.errors import Failure
+from sai3tui.state.layout import LayoutCache, NamePool
 from sai3tui.workload.names import new_name
 from sai3tui.workload.rng import combine
 from sai3tui.workload.sizes import Sizes

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from sai3tui.agent.cache.decide import Action, Found, after_sample, decide
-from sai3tui.agent.cache.generations import Generation, found
-from sai3tui.agent.cache.source import CREATE, StateSource, TrackedSet
-from sai3tui.agent.cache.states import ObjectState
 from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.lease import LeasedJob, lease_size
+from sai3tui.agent.source import CREATE, StateSource, TrackedSet
 from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
 from sai3tui.agent.stages.survey import adopt, compare, sample
 from sai3tui.config.model import Prepare
@@ -18,6 +15,9 @@ from sai3tui.config.ops import Op
 from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import Level, Objects
+from sai3tui.state.decide import Action, Found, after_sample, decide
+from sai3tui.state.generations import Generation, found
+from sai3tui.state.states import ObjectState
 
 ABORT_CHECKPOINT_S = 1.0
 

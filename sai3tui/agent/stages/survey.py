@@ -6,9 +6,9 @@ import asyncio
 
 import numpy as np
 
-from sai3tui.agent.cache.generations import Generation
-from sai3tui.agent.cache.states import CHUNK, ObjectState, wanted
 from sai3tui.agent.stages.base import StageContext
+from sai3tui.state.generations import Generation
+from sai3tui.state.states import CHUNK, ObjectState, wanted
 from sai3tui.storage.control import Control
 from sai3tui.workload.objects import ObjectSet
 from sai3tui.workload.partition import endpoint_of, index_of, place_of

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from sai3tui.agent.cache.decide import Found
-from sai3tui.agent.cache.states import CHUNK, ObjectState, SlotStates
+from sai3tui.state.decide import Found
+from sai3tui.state.states import CHUNK, ObjectState, SlotStates
 from sai3tui.workload.partition import slot_count
 
 

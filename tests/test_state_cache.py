@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sai3tui.agent.cache.decide import Action, Found, after_sample, decide
-from sai3tui.agent.cache.generations import Generation, found, moved
-from sai3tui.agent.cache.layout import LayoutCache, NamePool
-from sai3tui.agent.cache.source import CREATE, DELETE, Purpose, StateSource, TrackedSet
-from sai3tui.agent.cache.states import CHUNK, ObjectState, SlotStates, wanted
-from sai3tui.agent.cache.store import StateStore
+from sai3tui.agent.source import CREATE, DELETE, Purpose, StateSource, TrackedSet
 from sai3tui.errors import ErrorKind, Failure, ResourceError
+from sai3tui.state.decide import Action, Found, after_sample, decide
+from sai3tui.state.generations import Generation, found, moved
+from sai3tui.state.layout import LayoutCache, NamePool
+from sai3tui.state.states import CHUNK, ObjectState, SlotStates, wanted
+from sai3tui.state.store import StateStore
 from sai3tui.workload.partition import slot_count
 
 PLANNED, CREATING, CREATED, DELETED = ObjectState
@@ -140,7 +140,7 @@ async def test_an_older_generation_is_kept_until_the_new_one_is_complete(cache: 
 
 
 async def test_a_full_disk_is_an_error_that_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sai3tui.agent.cache.store.MAP_SLACK", 128 * 1024)
+    monkeypatch.setattr("sai3tui.state.store.MAP_SLACK", 128 * 1024)
     store = StateStore.open(tmp_path / "small", 0)
     with pytest.raises(ResourceError, match="small") as caught:
         await store.commit({b"row": b"x" * 1_000_000})

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sai3tui.agent.cache.generations import Generation
-from sai3tui.agent.cache.layout import LayoutCache, StatesKey
-from sai3tui.agent.cache.states import Numbers, ObjectState, SlotStates, wanted
 from sai3tui.agent.lease import Lease
 from sai3tui.errors import ErrorKind, Failure
+from sai3tui.state.generations import Generation
+from sai3tui.state.layout import LayoutCache, StatesKey
+from sai3tui.state.states import Numbers, ObjectState, SlotStates, wanted
 
 NO_KINDS: frozenset[ErrorKind] = frozenset()
 

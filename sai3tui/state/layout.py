@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from sai3tui.agent.cache.generations import Generation, moved
-from sai3tui.agent.cache.states import SlotStates
-from sai3tui.agent.cache.store import StateStore
 from sai3tui.errors import ErrorContext, Failure, ResourceError
+from sai3tui.state.generations import Generation, moved
+from sai3tui.state.states import SlotStates
+from sai3tui.state.store import StateStore
 from sai3tui.workload.partition import slot_count
 
 FLUSH_S = 0.1
