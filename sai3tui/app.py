@@ -17,6 +17,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from sai3tui.access import NO_ACCESS, Access
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.errors import Failure, Sai3Error
 from sai3tui.screens.confirm import ConfirmScreen
@@ -68,6 +69,7 @@ class AppOptions:
     start: bool = False
     agents: tuple[str, ...] = ()
     verbose: bool = False
+    access: Access = NO_ACCESS
 
 
 class Sai3App(App[None]):
@@ -379,7 +381,7 @@ def run_app(options: AppOptions) -> int:
         # gRPC is loaded with these: only now, with descriptor 2 out of its reach.
         from sai3tui.app_services import LiveServices
 
-        services = LiveServices(options.results, options.agents, verbose=options.verbose)
+        services = LiveServices(options.results, options.agents, options.access, verbose=options.verbose)
         app = Sai3App(services, config, start=options.start, signals=True)
         app.run()
         app.end_session()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.resolve import load_resolved
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
@@ -18,9 +19,12 @@ from sai3tui.workload.plan import make_plan
 class LiveServices:
     """See `sai3tui.screens.services.Services`."""
 
-    def __init__(self, results: Path | None, agents: tuple[str, ...], *, verbose: bool) -> None:
+    def __init__(
+        self, results: Path | None, agents: tuple[str, ...], access: Access = NO_ACCESS, *, verbose: bool
+    ) -> None:
         self._results = results
         self._agents = agents
+        self._access = access
         self._verbose = verbose
 
     @property
@@ -42,6 +46,7 @@ class LiveServices:
             agents_override=self._agents,
             hold_after_preflight=order.hold,
             verbose=self._verbose,
+            access=self._access,
         )
         return SessionThread(RunSession(request))
 

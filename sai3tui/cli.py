@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
+
+if TYPE_CHECKING:
+    from sai3tui.access import Access
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -37,7 +41,6 @@ exit codes:
   1    the run failed
   2    wrong usage or an invalid configuration
   3    preflight failed
-  4    a threshold was not met
   5    data corruption: what was read is not what was written
   6    incomplete coverage: an agent was lost and the run went on
   129  stopped by SIGHUP
@@ -54,6 +57,7 @@ COMMANDS = {
     "convert": "rewrite configuration files of older forms into the current one, keeping comments",
     "schema": "print the JSON Schema of configuration files, for editors",
     "results": "list finished runs, show one, compare some, report or export",
+    "certs": "make a private CA, and certificates for agents and controllers",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
 }
 
@@ -121,8 +125,7 @@ def _front_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run of this layout has created")
     parser.add_argument("--no-preflight", action="store_true", help="do not check first; the results will say so")
     parser.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
-    parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
-    parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
+    _add_access(parser)
     _add_verbose(parser)
     parser.set_defaults(command=_front)
     return parser
@@ -153,7 +156,11 @@ def _command_parser() -> argparse.ArgumentParser:
     agent.add_argument(
         "--allow-path", metavar="DIR", type=Path, action="append", default=[], help="file:// targets may be below DIR"
     )
-    agent.add_argument("--insecure", action="store_true", help="allow a --listen that other hosts can reach")
+    agent.add_argument("--allow-custom", action="store_true", help="custom stages may run commands on this host")
+    agent.add_argument(
+        "--insecure", action="store_true", help="let everybody in who reaches --listen, without certificates or token"
+    )
+    _add_access(agent)
 
     validate = command("validate", _validate)
     validate.add_argument("files", metavar="FILE", nargs="+")
@@ -208,6 +215,25 @@ def _command_parser() -> argparse.ArgumentParser:
     preflight.add_argument("config", metavar="CONFIG", type=Path)
     preflight.add_argument("--json", action="store_true", help="one JSON document on stdout")
     preflight.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+    _add_access(preflight)
+
+    certs = command("certs", _certs_help)
+    certs.set_defaults(parser=certs)
+    of_certs = certs.add_subparsers(dest="what", metavar="init|agent|controller", parser_class=_Parser)
+    first = of_certs.add_parser(
+        "init", description="Make the private CA that signs the certificates of agents and controllers."
+    )
+    for_agent = of_certs.add_parser("agent", description="Make the certificates of one agent.")
+    for_agent.add_argument("names", metavar="NAME", nargs="+", help="host names and addresses that it is reached by")
+    for_controller = of_certs.add_parser("controller", description="Make the certificates of a controller.")
+    for_controller.set_defaults(names=[])
+    for sub in (first, for_agent, for_controller):
+        sub.add_argument("--ca", metavar="DIR", type=Path, help="where the CA is (default: the user's configuration)")
+        _add_verbose(sub, default=argparse.SUPPRESS)
+        sub.set_defaults(command=_certs)
+    for sub in (for_agent, for_controller):
+        sub.add_argument("-o", "--output", metavar="DIR", type=Path, help="where they go (default: below the CA)")
+        sub.add_argument("--days", metavar="N", type=_days, default=730, help="how long they are valid (default: 730)")
 
     convert = command("convert", _convert)
     convert.add_argument("files", metavar="FILE", nargs="+", type=Path)
@@ -225,6 +251,13 @@ def _command_parser() -> argparse.ArgumentParser:
 
 def _add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action=_VersionAction, nargs=0, help="print the version and exit")
+
+
+def _add_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--certs", metavar="DIR", type=Path, help="certificates (default: SAI3TUI_CERTS)")
+    parser.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="the token of the agents (default: what is in SAI3TUI_TOKEN)"
+    )
 
 
 def _add_verbose(parser: argparse.ArgumentParser, default: object = False) -> None:
@@ -262,6 +295,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 3650:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 3650")
+    return int(text)
+
+
 def _indices(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
@@ -271,7 +310,7 @@ def _indices(text: str) -> tuple[int, ...]:
 
 def _front(options: argparse.Namespace) -> int:
     if not options.batch:
-        for name in ("json", "fresh", "no_preflight", "junit", "summary"):
+        for name in ("json", "fresh", "no_preflight"):
             if getattr(options, name):
                 return _usage(f"--{name.replace('_', '-')} works with --batch only")
         return _control_room(options)
@@ -289,8 +328,7 @@ def _front(options: argparse.Namespace) -> int:
             preflight=not options.no_preflight,
             agents=options.agents,
             verbose=options.verbose,
-            junit=options.junit,
-            summary=options.summary,
+            access=_access(options),
         )
     )
 
@@ -301,7 +339,13 @@ def _control_room(options: argparse.Namespace) -> int:
     from sai3tui.app import AppOptions, run_app
 
     return run_app(
-        AppOptions(config=options.config, results=options.results, agents=options.agents, verbose=options.verbose)
+        AppOptions(
+            config=options.config,
+            results=options.results,
+            agents=options.agents,
+            verbose=options.verbose,
+            access=_access(options),
+        )
     )
 
 
@@ -329,7 +373,10 @@ def _agent(options: argparse.Namespace) -> int:
             listen=options.listen,
             data_dir=options.data_dir,
             allow_path=tuple(options.allow_path),
+            allow_custom=options.allow_custom,
             insecure=options.insecure,
+            certs=options.certs,
+            token_file=options.token_file,
             verbose=options.verbose,
         )
     )
@@ -418,8 +465,29 @@ def _preflight(options: argparse.Namespace) -> int:
             preflight=True,
             agents=options.agents,
             verbose=options.verbose,
+            access=_access(options),
         )
     )
+
+
+def _certs_help(options: argparse.Namespace) -> int:
+    parser: argparse.ArgumentParser = options.parser
+    parser.error("say what: init, agent or controller")
+
+
+def _certs(options: argparse.Namespace) -> int:
+    from sai3tui.certs_command import issue_certificates, make_ca
+
+    if options.what == "init":
+        return make_ca(options.ca, sys.stdout)
+    return issue_certificates(options.what, options.ca, options.output, options.names, options.days, sys.stdout)
+
+
+def _access(options: argparse.Namespace) -> Access:
+    """What the controller shows to agents. Raises ConfigError."""
+    from sai3tui.access import Role, load_access
+
+    return load_access(Role.CONTROLLER, options.certs, options.token_file, os.environ)
 
 
 def _usage(message: str) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from sai3tui.access import Access
 from sai3tui.demo_servers import S3Server
 from sai3tui.errors import ResourceError
 from sai3tui.local_agents import LocalAgents
@@ -62,7 +63,7 @@ def run_demo(options: DemoOptions) -> int:
         config.write_text(text, encoding="utf-8")
         if server is not None:
             server.make_directories(BUCKET, keys_of(text))
-        code = _front(options, config)
+        code = _front(options, config, agents.access)
         if code not in (0, 129, 130, 143):
             _show_logs(agents)
         return code
@@ -123,13 +124,20 @@ def _storage(server: S3Server | None, directory: Path) -> tuple[Mapping[str, str
     return server.environ(), [f"s3+http://{address}/{BUCKET}/" for address in server.host_ports], ()
 
 
-def _front(options: DemoOptions, config: Path) -> int:
+def _front(options: DemoOptions, config: Path, access: Access) -> int:
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
     if on_terminal and not options.batch:
         from sai3tui.app import AppOptions, run_app
 
         return run_app(
-            AppOptions(config=config, results=options.results, start=True, agents=(), verbose=options.verbose)
+            AppOptions(
+                config=config,
+                results=options.results,
+                start=True,
+                agents=(),
+                verbose=options.verbose,
+                access=access,
+            )
         )
     from sai3tui.batch import BatchOptions, run_batch
 
@@ -142,6 +150,7 @@ def _front(options: DemoOptions, config: Path) -> int:
             preflight=True,
             agents=(),
             verbose=options.verbose,
+            access=access,
         )
     )
 

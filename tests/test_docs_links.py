@@ -10,7 +10,14 @@ import pytest
 from sai3tui import cli
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "docs/deploy.md",
+    "docs/security.md",
+]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sai3tui.config.model import Config, Stage
+from sai3tui.config.model import Config, Stage, StageType
+from sai3tui.config.patterns import list_prefix
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved, ResolvedAgent
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Sai3Error
@@ -22,10 +23,11 @@ DEFAULT_CONTROLLER_TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class AgentLimits:
-    """What whoever started the agent allows. `data_dir` exists."""
+    """What whoever started the agent allows. `data_dir` exists. `allow_custom`: stages that run commands."""
 
     data_dir: Path
     allow_path: tuple[Path, ...] = ()
+    allow_custom: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,7 @@ def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]
             hint="install the same version of sai3tui on all hosts",
         )
     agent = resolved.agents[spec.agent_index]
-    for endpoint in agent.endpoints:
-        if endpoint.location.scheme == "file":
-            check_allowed(endpoint.location.prefix, limits.allow_path, endpoint.location.uri)
+    _check_leave(resolved, agent, limits)
     root = Path(agent.kv_cache_dir) if agent.kv_cache_dir else limits.data_dir
     return RunSetup(
         run_id=spec.run_id,
@@ -118,6 +118,29 @@ def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]
         limits=limits,
         environ=environ,
     )
+
+
+def _check_leave(resolved: Resolved, agent: ResolvedAgent, limits: AgentLimits) -> None:
+    """Everything that the run would touch on this host, against what whoever started the agent allows.
+
+    Raises Sai3Error of kind PERMISSION.
+    """
+    below = {each.prefix for each in resolved.sets} | {list_prefix(op.pattern) for op in resolved.ops}
+    for endpoint in agent.endpoints:
+        location = endpoint.location
+        if not location.is_object_store:
+            # A link may stand below the endpoint just as well as above it.
+            for prefix in sorted({"", *below}):
+                check_allowed(location.prefix + prefix, limits.allow_path, location.uri)
+    if agent.kv_cache_dir:
+        check_allowed(agent.kv_cache_dir, (limits.data_dir, *limits.allow_path), agent.kv_cache_dir)
+    custom = next((stage for stage in resolved.stages if stage.type is StageType.CUSTOM), None)
+    if custom is not None and not limits.allow_custom:
+        raise Sai3Error(
+            f"stage {custom.name!r} runs a command, and this agent may run none",
+            hint="start the agent with --allow-custom",
+            kind=ErrorKind.PERMISSION,
+        )
 
 
 def check_allowed(directory: str, allow_path: tuple[Path, ...], uri: str) -> None:

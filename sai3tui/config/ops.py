@@ -27,4 +27,3 @@ class Op(IntEnum):
 
 
 OPS = tuple(Op)
-GROUPS = ("get", "put", "meta")

@@ -10,10 +10,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import grpc
 
+from sai3tui.access import NO_ACCESS, Access
+from sai3tui.controller.channel import open_channel, open_stub
 from sai3tui.controller.clock import ClockEstimate, ClockFilter
 from sai3tui.controller.grpc_errors import link_error
 from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, Sai3Error, StateError
@@ -21,10 +23,6 @@ from sai3tui.event_codec import agent_event_from_proto
 from sai3tui.event_codec import finding_from_proto as read_finding
 from sai3tui.events import PROTOCOL_VERSION, AgentState, Event, Finding, Report
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
-
-if TYPE_CHECKING:
-    from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +33,6 @@ CHECK_TIMEOUT_S = 180.0
 GOODBYE_TIMEOUT_S = 5.0
 PING_INTERVAL_S = 1.0
 ABORT_WAIT_MS = 4000
-MOST_MESSAGE_BYTES = 64 * 1024 * 1024
 HELLO_ECHOES = 5
 
 T = TypeVar("T")
@@ -51,6 +48,7 @@ class AgentLink:
         self,
         agent_id: str,
         address: str,
+        access: Access = NO_ACCESS,
         *,
         keepalive_interval_s: float = 30.0,
         keepalive_timeout_s: float = 10.0,
@@ -68,21 +66,10 @@ class AgentLink:
         self._run_id = ""
         self._leaving = False
         self._write_lock = asyncio.Lock()
-        self._channel = grpc.aio.insecure_channel(
-            address,
-            options=(
-                ("grpc.keepalive_time_ms", max(10_000, int(keepalive_interval_s * 1000))),
-                ("grpc.keepalive_timeout_ms", max(1_000, int(keepalive_timeout_s * 1000))),
-                ("grpc.http2.max_pings_without_data", 0),
-                ("grpc.enable_http_proxy", 0),
-                ("grpc.use_local_subchannel_pool", 1),
-                ("grpc.initial_reconnect_backoff_ms", 200),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                ("grpc.max_receive_message_length", MOST_MESSAGE_BYTES),
-                ("grpc.max_send_message_length", MOST_MESSAGE_BYTES),
-            ),
+        self._channel = open_channel(
+            address, access, keepalive_interval_s=keepalive_interval_s, keepalive_timeout_s=keepalive_timeout_s
         )
-        self._stub: AgentAsyncStub = AgentStub(self._channel)
+        self._stub = open_stub(self._channel, access)
         self._call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage] | None = None
 
     @property

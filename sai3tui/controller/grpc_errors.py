@@ -8,6 +8,9 @@ from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, ErrorKind,
 
 _START_IT = "start it there with `sai3tui agent --listen HOST:PORT`, or correct its address in the configuration"
 _NAME_HINT = "correct the address, or the name server of this host"
+_CLOSED = "the connection was closed"
+_CERTS = "give agents and controller certificates of one CA: see sai3tui certs"
+_NAMES = "make its certificate for the name that the configuration has for it: sai3tui certs agent NAME..."
 _REASONS = (
     ("Connection refused", "connection refused: nothing listens there", _START_IT),
     ("DNS resolution failed", "its name cannot be resolved", _NAME_HINT),
@@ -16,12 +19,16 @@ _REASONS = (
         "its name cannot be resolved",
         "correct the address, or the name server of this host",
     ),
+    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not signed by the CA that --certs names", _CERTS),
+    ("Hostname Verification Check failed", "its certificate is for another name", _NAMES),
+    ("certificate required", "it asks for a certificate of a controller", _CERTS),
+    ("WRONG_VERSION_NUMBER", "it does not speak TLS, and --certs asks for it", _CERTS),
     ("No route to host", "no route to host", "check the address, the network and firewalls"),
     ("Network is unreachable", "network is unreachable", "check the address and the network of this host"),
     ("keepalive watchdog timeout", "it stopped answering", "check that host and the network to it"),
     ("Connection reset", "the connection was reset", "look at that agent's log: it probably ended"),
-    ("Socket closed", "the connection was closed", "look at that agent's log: it probably ended"),
-    ("Broken pipe", "the connection was closed", "look at that agent's log: it probably ended"),
+    ("Socket closed", _CLOSED, "look at that agent's log: it probably ended"),
+    ("Broken pipe", _CLOSED, "look at that agent's log: it probably ended"),
     ("Cancelling all calls", "the agent is ending", "look at that agent's log"),
     ("Internal error from Core", "the connection broke off", "look at that agent's log: it probably ended"),
     ("GOAWAY", "the agent is ending", "look at that agent's log"),
@@ -31,7 +38,6 @@ _REFUSALS = {
     grpc.StatusCode.FAILED_PRECONDITION: ErrorKind.RESOURCE,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ErrorKind.RESOURCE,
     grpc.StatusCode.PERMISSION_DENIED: ErrorKind.PERMISSION,
-    grpc.StatusCode.UNAUTHENTICATED: ErrorKind.AUTH,
     grpc.StatusCode.INTERNAL: ErrorKind.INTERNAL,
     grpc.StatusCode.UNKNOWN: ErrorKind.INTERNAL,
 }
@@ -55,7 +61,16 @@ def link_error(error: grpc.aio.AioRpcError, agent: str, address: str, doing: str
         )
     for mark, words, hint in _REASONS:
         if mark in details:
+            if doing == "hello" and words == _CLOSED:
+                hint = "does it ask for certificates (--certs)? else look at that agent's log: it probably ended"
             return AgentLostError(f"cannot reach agent {agent} at {address}: {words}", hint=hint, context=context)
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return Sai3Error(
+            f"agent {agent} at {address} refused {doing}: {details}",
+            hint="name the token that it was started with: --token-file FILE, or SAI3TUI_TOKEN",
+            kind=ErrorKind.AUTH,
+            context=context,
+        )
     if error.code() in _REFUSALS and details:
         kind = _REFUSALS[error.code()]
         return Sai3Error(f"agent {agent} at {address} refused {doing}: {details}", kind=kind, context=context)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
+from sai3tui.access import NO_ACCESS
 from sai3tui.errors import ResourceError
 from sai3tui.local_agents import LocalAgents
 
@@ -24,11 +25,13 @@ class LocalAgent:
         self._verbose = verbose
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="local-agent")
         self._starting: asyncio.Future[LocalAgents] | None = None
+        self.access = NO_ACCESS
 
     async def start(self) -> str:
         """Start it; returns its address. Raises ResourceError."""
         self._starting = asyncio.get_running_loop().run_in_executor(self._thread, self._start)
         agents = await asyncio.shield(self._starting)
+        self.access = agents.access
         return agents.addresses[0]
 
     async def close(self) -> None:
@@ -53,5 +56,11 @@ class LocalAgent:
                 f"cannot make {directory}: {error.strerror}", hint="set XDG_DATA_HOME to a writable directory"
             ) from error
         return LocalAgents.start(
-            1, directory, environ=self._environ, allow_path=self._allow_path, verbose=self._verbose
+            1,
+            directory,
+            environ=self._environ,
+            allow_path=self._allow_path,
+            # Whoever runs the configuration here could run its commands as well.
+            allow_custom=True,
+            verbose=self._verbose,
         )

@@ -35,8 +35,9 @@ class RunPlan:
 
     @property
     def file_paths(self) -> tuple[Path, ...]:
-        """Directories under test on this host."""
-        return tuple(
+        """Directories that a local agent needs leave for: those under test, and that of the state cache."""
+        caches = tuple(Path(agent.kv_cache_dir) for agent in self.resolved.agents if agent.kv_cache_dir)
+        return caches + tuple(
             Path(endpoint.location.prefix)
             for agent in self.resolved.agents
             for endpoint in agent.endpoints

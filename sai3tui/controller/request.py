@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.model import StageType
 from sai3tui.errors import ErrorKind, Failure
 
@@ -13,15 +14,9 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_PREFLIGHT = 3
-EXIT_THRESHOLD = 4
 EXIT_CORRUPT = 5
 EXIT_INCOMPLETE = 6
 EXIT_SIGINT = 130
-
-
-COMPLETE = ("success", "incomplete")
-"""Statuses of runs that went through all their stages."""
-THRESHOLD_MISSED = "threshold_missed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +34,7 @@ class RunRequest:
     preflight_only: bool = False
     command_line: tuple[str, ...] = ()
     verbose: bool = False
+    access: Access = NO_ACCESS
 
     @property
     def config_name(self) -> str:
@@ -57,6 +53,7 @@ class RunRequest:
             words += ["--agents", ",".join(self.agents_override)]
         if not self.preflight:
             words.append("--no-preflight")
+        words += self.access.options()
         return shlex.join(words)
 
 
@@ -72,7 +69,7 @@ class Ending:
     @property
     def clean(self) -> bool:
         """Whether all stages were gone through."""
-        return self.status in COMPLETE
+        return self.status in ("success", "incomplete")
 
 
 SUCCESS = Ending("success", EXIT_OK)

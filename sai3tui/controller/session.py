@@ -26,9 +26,7 @@ from sai3tui.controller.planning import RunPlan, plan_run
 from sai3tui.controller.request import (
     EXIT_PREFLIGHT,
     EXIT_SIGINT,
-    EXIT_THRESHOLD,
     SUCCESS,
-    THRESHOLD_MISSED,
     Ending,
     RunRequest,
     RunStopped,
@@ -42,7 +40,6 @@ from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.directory import check_root
 from sai3tui.results.metadata import AgentMeta, RunMeta
 from sai3tui.results.passport import agent_passport, passport
-from sai3tui.results.thresholds import Judge
 from sai3tui.results.views import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -166,8 +163,7 @@ class RunSession:
         notices = list(plan.notices)
         if not self.request.preflight:
             notices.append("preflight was skipped: nothing was checked before the run")
-        judge = Judge(plan.resolved.config.thresholds, plan.stages)
-        self._journal.fleet.plan(self._run_id, plan.stages, agents, judge)
+        self._journal.fleet.plan(self._run_id, plan.stages, agents)
         self._journal.fleet.notices = tuple(notices)
         for notice in plan.notices:
             self._journal.note(Level.INFO, notice, code="plan")
@@ -181,6 +177,7 @@ class RunSession:
             AgentLink(
                 agent.id,
                 addresses[agent.id],
+                self.request.access if self._local is None else self._local.access,
                 keepalive_interval_s=fleet.grpc_keepalive_interval,
                 keepalive_timeout_s=fleet.grpc_keepalive_timeout,
                 version=self._version,
@@ -216,6 +213,7 @@ class RunSession:
             text = f"ended run {link.took_over} there, which had lost its controller; what it created is recorded"
             self._journal.note(Level.WARNING, text, agent=link.id, code="took-over")
         if hello.insecure:
+            self._journal.fleet.agents[link.id].insecure = True
             text = f"agent {link.id} at {link.address} takes orders from anybody on its network (--insecure)"
             self._journal.fleet.notices += (text,)
             self._journal.note(Level.WARNING, text, agent=link.id, code="insecure")
@@ -366,9 +364,6 @@ class RunSession:
         while True:
             await asyncio.sleep(TICK_S)
             self._journal.tick()
-            breach = self._journal.fleet.judge.breach(time.time_ns())
-            if breach is not None:
-                self._begin_abort(Ending(THRESHOLD_MISSED, EXIT_THRESHOLD, None, f"threshold {breach.sentence}"))
             if self._conductor is not None:
                 self._conductor.look(group)
 

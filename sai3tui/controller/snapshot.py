@@ -11,7 +11,6 @@ from enum import StrEnum
 
 from sai3tui.errors import Failure
 from sai3tui.events import AgentState, Finding, Vitals
-from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import (
     EndpointView,
     FailureGroup,
@@ -35,8 +34,6 @@ __all__ = [
     "Series",
     "StageStatus",
     "StageView",
-    "ThresholdStatus",
-    "ThresholdView",
 ]
 
 
@@ -72,6 +69,8 @@ class AgentView:
     history: tuple[float, ...] = ()
     """Bytes per second (GET and PUT) of the last 60 intervals, oldest first."""
     failure: Failure | None = None
+    insecure: bool = False
+    """Whether everybody on its network can give it orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,4 @@ class RunSnapshot:
     """Share of agents that are still part of the run."""
     notices: tuple[str, ...] = ()
     """Loud facts: insecure agents, preflight skipped."""
-    thresholds: tuple[ThresholdView, ...] = ()
-    """What the run must meet, one entry for each stage it is judged in, in the order of the file."""
     outcome: Outcome | None = None

@@ -126,6 +126,8 @@ class PreflightScreen(RoomScreen):
             parts.append((f"✗ {plural(errors, 'error')}", "bad"))
         if warnings:
             parts.append((f"▲ {plural(warnings, 'warning')}", "warn"))
+        if any(agent.insecure for agent in snapshot.agents):
+            parts.append(("INSECURE", "bad"))
         self.status.say(*parts, (clock(snapshot.elapsed_s), "muted"))
         self.refresh_bindings()
         if _running(snapshot) and not self._gone:

@@ -73,6 +73,8 @@ def _health(snapshot: RunSnapshot, palette: Palette, badge: str, *, wide: bool) 
     line = Text()
     if badge:
         line.append(f" {badge} ", style=f"bold reverse {palette.key}").append("  ")
+    if any(agent.insecure for agent in snapshot.agents):
+        line.append(" INSECURE " if wide else " ! ", style=f"bold reverse {palette.bad}").append("  ")
     errors = sum(group.count for group in snapshot.failures)
     if errors:
         text = plural(errors, "error") if wide else f"{errors:,}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sai3tui.agent.clock import now_ns
+import time
+
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import AttemptStats
@@ -16,7 +17,7 @@ class AttemptLog:
 
     def failed(self, failure: Failure, endpoint: int, op: Op, *, retried: bool) -> None:
         context = failure.context
-        now = now_ns()
+        now = time.time_ns()
         one = AttemptStats(
             failure.kind,
             context.subclass,
