@@ -20,21 +20,25 @@ from sai3tui.access import NO_ACCESS, Access
 from sai3tui.batch_output import JsonPrinter, LinePrinter, Printer, finding_lines, summary_lines
 from sai3tui.batch_progress import ProgressPrinter
 from sai3tui.config.yaml12 import MAX_BYTES
-from sai3tui.controller.request import EXIT_CONFIG, RunRequest
+from sai3tui.controller.request import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
-from sai3tui.errors import ConfigError, Failure
+from sai3tui.errors import ConfigError, Failure, ResourceError
 from sai3tui.events import Level, event_json
+from sai3tui.results.ci import CiRun, junit_xml, markdown_summary
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import stage_json
+from sai3tui.results.files import write_whole
 from sai3tui.results.metadata import failure_json
+from sai3tui.results.threshold_text import threshold_json
 
 SIGNALS: Mapping[signal.Signals, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What the command line said. `results`: where the results directory is made, None for the current one."""
+    """What the command line said. `results`: where the results directory is made, None for the current one; `junit` and
+    `summary`: files for a build server."""
 
     config: Path
     json: bool = False
@@ -43,6 +47,8 @@ class BatchOptions:
     preflight: bool = True
     agents: tuple[str, ...] = ()
     verbose: bool = False
+    junit: Path | None = None
+    summary: Path | None = None
     access: Access = NO_ACCESS
 
 
@@ -61,7 +67,7 @@ def run_batch(options: BatchOptions) -> int:
     session = RunSession(request)
     printer.on_closed = lambda: session.request_abort("nobody reads the output any more", 128 + signal.SIGPIPE)
     outcome = asyncio.run(_run(session, printer))
-    return _finish(options, session.snapshot(), outcome)
+    return _for_build_server(options, session.snapshot(), outcome, _finish(options, session.snapshot(), outcome))
 
 
 def run_preflight(options: BatchOptions) -> int:
@@ -142,10 +148,11 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
 
 
 def _unreadable(options: BatchOptions, failure: Failure) -> int:
+    outcome = Outcome("failed", EXIT_CONFIG, failure)
     if options.json:
-        _to_stdout(json.dumps(_result(Outcome("failed", EXIT_CONFIG, failure), RunSnapshot())))
+        _to_stdout(json.dumps(_result(outcome, RunSnapshot())))
     _tell(failure)
-    return EXIT_CONFIG
+    return _for_build_server(options, RunSnapshot(), outcome, EXIT_CONFIG)
 
 
 def _finish(options: BatchOptions, snapshot: RunSnapshot, outcome: Outcome) -> int:
@@ -161,6 +168,27 @@ def _finish(options: BatchOptions, snapshot: RunSnapshot, outcome: Outcome) -> i
     return outcome.exit_code
 
 
+def _for_build_server(options: BatchOptions, snapshot: RunSnapshot, outcome: Outcome, code: int) -> int:
+    """Write what was asked for; the exit code, which is that of a failed run if that cannot be done."""
+    run = CiRun(
+        snapshot.run_id,
+        options.config.name,
+        snapshot.started_ns,
+        snapshot.elapsed_s,
+        snapshot.stages,
+        snapshot.thresholds,
+        outcome,
+    )
+    problems: list[ResourceError] = []
+    if options.junit is not None:
+        write_whole(options.junit, junit_xml(run), problems.append)
+    if options.summary is not None:
+        write_whole(options.summary, markdown_summary(run).encode(), problems.append)
+    for problem in problems:
+        _tell(problem.failure())
+    return EXIT_FAILED if problems and code == EXIT_OK else code
+
+
 def _result(outcome: Outcome, snapshot: RunSnapshot) -> dict[str, Any]:
     return {
         "type": "result",
@@ -173,6 +201,7 @@ def _result(outcome: Outcome, snapshot: RunSnapshot) -> dict[str, Any]:
         "resume": outcome.resume or None,
         "notices": list(snapshot.notices),
         "stages": [stage_json(stage) for stage in snapshot.stages],
+        "thresholds": [threshold_json(view) for view in snapshot.thresholds],
     }
 
 

@@ -15,6 +15,7 @@ from sai3tui.results.files import utc_text
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.tally import Item
+from sai3tui.results.threshold_text import threshold_table
 from sai3tui.results.views import LogLine, StageStatus, StageView
 
 PROGRESS_INTERVAL_S = 10.0
@@ -186,6 +187,7 @@ def summary_lines(snapshot: RunSnapshot, outcome: Outcome) -> list[str]:
         "",
         *stage_table(snapshot.stages),
         *stage_notes(snapshot.stages),
+        *(["", *threshold_table(snapshot.thresholds)] if snapshot.thresholds else []),
     ]
     repeated = sum(stage.repeated_puts for stage in snapshot.stages)
     if repeated:

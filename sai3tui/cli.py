@@ -41,6 +41,7 @@ exit codes:
   1    the run failed
   2    wrong usage or an invalid configuration
   3    preflight failed
+  4    a threshold was not met
   5    data corruption: what was read is not what was written
   6    incomplete coverage: an agent was lost and the run went on
   129  stopped by SIGHUP
@@ -125,6 +126,8 @@ def _front_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run of this layout has created")
     parser.add_argument("--no-preflight", action="store_true", help="do not check first; the results will say so")
     parser.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
+    parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
     _add_access(parser)
     _add_verbose(parser)
     parser.set_defaults(command=_front)
@@ -310,7 +313,7 @@ def _indices(text: str) -> tuple[int, ...]:
 
 def _front(options: argparse.Namespace) -> int:
     if not options.batch:
-        for name in ("json", "fresh", "no_preflight"):
+        for name in ("json", "fresh", "no_preflight", "junit", "summary"):
             if getattr(options, name):
                 return _usage(f"--{name.replace('_', '-')} works with --batch only")
         return _control_room(options)
@@ -328,6 +331,8 @@ def _front(options: argparse.Namespace) -> int:
             preflight=not options.no_preflight,
             agents=options.agents,
             verbose=options.verbose,
+            junit=options.junit,
+            summary=options.summary,
             access=_access(options),
         )
     )

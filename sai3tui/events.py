@@ -342,6 +342,17 @@ class Note(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ThresholdCrossed(Event):
+    """A threshold is missed from now on, or met again. `value` is in the unit of its bound; `text` says it all."""
+
+    stage_index: int = 0
+    threshold: str = ""
+    met: bool = False
+    value: float = 0.0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AbortRequested(Event):
     reason: str = ""
 

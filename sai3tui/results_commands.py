@@ -13,6 +13,7 @@ from sai3tui.results.files import utc_text
 from sai3tui.results.metadata import failure_json
 from sai3tui.results.reader import RunEntry, RunRecord, list_runs, load_run
 from sai3tui.results.status import stage_notes, stage_table
+from sai3tui.results.threshold_text import threshold_json, threshold_table
 
 EXIT_OK = 0
 
@@ -68,6 +69,7 @@ def _record_lines(record: RunRecord) -> list[str]:
         "",
         *stage_table(record.stages),
         *stage_notes(record.stages),
+        *(["", *threshold_table(record.thresholds)] if record.thresholds else []),
     ]
     if outcome is not None and outcome.failure is not None:
         lines += ["", *failure_lines(outcome.failure)]
@@ -90,6 +92,7 @@ def _record_json(record: RunRecord) -> dict[str, Any]:
         "failure": failure_json(outcome.failure) if outcome and outcome.failure else None,
         "agents": [asdict(agent) for agent in record.meta.agents],
         "stages": [stage_json(stage) for stage in record.stages],
+        "thresholds": [threshold_json(view) for view in record.thresholds],
         "failures": [
             {"count": group.count, "agents": list(group.agents), "sample": failure_json(group.sample)}
             for group in record.failures

@@ -92,6 +92,7 @@ class Driver:
         hold: Sequence[int] = (),
         on_message: Callable[[pb.AgentMessage], None] | None = None,
         controller_timeout_s: float = 60.0,
+        clock_skew_s: float = 0.0,
     ) -> None:
         self.stub = stub
         self.spec = pb.RunSpec(
@@ -106,6 +107,7 @@ class Driver:
         self.pongs: list[pb.Pong] = []
         self._hold = frozenset(hold)
         self._on_message = on_message
+        self._skew_ns = int(clock_skew_s * 1e9)
         self.call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage] | None = None
 
     async def run(self, timeout_s: float = 60.0) -> None:
@@ -136,9 +138,8 @@ class Driver:
 
     async def release(self, index: int) -> None:
         assert self.call is not None
-        await self.call.write(
-            pb.ControllerMessage(release=pb.Release(stage_index=index, start_time_ns=time.time_ns() + 50_000_000))
-        )
+        start_ns = time.time_ns() + self._skew_ns + 50_000_000
+        await self.call.write(pb.ControllerMessage(release=pb.Release(stage_index=index, start_time_ns=start_ns)))
 
     async def goodbye(self) -> None:
         assert self.call is not None

@@ -198,7 +198,7 @@ async def test_a_controller_may_leave_and_come_back(tmp_path: Path) -> None:
                     await asyncio.sleep(0.05)
             later = Driver(stub, "", "run-1")
             call = later.call = stub.Run()
-            await call.write(pb.ControllerMessage(run_id="run-1", subscribe=pb.Subscribe(cursor=known + 1)))
+            await call.write(pb.ControllerMessage(run_id="run-1", subscribe=pb.Subscribe(cursor=known + 1, lead=True)))
             async with asyncio.timeout(20):
                 async for message in call:
                     await later.take(message)

@@ -9,6 +9,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -202,3 +203,74 @@ async def test_a_good_preflight_is_exit_0(tmp_path: Path) -> None:
     async with scripted_agent() as agent:
         ended = await sai3tui("preflight", write(tmp_path, config_text([agent.address])))
     assert ended.code == 0
+
+
+THRESHOLDS = """
+thresholds:
+  - {metric: get.ops, stage: execute, min: 1000000}
+  - {metric: get.p99, stage: execute, max: 10s}
+  - {metric: coverage, min: 100%}
+"""
+
+
+async def test_a_threshold_that_is_not_met_ends_with_code_4_and_is_told_everywhere(tmp_path: Path) -> None:
+    junit, summary = tmp_path / "ci" / "junit.xml", tmp_path / "ci" / "summary.md"
+    async with scripted_agent() as agent:
+        config = write(tmp_path, config_text([agent.address]) + THRESHOLDS.encode())
+        words = ["--batch", config, "--results", str(tmp_path), "--junit", str(junit), "--summary", str(summary)]
+        ended = await sai3tui(*words)
+
+    assert ended.code == 4, ended.err
+    assert "threshold missed: get.ops >= 1,000,000 in execute" in ended.err
+    lines = [line for line in ended.out.splitlines() if line.startswith(("get.", "coverage"))]
+    assert [line.split("execute")[1].split()[0] for line in lines if "execute" in line] == ["MISSED", "met", "met"]
+    directory = next(tmp_path.glob("sai3-*"))
+    status = (directory / "STATUS.txt").read_text()
+    assert "threshold missed, exit code 4" in status
+    assert "MISSED" in status
+    document = json.loads((directory / "metadata.json").read_text())
+    assert [(view["metric"], view["stage"], view["failed"]) for view in document["thresholds"]] == [
+        ("get.ops", "execute", True),
+        ("get.p99", "execute", False),
+        ("coverage", "prepare", False),
+        ("coverage", "execute", False),
+    ]
+    assert '"type": "ThresholdCrossed"' in (directory / "events.jsonl").read_text()
+    cases = ElementTree.parse(junit).findall(".//testcase")
+    failed = [case.get("name") for case in cases if case.find("failure") is not None]
+    assert failed == ["run", "threshold get.ops >= 1,000,000 in execute"]
+    assert "MISSED" in summary.read_text()
+    shown = await sai3tui("results", "show", str(directory))
+    assert "get.ops >= 1,000,000" in shown.out
+    assert "get.ops &gt;= 1,000,000" in (directory / "report.html").read_text()
+
+
+async def test_a_threshold_with_abort_ends_the_run(tmp_path: Path) -> None:
+    limit = "\nthresholds: [{metric: get.ops, stage: execute, min: 1000000, window: 1s, abort: true}]\n"
+    async with scripted_agent(Script(hang_stage=2, interval_s=1.0)) as agent:
+        config = write(tmp_path, config_text([agent.address]) + limit.encode())
+        ended = await sai3tui("--batch", config, "--results", str(tmp_path))
+
+        assert ended.code == 4, ended.err
+        assert len(agent.aborts) == 1
+        assert "get.ops >= 1,000,000" in agent.aborts[0]
+
+
+async def test_a_summary_that_cannot_be_written_fails_a_run_that_went_well(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    async with scripted_agent() as agent:
+        config = write(tmp_path, config_text([agent.address]))
+        ended = await sai3tui(
+            "--batch", config, "--results", str(tmp_path), "--summary", str(tmp_path / "file" / "below.md")
+        )
+    assert ended.code == 1
+    assert "below.md" in ended.err
+
+
+async def test_a_file_that_cannot_be_run_gives_the_build_server_its_reason(tmp_path: Path) -> None:
+    junit = tmp_path / "junit.xml"
+    ended = await sai3tui("--batch", str(tmp_path / "none.yaml"), "--junit", str(junit))
+    assert ended.code == 2
+    error = ElementTree.parse(junit).find(".//error")
+    assert error is not None
+    assert "none.yaml" in (error.get("message") or "")

@@ -212,7 +212,7 @@ def test_thresholds_are_typed() -> None:
     assert found[2].maximum is not None
     assert math.isclose(found[2].maximum.value, 0.001)
     assert found[3].minimum == Bound(5000.0)
-    bad = TARGET + GET + "thresholds: [{metric: a, max: soon}, {metric: b}, {max: 1}]\n"
+    bad = TARGET + GET + "thresholds: [{metric: ops, max: soon}, {metric: p99}, {max: 1}]\n"
     assert [p.code for p in load(bad).problems if p.level is Level.ERROR] == ["unit", "required", "required"]
 
 

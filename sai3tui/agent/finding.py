@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error, failure_of
 from sai3tui.events import Finding, Level
 
@@ -62,7 +63,7 @@ class Checks:
 
     def _report(self, check: str, subject: str, told: Told, began: float, failure: Failure | None) -> None:
         finding = Finding(
-            time.time_ns(),
+            now_ns(),
             self._agent,
             check,
             subject,

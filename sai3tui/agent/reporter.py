@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.agent.figures import Totals, busiest_pct, interval
 from sai3tui.agent.vitals import VitalsMeter
 from sai3tui.events import (
@@ -83,10 +84,10 @@ class StageReporter:
         while True:
             number += 1
             due_ns = self._start_ns + int(number * INTERVAL_S * 1e9)
-            wait_s = (due_ns - time.time_ns()) / 1e9
+            wait_s = (due_ns - now_ns()) / 1e9
             if wait_s < -INTERVAL_S:
                 # The clock jumped or the host slept: one long interval instead of a burst of empty ones.
-                number = int((time.time_ns() - self._start_ns) / 1e9 / INTERVAL_S)
+                number = int((now_ns() - self._start_ns) / 1e9 / INTERVAL_S)
                 continue
             await asyncio.sleep(max(0.0, wait_s))
             self.report()
@@ -107,7 +108,7 @@ class StageReporter:
         """End the current interval now and emit it."""
         before = self._last
         totals = self.fold()
-        now = time.time_ns()
+        now = now_ns()
         if now <= self._from_ns:
             return
         lags = self._pending_lag.count

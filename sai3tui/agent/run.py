@@ -12,10 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from sai3tui.agent.checks_host import nearest_existing
+from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
+from sai3tui.agent.exclusion import Excluded, Exclusions
+from sai3tui.agent.leadership import Leadership
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.reporter import StageReporter
+from sai3tui.agent.run_failures import StageFailed, first_of, internal, timed_out
 from sai3tui.agent.setup import RunSetup
 from sai3tui.agent.spool import Spool
 from sai3tui.agent.stages import cleanup, execute, prepare, validation
@@ -32,7 +36,6 @@ from sai3tui.errors import (
     ResourceError,
     Sai3Error,
     StorageError,
-    cause_chain,
     failure_of,
 )
 from sai3tui.event_codec import failure_to_proto, finding_to_proto, report_to_proto, summary_to_proto
@@ -74,10 +77,10 @@ class AgentRun:
         self.stage_name = ""
         self.ended = asyncio.Event()
         self._machine = machine
+        self.seats = Leadership(self._stir)
         self._releases: dict[int, int] = {}
+        self._exclusions = Exclusions()
         self._signal = asyncio.Event()
-        self._watchers = 0
-        self._alone_since: float | None = time.monotonic()
         self._said_goodbye = False
         self._abort_reason: str | None = None
         self._abort_asked = asyncio.Event()
@@ -90,33 +93,23 @@ class AgentRun:
 
     # --- what the service tells us ---
 
-    def attached(self) -> None:
-        """A controller has a stream to this run."""
-        self._watchers += 1
-        self._alone_since = None
-        self._stir()
-
-    def detached(self) -> None:
-        """A stream has ended, with or without a goodbye."""
-        self._watchers -= 1
-        if self._watchers == 0:
-            self._alone_since = time.monotonic()
-        self._stir()
-
-    @property
-    def alone(self) -> bool:
-        """Whether no controller has a stream to this run."""
-        return self._watchers == 0
-
     def goodbye(self) -> None:
         """The controller needs nothing more."""
         self._said_goodbye = True
         self._stir()
 
-    def release(self, stage_index: int, start_ns: int) -> None:
-        """The barrier is open; it may be one that has not been reached yet."""
-        self._releases[stage_index] = start_ns
-        self._stir()
+    def release(self, release: pb.Release) -> None:
+        """The barrier is open; it may be one that has not been reached yet. The first word on a barrier counts."""
+        if release.stage_index not in self._releases:
+            self._releases[release.stage_index] = release.start_time_ns
+            self._say(released=release)
+            self._stir()
+
+    def exclude(self, stage_index: int, reason: str) -> None:
+        """The others have gone past this barrier: stop its stage, and wait at the next one."""
+        if stage_index >= self._machine.stage_index:
+            self._exclusions.add(stage_index, reason)
+            self._stir()
 
     def abort(self, reason: str) -> bool:
         """End the run; False if it had ended, or was ending, already."""
@@ -171,7 +164,7 @@ class AgentRun:
         else:
             logger.error("the run failed: %s", failure.sentence())
             self._machine.to(AgentState.FAILED, failure=failure, reason=failure.message)
-        await self._until(lambda: self._said_goodbye or not self._watchers or self._aborting, FAREWELL_S)
+        await self._until(lambda: self._said_goodbye or self.seats.alone or self._aborting, FAREWELL_S)
         if self._aborting and failure is None:
             self._machine.to(AgentState.ABORTING, reason=self._abort_reason or "")
             self._machine.to(AgentState.ABORTED, reason=self._abort_reason or "")
@@ -198,10 +191,10 @@ class AgentRun:
             ours, others = group.split(Sai3Error)
             logger.debug("the run failed", exc_info=True)
             if others is None and ours is not None:
-                return self._placed(_first(ours).failure())
+                return self._placed(first_of(ours).failure())
             if group.subgroup(asyncio.CancelledError) is not None:
                 raise
-            return self._placed(_internal(group))
+            return self._placed(internal(group))
         except Exception as error:
             logger.exception("this is a defect of sai3tui")
             return self._placed(failure_of(error))
@@ -230,9 +223,14 @@ class AgentRun:
                 self._arrive(0, None)
                 start_ns = await self._released(0)
                 for index, stage in enumerate(setup.stages, 1):
-                    summary = await self._stage(index, stage, start_ns, pool, cache, controls)
-                    self._arrive(index, summary)
+                    if index - 1 in self._exclusions:
+                        self._arrive(index, None)
+                    else:
+                        summary = await self._stage(index, stage, start_ns, pool, cache, controls)
+                        self._arrive(index, summary)
                     start_ns = await self._released(index)
+                    if index in self._exclusions and index < len(setup.stages):
+                        self._machine.to(AgentState.EXCLUDED, index, reason=self._exclusions[index])
         except BaseException:
             # What ended the run is what is reported, also if the state cache cannot be written any more.
             with contextlib.suppress(ResourceError):
@@ -247,7 +245,7 @@ class AgentRun:
         self, index: int, stage: Stage, start_ns: int, pool: WorkerPool, cache: LayoutCache, controls: Controls
     ) -> StageSummary:
         planned = start_ns
-        start_ns = max(start_ns, time.time_ns())
+        start_ns = max(start_ns, now_ns())
         self.stage_name = stage.name
         self._machine.to(AgentState.RUNNING, index)
         self._say(stage_started=pb.StageStarted(stage_index=index, stage_name=stage.name, planned_start_ns=planned))
@@ -273,10 +271,12 @@ class AgentRun:
         self._reporter = reporter
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(reporter.run())
+            beginning = group.create_task(self._begin(index, planned, start_ns))
             try:
                 failure = await self._attempt(stage, context, pool)
             finally:
                 reporting.cancel()
+                beginning.cancel()
                 context.progress.ended()
                 reporter.report()
         self._reporter = None
@@ -284,8 +284,10 @@ class AgentRun:
         if failure is None:
             return summary
         failure = self._placed(failure)
+        if index in self._exclusions:
+            return replace(summary, failure=failure)
         if not stage.optional:
-            raise _Failed(failure)
+            raise StageFailed(failure)
         self._note(Level.WARNING, f"optional stage {stage.name!r} failed: {failure.sentence()}", "optional-failed")
         return replace(summary, failure=failure)
 
@@ -293,12 +295,15 @@ class AgentRun:
         """Run a stage; why it failed, or None."""
         try:
             async with asyncio.timeout(stage.timeout) as limit:
-                await STAGES[stage.type](context)
+                await self._exclusions.guard(context.index, STAGES[stage.type](context))
+        except Excluded as excluded:
+            await pool.stop_stage(ABORT_GRACE_S)
+            return excluded.failure()
         except TimeoutError as error:
             if not limit.expired():
                 raise
             await pool.stop_stage(ABORT_GRACE_S)
-            return _timed_out(stage, error)
+            return timed_out(stage, error)
         except Sai3Error as error:
             logger.debug("stage %s failed", stage.name, exc_info=True)
             return error.failure()
@@ -306,7 +311,7 @@ class AgentRun:
             ours, others = group.split(Sai3Error)
             if others is not None or ours is None:
                 raise
-            return _first(ours).failure()
+            return first_of(ours).failure()
         return None
 
     async def _run_job(self, job: Job, source: LeaseSource) -> None:
@@ -325,11 +330,11 @@ class AgentRun:
             await asyncio.sleep(ABORT_GRACE_S + ABORT_SLACK_S)
             raise Sai3Error("the workers were stopped")
         if ended.failure is not None:
-            raise _Failed(self._placed(ended.failure))
+            raise StageFailed(self._placed(ended.failure))
         corrupt, self._corrupt = self._corrupt, None
         if corrupt is not None:
             # The stage went on, so that all that is wrong is counted; but no run is a success that read wrong data.
-            raise _Failed(self._placed(corrupt))
+            raise StageFailed(self._placed(corrupt))
         if self.setup.is_files and self.setup.config.files.fsync is Fsync.PER_STAGE:
             await self._sync()
 
@@ -355,11 +360,12 @@ class AgentRun:
         )
 
     async def _released(self, index: int) -> int:
-        """When the next stage begins. If no controller is there for too long, the run is aborted."""
+        """When the next stage begins. If no controller leads for too long, the run is aborted; an agent that is
+        excluded has nothing to wait for."""
         limit = self.setup.controller_timeout_s
         arrived = time.monotonic()
-        while index not in self._releases:
-            since = self._alone_since
+        while index not in self._releases and index not in self._exclusions:
+            since = self.seats.alone_since
             left = None if since is None else max(since, arrived) + limit - time.monotonic()
             if left is not None and left <= 0:
                 self.abort(f"no controller for {limit:g} s at barrier {index}")
@@ -370,7 +376,12 @@ class AgentRun:
                     await signal.wait()
             except TimeoutError:
                 continue
-        return self._releases[index]
+        return self._releases.get(index, 0)
+
+    async def _begin(self, index: int, planned_ns: int, start_ns: int) -> None:
+        """Say when the stage really begins, once it does."""
+        await asyncio.sleep(max(0.0, (start_ns - now_ns()) / 1e9))
+        self._say(began=pb.StageBegan(stage_index=index, planned_start_ns=planned_ns, began_ns=now_ns()))
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         try:
@@ -399,16 +410,20 @@ class AgentRun:
         finding: pb.Finding | None = None,
         failure: pb.FailureSeen | None = None,
         note: pb.Note | None = None,
+        released: pb.Release | None = None,
+        began: pb.StageBegan | None = None,
     ) -> None:
         self.spool.append(
             pb.AgentMessage(
-                agent_time_ns=time.time_ns(),
+                agent_time_ns=now_ns(),
                 report=report,
                 arrived=arrived,
                 stage_started=stage_started,
                 finding=finding,
                 failure=failure,
                 note=note,
+                released=released,
+                began=began,
             )
         )
 
@@ -450,37 +465,3 @@ class AgentRun:
                 context, agent=context.agent or self.setup.agent.id, stage=context.stage or self.stage_name
             ),
         )
-
-
-class _Failed(Sai3Error):
-    """A stage failed: carries its failure out of the body."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self._failure = failure
-
-    def failure(self) -> Failure:
-        return self._failure
-
-
-def _first(group: BaseExceptionGroup[Sai3Error]) -> Sai3Error:
-    for error in group.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    return Sai3Error("an empty group of errors")
-
-
-def _internal(group: BaseExceptionGroup[BaseException]) -> Failure:
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    logger.error("this is a defect of sai3tui", exc_info=group)
-    return failure_of(inner)
-
-
-def _timed_out(stage: Stage, error: TimeoutError) -> Failure:
-    return Failure(
-        ErrorKind.TIMEOUT,
-        f"stage {stage.name!r} took longer than its timeout of {stage.timeout:g} s",
-        cause_chain(error),
-        hint="raise timeout_secs of the stage",
-    )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import NoReturn
 
 import grpc
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
+from sai3tui.agent.leadership import Seat
 from sai3tui.agent.preflight import preflight
 from sai3tui.agent.run import AgentRun
 from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
@@ -61,6 +62,8 @@ class AgentService(AgentServicer):
         self._run: AgentRun | None = None
         self._spool: Spool | None = None
         self._starting = ""
+        self._spec: pb.RunSpec | None = None
+        """Of the current or last run."""
 
     # --- calls ---
 
@@ -78,8 +81,9 @@ class AgentService(AgentServicer):
             state=_wire_state(self._machine.state),
             run_id=run.setup.run_id if run is not None else "",
             insecure=self._insecure,
-            orphaned=run is not None and run.alone,
-            agent_time_ns=time.time_ns(),
+            orphaned=run is not None and run.seats.alone,
+            leader=run.seats.leader if run is not None else "",
+            agent_time_ns=now_ns(),
         )
 
     async def Preflight(
@@ -126,10 +130,14 @@ class AgentService(AgentServicer):
             await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{text}, not {body or 'nothing'}")
         if body == "start":
             run = await self._start(first.start, context)
-            cursor = 1
+            wanted = pb.Subscribe(cursor=1, lead=True, controller=first.start.controller)
         else:
-            run, cursor = await self._find(first.run_id, context), first.subscribe.cursor
-        await self._serve(run, cursor, request_iterator, context)
+            run, wanted = await self._find(first.run_id, context), first.subscribe
+        try:
+            seat = run.seats.join(wanted.controller, lead=wanted.lead, take_over=wanted.take_over)
+        except Sai3Error as error:
+            await _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, error.message)
+        await self._serve(run, seat, wanted.cursor, request_iterator, context)
 
     async def Abort(
         self, request: pb.AbortRequest, context: grpc.aio.ServicerContext[pb.AbortRequest, pb.AbortReply]
@@ -149,7 +157,7 @@ class AgentService(AgentServicer):
     async def Status(
         self, request: pb.StatusRequest, context: grpc.aio.ServicerContext[pb.StatusRequest, pb.StatusReply]
     ) -> pb.StatusReply:
-        del request, context
+        del context
         run, spool = self._run, self._spool
         return pb.StatusReply(
             state=_wire_state(self._machine.state),
@@ -158,6 +166,8 @@ class AgentService(AgentServicer):
             stage_name=run.stage_name if run is not None else "",
             last_sequence=spool.last_sequence if spool is not None else 0,
             objects=objects_to_proto(run.objects()) if run is not None else None,
+            spec=self._spec if request.with_spec else None,
+            dropped=spool.dropped if spool is not None else 0,
         )
 
     async def FetchLog(
@@ -210,6 +220,7 @@ class AgentService(AgentServicer):
             await _refuse(context, _REFUSED.get(failure.kind, grpc.StatusCode.INTERNAL), text)
         finally:
             self._starting = ""
+        self._spec = spec
         return self._begin(setup)
 
     def _begin(self, setup: RunSetup) -> AgentRun:
@@ -238,32 +249,42 @@ class AgentService(AgentServicer):
         return run
 
     async def _serve(
-        self, run: AgentRun, cursor: int, requests: AsyncIterator[pb.ControllerMessage], context: Stream
+        self,
+        run: AgentRun,
+        seat: Seat,
+        cursor: int,
+        requests: AsyncIterator[pb.ControllerMessage],
+        context: Stream,
     ) -> None:
         """Pass messages both ways until the run is over or the controller leaves."""
         writing = asyncio.Lock()
-        run.attached()
         try:
             async with asyncio.TaskGroup() as group:
-                reader = group.create_task(self._listen(run, requests, context, writing))
+                reader = group.create_task(self._listen(run, seat, requests, context, writing))
                 speaker = group.create_task(_speak(run.spool, cursor, context, writing))
+                displaced = group.create_task(_displaced(run.setup.run_id, seat, context, writing))
                 # A goodbye is followed by the last words of the run; leaving without one ends the stream.
                 await asyncio.wait({reader, speaker}, return_when=asyncio.FIRST_COMPLETED)
                 if not speaker.done() and reader.done() and not reader.cancelled() and reader.result():
                     await asyncio.wait({speaker})
-                reader.cancel()
-                speaker.cancel()
+                for task in (reader, speaker, displaced):
+                    task.cancel()
         finally:
-            run.detached()
+            run.seats.leave(seat)
 
     async def _listen(
-        self, run: AgentRun, requests: AsyncIterator[pb.ControllerMessage], context: Stream, writing: asyncio.Lock
+        self,
+        run: AgentRun,
+        seat: Seat,
+        requests: AsyncIterator[pb.ControllerMessage],
+        context: Stream,
+        writing: asyncio.Lock,
     ) -> bool:
-        """Do what the controller says; whether it said goodbye."""
+        """Do what the controller says, as long as it leads; whether it said goodbye."""
         async for message in requests:
             body = message.WhichOneof("body")
             if body == "ping":
-                received = time.time_ns()
+                received = now_ns()
                 pong = pb.Pong(
                     controller_time_ns=message.ping.controller_time_ns,
                     received_ns=received,
@@ -272,11 +293,16 @@ class AgentService(AgentServicer):
                 )
                 async with writing:
                     await context.write(pb.AgentMessage(run_id=run.setup.run_id, agent_time_ns=received, pong=pong))
-            elif body == "release":
-                run.release(message.release.stage_index, message.release.start_time_ns)
             elif body == "goodbye":
-                run.goodbye()
+                if seat.leads:
+                    run.goodbye()
                 return True
+            elif not seat.leads:
+                logger.info("%s does not lead this run: its %s is not done", seat.controller, body)
+            elif body == "release":
+                run.release(message.release)
+            elif body == "exclude":
+                run.exclude(message.exclude.stage_index, message.exclude.reason)
             else:
                 logger.warning("a message of the controller makes no sense here: %s", body)
         return False
@@ -296,13 +322,19 @@ class AgentService(AgentServicer):
                 reason=change.reason,
                 failure=failure_to_proto(change.failure) if change.failure is not None else None,
             )
-            self._spool.append(pb.AgentMessage(agent_time_ns=time.time_ns(), state=state))
+            self._spool.append(pb.AgentMessage(agent_time_ns=now_ns(), state=state))
 
 
 async def _speak(spool: Spool, cursor: int, context: Stream, writing: asyncio.Lock) -> None:
     async for message in spool.follow(cursor):
         async with writing:
             await context.write(message)
+
+
+async def _displaced(run_id: str, seat: Seat, context: Stream, writing: asyncio.Lock) -> None:
+    by = await seat.displaced
+    async with writing:
+        await context.write(pb.AgentMessage(run_id=run_id, agent_time_ns=now_ns(), displaced=pb.Displaced(by=by)))
 
 
 async def _refuse(context: Stream, code: grpc.StatusCode, text: str) -> NoReturn:
@@ -313,7 +345,7 @@ async def _refuse(context: Stream, code: grpc.StatusCode, text: str) -> NoReturn
 def _refusal(failure: Failure) -> Finding:
     what = "plan" if failure.kind in (ErrorKind.CONFIG, ErrorKind.RESOLVE) else "path"
     return Finding(
-        time.time_ns(),
+        now_ns(),
         failure.context.agent,
         what,
         failure.context.endpoint,

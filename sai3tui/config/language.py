@@ -58,7 +58,8 @@ THRESHOLD = BlockSpec(
         Field(
             "metric",
             Kind.TEXT,
-            "Such as `get.p99`, `throughput`, `errors.rate`, `coverage` or `vs_baseline.throughput`.",
+            "`throughput`, `ops`, `errors`, `errors.rate`, `coverage`, or a latency: `p50`, `p99.9`, `max`, `mean`. "
+            "Before it an operation (`get.p99`), `scheduled` or `ttfb` (`get.ttfb.p99`), and before all `vs_baseline`.",
             required=True,
             ours=True,
         ),
@@ -86,7 +87,8 @@ workload:
 thresholds:
   - {metric: get.p99, stage: execute, max: 50ms, window: 10s}
   - {metric: throughput, min: 2GiB/s}
-  - {metric: errors.rate, max: 0.1%}
+  - {metric: errors.rate, max: 0.1%, scope: agent}
+  - {metric: coverage, min: 100%}
 """,
 )
 
@@ -198,7 +200,7 @@ LANGUAGE = BlockSpec(
             "false",
             ours=True,
         ),
-        Field("thresholds", Kind.BLOCKS, "What must be met.", block=THRESHOLD, status=Status.LATER, ours=True),
+        Field("thresholds", Kind.BLOCKS, "What must be met.", block=THRESHOLD, ours=True),
         Field("engine", Kind.CHOICE, "The storage client.", "wire", words=words_of(EngineName), ours=True),
         Field(
             "payload_signing",

@@ -10,6 +10,7 @@ from sai3tui.config.language import LANGUAGE
 from sai3tui.config.load_fleet import read_distributed, read_multi_endpoint
 from sai3tui.config.load_stages import only_cleanup, read_stages, synthesised_stages
 from sai3tui.config.load_storage import read_file_options, read_s3_options
+from sai3tui.config.load_thresholds import check_threshold_stages, read_thresholds
 from sai3tui.config.load_workload import read_error_handling, read_io_rate, read_prepare, read_workload
 from sai3tui.config.model import (
     DEFAULT_SEED,
@@ -19,7 +20,6 @@ from sai3tui.config.model import (
     StageType,
 )
 from sai3tui.config.problems import Problem, ProblemList, has_errors
-from sai3tui.config.thresholds import Threshold, ThresholdScope
 from sai3tui.config.yaml12 import MappingNode, ScalarNode, YamlError, parse_yaml
 from sai3tui.errors import ConfigError
 
@@ -109,13 +109,14 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         top.choice("engine", of=EngineName, default=EngineName.WIRE),
         read_s3_options(top),
         read_file_options(top),
-        _read_thresholds(top),
+        read_thresholds(top),
         _read_processes(top),
         top.boolean("dynamic_put_pool", default=False),
     )
     top.foreign("range_engine", "s3dlio_optimization", "autotune")
     top.finish()
     _check_stages(config, top.problems)
+    check_threshold_stages(config, top.problems)
     if not config.s3.tls_verify:
         message = "tls_verify is false: whoever stands between can answer instead of the storage"
         top.problems.warning(top.position_of("tls_verify"), "tls", message, "name the storage's CA: ca_file")
@@ -132,27 +133,6 @@ def _read_perf_log(top: Block) -> PerfLog:
     )
     block.finish()
     return found
-
-
-def _read_thresholds(top: Block) -> tuple[Threshold, ...]:
-    found = []
-    for block in top.blocks("thresholds"):
-        metric = block.text("metric", default="") if block.require("metric") else ""
-        threshold = Threshold(
-            metric,
-            block.bound("min"),
-            block.bound("max"),
-            block.text("stage", default=""),
-            block.seconds("window", default=None),
-            block.choice("scope", of=ThresholdScope, default=ThresholdScope.FLEET),
-            block.boolean("abort", default=False),
-            block.seconds("grace", default=0.0),
-            block.at,
-        )
-        block.require("min", "max")
-        block.finish()
-        found.append(threshold)
-    return tuple(found)
 
 
 def _read_processes(top: Block) -> int | None:

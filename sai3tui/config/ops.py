@@ -27,3 +27,4 @@ class Op(IntEnum):
 
 
 OPS = tuple(Op)
+GROUPS = ("get", "put", "meta")

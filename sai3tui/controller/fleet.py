@@ -19,6 +19,7 @@ from sai3tui.events import (
     Report,
     RunFinished,
     RunStarted,
+    StageFinished,
     StateChanged,
     Vitals,
 )
@@ -26,6 +27,7 @@ from sai3tui.results.figures import rates_of
 from sai3tui.results.reader import endpoint_views
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.tally import Item, Tally
+from sai3tui.results.thresholds import Judge
 from sai3tui.results.views import EndpointView, Outcome, Rates, StageInfo
 
 HISTORY = 60
@@ -66,14 +68,22 @@ class Fleet:
         self.notices: tuple[str, ...] = ()
         self.outcome: Outcome | None = None
         self.tally = Tally(())
+        self.judge = Judge((), ())
         self.agents: dict[str, LiveAgent] = {}
         self.findings: list[Finding] = []
         self._version = 0
         self._endpoints: tuple[int, tuple[EndpointView, ...]] = (-1, ())
 
-    def plan(self, run_id: str, stages: tuple[StageInfo, ...], agents: tuple[LiveAgent, ...]) -> None:
+    def plan(
+        self,
+        run_id: str,
+        stages: tuple[StageInfo, ...],
+        agents: tuple[LiveAgent, ...],
+        judge: Judge | None = None,
+    ) -> None:
         """What the configuration says, once it is read."""
         self.run_id = run_id
+        self.judge = judge or Judge((), ())
         self.tally = Tally(stages)
         self.agents = {agent.id: agent for agent in agents}
 
@@ -85,6 +95,11 @@ class Fleet:
         if isinstance(item, Finding):
             self._finding(item)
         closed = self.tally.apply(item)
+        if isinstance(item, Report):
+            self.judge.report(item)
+        self._judge(closed)
+        if isinstance(item, StageFinished) and item.stage_index in self.tally.stages:
+            self.judge.settle(self.tally.stages[item.stage_index], self.coverage, item.time_ns)
         if isinstance(item, BarrierReleased):
             for known in self.agents.values():
                 known.rates = Rates()
@@ -109,7 +124,13 @@ class Fleet:
             agent.state = AgentState.LOST
             agent.failure = failure
             agent.rates = Rates()
-        return self.tally.leave(agent_id)
+        return self._judge(self.tally.leave(agent_id))
+
+    @property
+    def coverage(self) -> float:
+        """The share of agents that are still part of the run."""
+        here = sum(1 for agent in self.agents.values() if agent.state not in _GONE)
+        return here / len(self.agents) if self.agents else 1.0
 
     def forget_findings(self) -> None:
         self.findings.clear()
@@ -118,14 +139,13 @@ class Fleet:
         for agent in self.agents.values():
             if agent.reported_ns and now_ns - agent.reported_ns > SILENT_RATE_NS:
                 agent.rates = Rates()
-        return self.tally.tick(now_ns)
+        return self._judge(self.tally.tick(now_ns))
 
     def snapshot(self, now_ns: int) -> RunSnapshot:
         """Everything at `now_ns`, with a new version."""
         self._version += 1
         tally = self.tally
         end_ns = tally.ended_ns or now_ns
-        here = sum(1 for agent in self.agents.values() if agent.state not in _GONE)
         return RunSnapshot(
             version=self._version,
             phase=self.phase,
@@ -144,10 +164,18 @@ class Fleet:
             log_total=tally.log_total,
             findings=tuple(self.findings),
             failures=tally.failures,
-            coverage=here / len(self.agents) if self.agents else 1.0,
+            coverage=self.coverage,
             notices=self.notices,
+            thresholds=self.judge.views,
             outcome=self.outcome,
         )
+
+    def _judge(self, closed: list[FleetSecond]) -> list[FleetSecond]:
+        """Judge the thresholds after the seconds that are complete now, which are given back."""
+        for second in closed:
+            self.judge.second(second)
+            self.judge.look(self.tally.stages[second.stage_index], self.coverage, second.end_ns)
+        return closed
 
     def _agent(self, agent: LiveAgent, item: Item) -> None:
         if isinstance(item, Report):

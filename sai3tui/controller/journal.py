@@ -8,7 +8,7 @@ from typing import Any
 
 from sai3tui.controller.clock import ClockEstimate
 from sai3tui.controller.fleet import Fleet
-from sai3tui.controller.request import RunRequest
+from sai3tui.controller.request import COMPLETE, EXIT_THRESHOLD, THRESHOLD_MISSED, RunRequest
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import Failure, ResourceError
 from sai3tui.events import Level, Note, RunFinished
@@ -50,6 +50,7 @@ class Journal:
             on_item(item)
         self._seconds(closed)
         self._dirty = True
+        self._tell_crossings()
 
     def note(self, level: Level, text: str, *, agent: str = "", code: str = "") -> None:
         self.emit(Note(time.time_ns(), agent, level, text, code))
@@ -94,11 +95,17 @@ class Journal:
     def finish(self, outcome: Outcome) -> Outcome:
         """The end: the last event, the last files, the last snapshot. Returns the outcome with what writing adds."""
         now = time.time_ns()
+        fleet = self.fleet
+        for stage in fleet.tally.stages.values():
+            if stage.live:
+                fleet.judge.settle(stage, fleet.coverage, now)
+        self._tell_crossings()
+        outcome = judged(outcome, met=fleet.judge.finish(whole=outcome.status in COMPLETE))
         self.emit(RunFinished(now, "", outcome.status, outcome.exit_code, outcome.failure))
         writer = self._writer
         if writer is not None:
             outcome = with_results(outcome, str(writer.directory), writer.problems)
-            writer.finish(outcome, now)
+            writer.finish(outcome, now, self.fleet.judge.views)
             self._tell_problems(writer)
             outcome = with_results(outcome, str(writer.directory), writer.problems)
             self._writer = None
@@ -117,6 +124,11 @@ class Journal:
                 self._writer.seconds(closed)
             self._seconds(closed)
             self._dirty = True
+            self._tell_crossings()
+
+    def _tell_crossings(self) -> None:
+        for crossed in self.fleet.judge.take_crossings():
+            self.emit(crossed)
 
     def _seconds(self, closed: list[FleetSecond]) -> None:
         for second in closed:
@@ -129,6 +141,13 @@ class Journal:
         self._told = len(writer.problems)
         for problem in new:
             self.note(Level.ERROR, f"{problem.message}; the run goes on without that file", code="results")
+
+
+def judged(outcome: Outcome, *, met: bool) -> Outcome:
+    """`outcome` of a run that went through all stages, but did not meet its thresholds."""
+    if met or outcome.status not in COMPLETE:
+        return outcome
+    return Outcome(THRESHOLD_MISSED, EXIT_THRESHOLD, None, outcome.results, outcome.resume)
 
 
 def with_results(outcome: Outcome, directory: str, problems: list[ResourceError]) -> Outcome:

@@ -14,9 +14,15 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_PREFLIGHT = 3
+EXIT_THRESHOLD = 4
 EXIT_CORRUPT = 5
 EXIT_INCOMPLETE = 6
 EXIT_SIGINT = 130
+
+
+COMPLETE = ("success", "incomplete")
+"""Statuses of runs that went through all their stages."""
+THRESHOLD_MISSED = "threshold_missed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class Ending:
     @property
     def clean(self) -> bool:
         """Whether all stages were gone through."""
-        return self.status in ("success", "incomplete")
+        return self.status in COMPLETE
 
 
 SUCCESS = Ending("success", EXIT_OK)

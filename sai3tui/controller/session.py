@@ -26,7 +26,9 @@ from sai3tui.controller.planning import RunPlan, plan_run
 from sai3tui.controller.request import (
     EXIT_PREFLIGHT,
     EXIT_SIGINT,
+    EXIT_THRESHOLD,
     SUCCESS,
+    THRESHOLD_MISSED,
     Ending,
     RunRequest,
     RunStopped,
@@ -40,6 +42,7 @@ from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.directory import check_root
 from sai3tui.results.metadata import AgentMeta, RunMeta
 from sai3tui.results.passport import agent_passport, passport
+from sai3tui.results.thresholds import Judge
 from sai3tui.results.views import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -163,7 +166,8 @@ class RunSession:
         notices = list(plan.notices)
         if not self.request.preflight:
             notices.append("preflight was skipped: nothing was checked before the run")
-        self._journal.fleet.plan(self._run_id, plan.stages, agents)
+        judge = Judge(plan.resolved.config.thresholds, plan.stages)
+        self._journal.fleet.plan(self._run_id, plan.stages, agents, judge)
         self._journal.fleet.notices = tuple(notices)
         for notice in plan.notices:
             self._journal.note(Level.INFO, notice, code="plan")
@@ -364,6 +368,9 @@ class RunSession:
         while True:
             await asyncio.sleep(TICK_S)
             self._journal.tick()
+            breach = self._journal.fleet.judge.breach(time.time_ns())
+            if breach is not None:
+                self._begin_abort(Ending(THRESHOLD_MISSED, EXIT_THRESHOLD, None, f"threshold {breach.sentence}"))
             if self._conductor is not None:
                 self._conductor.look(group)
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from sai3tui.errors import Failure
 from sai3tui.events import AgentState, Finding, Vitals
+from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import (
     EndpointView,
     FailureGroup,
@@ -34,6 +35,8 @@ __all__ = [
     "Series",
     "StageStatus",
     "StageView",
+    "ThresholdStatus",
+    "ThresholdView",
 ]
 
 
@@ -99,4 +102,6 @@ class RunSnapshot:
     """Share of agents that are still part of the run."""
     notices: tuple[str, ...] = ()
     """Loud facts: insecure agents, preflight skipped."""
+    thresholds: tuple[ThresholdView, ...] = ()
+    """What the run must meet, one entry for each stage it is judged in, in the order of the file."""
     outcome: Outcome | None = None

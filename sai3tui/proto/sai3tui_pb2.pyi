@@ -202,6 +202,7 @@ class HelloReply(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     INSECURE_FIELD_NUMBER: _builtins.int
     ORPHANED_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
     package_version: _builtins.str
     protocol_version: _builtins.int
     agent_time_ns: _builtins.int
@@ -211,7 +212,9 @@ class HelloReply(_message.Message):
     insecure: _builtins.bool
     """listens beyond loopback without authentication"""
     orphaned: _builtins.bool
-    """the run in progress has no controller at the moment"""
+    """the run in progress has no controller that leads it at the moment"""
+    leader: _builtins.str
+    """the controller that leads the run in progress, for people"""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -228,10 +231,11 @@ class HelloReply(_message.Message):
         run_id: _builtins.str = ...,
         insecure: _builtins.bool = ...,
         orphaned: _builtins.bool = ...,
+        leader: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "capabilities", b"capabilities", "host", b"host", "insecure", b"insecure", "orphaned", b"orphaned", "package_version", b"package_version", "protocol_version", b"protocol_version", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "capabilities", b"capabilities", "host", b"host", "insecure", b"insecure", "leader", b"leader", "orphaned", b"orphaned", "package_version", b"package_version", "protocol_version", b"protocol_version", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,6 +349,9 @@ class RunSpec(_message.Message):
     LAYOUT_HASH_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
     CONTROLLER_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
+    STARTED_NS_FIELD_NUMBER: _builtins.int
+    PREFLIGHT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     config_name: _builtins.str
     config_yaml: _builtins.bytes
@@ -352,6 +359,12 @@ class RunSpec(_message.Message):
     layout_hash: _builtins.str
     fresh: _builtins.bool
     controller_timeout_s: _builtins.float
+    controller: _builtins.str
+    """who leads, for people"""
+    started_ns: _builtins.int
+    """on the clock of the controller that started the run"""
+    preflight: _builtins.bool
+    """whether it was checked before"""
     @_builtins.property
     def agents_override(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """--agents"""
@@ -367,10 +380,13 @@ class RunSpec(_message.Message):
         layout_hash: _builtins.str = ...,
         fresh: _builtins.bool = ...,
         controller_timeout_s: _builtins.float = ...,
+        controller: _builtins.str = ...,
+        started_ns: _builtins.int = ...,
+        preflight: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller_timeout_s", b"controller_timeout_s", "fresh", b"fresh", "layout_hash", b"layout_hash", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "fresh", b"fresh", "layout_hash", b"layout_hash", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -453,6 +469,7 @@ class ControllerMessage(_message.Message):
     RELEASE_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    EXCLUDE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     @_builtins.property
@@ -465,6 +482,8 @@ class ControllerMessage(_message.Message):
     def ping(self) -> Global___Ping: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def exclude(self) -> Global___Exclude: ...
     def __init__(
         self,
         *,
@@ -475,12 +494,13 @@ class ControllerMessage(_message.Message):
         release: Global___Release | None = ...,
         ping: Global___Ping | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        exclude: Global___Exclude | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -491,16 +511,28 @@ class Subscribe(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
+    LEAD_FIELD_NUMBER: _builtins.int
+    TAKE_OVER_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """first sequence number wanted"""
+    lead: _builtins.bool
+    """lead the run; refused while another controller does"""
+    take_over: _builtins.bool
+    """lead it even then: the other one becomes a viewer"""
+    controller: _builtins.str
+    """who we are, for people"""
     def __init__(
         self,
         *,
         cursor: _builtins.int = ...,
+        lead: _builtins.bool = ...,
+        take_over: _builtins.bool = ...,
+        controller: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "cursor", b"cursor", "lead", b"lead", "take_over", b"take_over"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,21 +548,60 @@ class Release(_message.Message):
 
     STAGE_INDEX_FIELD_NUMBER: _builtins.int
     START_TIME_NS_FIELD_NUMBER: _builtins.int
+    ARRIVED_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     start_time_ns: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def arrived(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """agents that take part in what follows"""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """late or lost"""
+
     def __init__(
         self,
         *,
         stage_index: _builtins.int = ...,
         start_time_ns: _builtins.int = ...,
+        arrived: _abc.Iterable[_builtins.str] | None = ...,
+        missing: _abc.Iterable[_builtins.str] | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stage_index", b"stage_index", "start_time_ns", b"start_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "missing", b"missing", "reason", b"reason", "stage_index", b"stage_index", "start_time_ns", b"start_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Release: _TypeAlias = Release  # noqa: Y015
+
+@_typing.final
+class Exclude(_message.Message):
+    """Others have gone past barrier `stage_index`: stop that stage, and wait at the next barrier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    stage_index: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        stage_index: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "stage_index", b"stage_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exclude: _TypeAlias = Exclude  # noqa: Y015
 
 @_typing.final
 class Ping(_message.Message):
@@ -581,6 +652,9 @@ class AgentMessage(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
+    DISPLACED_FIELD_NUMBER: _builtins.int
+    BEGAN_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     """0 for messages that are not kept: pong"""
@@ -601,6 +675,16 @@ class AgentMessage(_message.Message):
     def note(self) -> Global___Note: ...
     @_builtins.property
     def pong(self) -> Global___Pong: ...
+    @_builtins.property
+    def released(self) -> Global___Release:
+        """the controller opened a barrier; times on the agent's clock"""
+
+    @_builtins.property
+    def displaced(self) -> Global___Displaced:
+        """not kept: another controller leads now, this stream goes on as a viewer's"""
+
+    @_builtins.property
+    def began(self) -> Global___StageBegan: ...
     def __init__(
         self,
         *,
@@ -615,16 +699,65 @@ class AgentMessage(_message.Message):
         failure: Global___FailureSeen | None = ...,
         note: Global___Note | None = ...,
         pong: Global___Pong | None = ...,
+        released: Global___Release | None = ...,
+        displaced: Global___Displaced | None = ...,
+        began: Global___StageBegan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "body", b"body", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "report", b"report", "stage_started", b"stage_started", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "stage_started", b"stage_started", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "body", b"body", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "report", b"report", "run_id", b"run_id", "sequence", b"sequence", "stage_started", b"stage_started", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "sequence", b"sequence", "stage_started", b"stage_started", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___AgentMessage: _TypeAlias = AgentMessage  # noqa: Y015
+
+@_typing.final
+class Displaced(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Displaced: _TypeAlias = Displaced  # noqa: Y015
+
+@_typing.final
+class StageBegan(_message.Message):
+    """The agent let its stage begin: `began_ns` - `planned_start_ns` is how late, both on its own clock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_INDEX_FIELD_NUMBER: _builtins.int
+    PLANNED_START_NS_FIELD_NUMBER: _builtins.int
+    BEGAN_NS_FIELD_NUMBER: _builtins.int
+    stage_index: _builtins.int
+    planned_start_ns: _builtins.int
+    began_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        stage_index: _builtins.int = ...,
+        planned_start_ns: _builtins.int = ...,
+        began_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_ns", b"began_ns", "planned_start_ns", b"planned_start_ns", "stage_index", b"stage_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageBegan: _TypeAlias = StageBegan  # noqa: Y015
 
 @_typing.final
 class StateChanged(_message.Message):
@@ -1284,12 +1417,16 @@ Global___AbortReply: _TypeAlias = AbortReply  # noqa: Y015
 class StatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    WITH_SPEC_FIELD_NUMBER: _builtins.int
+    with_spec: _builtins.bool
     def __init__(
         self,
+        *,
+        with_spec: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["with_spec", b"with_spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1305,13 +1442,21 @@ class StatusReply(_message.Message):
     STAGE_NAME_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     OBJECTS_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
     state: Global___AgentState.ValueType
     run_id: _builtins.str
     stage_index: _builtins.int
     stage_name: _builtins.str
     last_sequence: _builtins.int
+    dropped: _builtins.int
+    """messages of it that are not kept any more"""
     @_builtins.property
     def objects(self) -> Global___Objects: ...
+    @_builtins.property
+    def spec(self) -> Global___RunSpec:
+        """of the current or last run, if asked for"""
+
     def __init__(
         self,
         *,
@@ -1321,10 +1466,12 @@ class StatusReply(_message.Message):
         stage_name: _builtins.str = ...,
         last_sequence: _builtins.int = ...,
         objects: Global___Objects | None = ...,
+        spec: Global___RunSpec | None = ...,
+        dropped: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_sequence", b"last_sequence", "objects", b"objects", "run_id", b"run_id", "stage_index", b"stage_index", "stage_name", b"stage_name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "last_sequence", b"last_sequence", "objects", b"objects", "run_id", b"run_id", "spec", b"spec", "stage_index", b"stage_index", "stage_name", b"stage_name", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

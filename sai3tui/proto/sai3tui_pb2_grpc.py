@@ -84,7 +84,7 @@ class AgentServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Run(self, request_iterator, context):
-        """One run. The first message must be `start` (own the run) or `subscribe` (watch it from a cursor).
+        """One run. The first message must be `start` (begin and lead it) or `subscribe` (watch, or lead, one in progress).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class AgentStub:
     Preflight: _grpc.UnaryStreamMultiCallable[_sai3tui_pb2.PreflightRequest, _sai3tui_pb2.Finding]
     """Run all preflight checks for one config; findings arrive as they are made."""
     Run: _grpc.StreamStreamMultiCallable[_sai3tui_pb2.ControllerMessage, _sai3tui_pb2.AgentMessage]
-    """One run. The first message must be `start` (own the run) or `subscribe` (watch it from a cursor)."""
+    """One run. The first message must be `start` (begin and lead it) or `subscribe` (watch, or lead, one in progress)."""
     Abort: _grpc.UnaryUnaryMultiCallable[_sai3tui_pb2.AbortRequest, _sai3tui_pb2.AbortReply]
     """End the run now. A second call is a no-op. Returns when the agent is idle, or after `wait_ms`."""
     Status: _grpc.UnaryUnaryMultiCallable[_sai3tui_pb2.StatusRequest, _sai3tui_pb2.StatusReply]
@@ -53,7 +53,7 @@ class AgentAsyncStub(AgentStub):
     Preflight: _aio.UnaryStreamMultiCallable[_sai3tui_pb2.PreflightRequest, _sai3tui_pb2.Finding]  # type: ignore[assignment]
     """Run all preflight checks for one config; findings arrive as they are made."""
     Run: _aio.StreamStreamMultiCallable[_sai3tui_pb2.ControllerMessage, _sai3tui_pb2.AgentMessage]  # type: ignore[assignment]
-    """One run. The first message must be `start` (own the run) or `subscribe` (watch it from a cursor)."""
+    """One run. The first message must be `start` (begin and lead it) or `subscribe` (watch, or lead, one in progress)."""
     Abort: _aio.UnaryUnaryMultiCallable[_sai3tui_pb2.AbortRequest, _sai3tui_pb2.AbortReply]  # type: ignore[assignment]
     """End the run now. A second call is a no-op. Returns when the agent is idle, or after `wait_ms`."""
     Status: _aio.UnaryUnaryMultiCallable[_sai3tui_pb2.StatusRequest, _sai3tui_pb2.StatusReply]  # type: ignore[assignment]
@@ -83,7 +83,7 @@ class AgentServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_sai3tui_pb2.ControllerMessage],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sai3tui_pb2.AgentMessage], _abc.AsyncIterator[_sai3tui_pb2.AgentMessage]]:
-        """One run. The first message must be `start` (own the run) or `subscribe` (watch it from a cursor)."""
+        """One run. The first message must be `start` (begin and lead it) or `subscribe` (watch, or lead, one in progress)."""
 
     @_abc_1.abstractmethod
     def Abort(

@@ -21,6 +21,7 @@ from sai3tui.events import (
     StageFinished,
     StageStarted,
     StateChanged,
+    ThresholdCrossed,
 )
 from sai3tui.results.failures import Cause, cause_of
 from sai3tui.results.views import LogLine
@@ -126,6 +127,9 @@ def _tell(event: Event) -> tuple[Level, str] | None:
             return Level.ERROR, f"{event.count} x {_where(event.sample)}{event.sample.sentence()}"
         case Note():
             return event.level, event.text
+        case ThresholdCrossed():
+            level = Level.INFO if event.met else Level.WARNING
+            return level, f"threshold {'met again' if event.met else 'missed'}: {event.text}"
         case AbortRequested():
             return Level.WARNING, f"aborting: {event.reason}"
         case RunFinished():

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sai3tui.config.ops import Op
+from sai3tui.config.ops import GROUPS, Op
 from sai3tui.events import AttemptStats, EndpointStats, OpStats
 from sai3tui.metrics.histogram import Histogram
 from sai3tui.results.views import Rates, StageView
 
-GROUPS = ("get", "put", "meta")
 MIB = 1024 * 1024
 
 

@@ -13,6 +13,8 @@ from sai3tui.results.html_charts import Band, Line, line_chart, percentile_chart
 from sai3tui.results.html_style import STYLE
 from sai3tui.results.report_data import ReportData, StageDetail
 from sai3tui.results.status import stage_notes
+from sai3tui.results.threshold_text import threshold_cells
+from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import StageStatus, StageView
 
 COLOURS = "abcdefg"
@@ -31,6 +33,7 @@ def html_report(data: ReportData) -> str:
     body = [
         f"<h1>{escape(name)}</h1>",
         _head(data),
+        _section("Thresholds", _thresholds(record.thresholds)),
         _section("Stages", _stage_table(record.stages)),
         _section("Throughput and latency over time", _over_time(data)),
         _section("Latency distribution", _distributions(data)),
@@ -96,6 +99,14 @@ def _sentence(stage: StageView) -> str:
     if stage.client_limited:
         text += "; limited by the load generator, not by the storage (see below)"
     return text
+
+
+def _thresholds(views: Sequence[ThresholdView]) -> str:
+    if not views:
+        return ""
+    header = ("Threshold", "Stage", "Verdict", "Value", "Margin", "Worst", "Where")
+    css = [("bad" if view.failed else "good" if view.status is ThresholdStatus.MET else "dim") for view in views]
+    return _table(header, [threshold_cells(view) for view in views], text=3, css=css)
 
 
 def _stage_table(stages: Sequence[StageView]) -> str:
@@ -294,13 +305,15 @@ def _host(host: Mapping[str, Any]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> str:
-    """The first `text` columns hold words."""
-    css = ['class="t"' if n < text else "" for n in range(len(header))]
-    head = "".join(f"<th {c}>{escape(cell)}</th>" for c, cell in zip(css, header, strict=True))
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], text: int, css: Sequence[str] = ()) -> str:
+    """The first `text` columns hold words; `css` are classes of the rows."""
+    columns = ['class="t"' if n < text else "" for n in range(len(header))]
+    head = "".join(f"<th {c}>{escape(cell)}</th>" for c, cell in zip(columns, header, strict=True))
     lines = [
-        "<tr>" + "".join(f"<td {c}>{escape(cell)}</td>" for c, cell in zip(css, row, strict=True)) + "</tr>"
-        for row in rows
+        (f'<tr class="{css[n]}">' if css else "<tr>")
+        + "".join(f"<td {c}>{escape(cell)}</td>" for c, cell in zip(columns, row, strict=True))
+        + "</tr>"
+        for n, row in enumerate(rows)
     ]
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
 

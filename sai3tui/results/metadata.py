@@ -10,6 +10,8 @@ from typing import Any
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
+from sai3tui.results.threshold_text import threshold_from_json, threshold_json
+from sai3tui.results.thresholds import ThresholdView
 from sai3tui.results.views import Outcome, StageInfo, StageView
 
 FORMAT = 1
@@ -50,7 +52,13 @@ class RunMeta:
         return replace(self, agents=agents)
 
 
-def metadata_json(meta: RunMeta, stages: tuple[StageView, ...], outcome: Outcome | None, ended_ns: int) -> bytes:
+def metadata_json(
+    meta: RunMeta,
+    stages: tuple[StageView, ...],
+    outcome: Outcome | None,
+    ended_ns: int,
+    thresholds: tuple[ThresholdView, ...] = (),
+) -> bytes:
     """The document; without an outcome the run is still going, or its controller died."""
     document: dict[str, Any] = {
         "format": FORMAT,
@@ -72,6 +80,7 @@ def metadata_json(meta: RunMeta, stages: tuple[StageView, ...], outcome: Outcome
         "perf_interval_secs": meta.perf_interval_s,
         "passport": dict(meta.passport),
         "stages": [stage_json(stage) | {"barrier": stage.barrier, "duration_s": stage.duration_s} for stage in stages],
+        "thresholds": [threshold_json(view) for view in thresholds],
         "status": outcome.status if outcome else "running",
         "exit_code": outcome.exit_code if outcome else None,
         "failure": failure_json(outcome.failure) if outcome and outcome.failure else None,
@@ -90,6 +99,7 @@ class ReadMeta:
     outcome: Outcome | None
     ended_ns: int
     stages: tuple[dict[str, Any], ...]
+    thresholds: tuple[ThresholdView, ...] = ()
 
 
 def parse_metadata(data: bytes) -> ReadMeta:
@@ -124,7 +134,8 @@ def parse_metadata(data: bytes) -> ReadMeta:
             outcome = Outcome(
                 str(document["status"]), int(document["exit_code"]), failure, resume=str(document.get("resume", ""))
             )
-        return ReadMeta(meta, outcome, int(document["end_ns"]), tuple(document["stages"]))
+        thresholds = tuple(threshold_from_json(view) for view in document.get("thresholds", ()))
+        return ReadMeta(meta, outcome, int(document["end_ns"]), tuple(document["stages"]), thresholds)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a metadata document: {type(error).__name__}: {error}") from error
 

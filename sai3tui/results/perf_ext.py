@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sai3tui.config.ops import GROUPS
 from sai3tui.metrics.histogram import Histogram
-from sai3tui.results.figures import GROUPS
 from sai3tui.results.perf_log import plain
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 

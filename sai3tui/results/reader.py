@@ -14,6 +14,7 @@ from sai3tui.results.metrics_log import read_reports
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
+from sai3tui.results.thresholds import ThresholdView
 from sai3tui.results.views import EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
 
 NAME_PATTERN = "sai3-*"
@@ -53,6 +54,7 @@ class RunRecord:
     log: tuple[LogLine, ...]
     status_text: str
     files: tuple[str, ...]
+    thresholds: tuple[ThresholdView, ...] = ()
 
 
 def list_runs(root: Path) -> list[RunEntry]:
@@ -104,6 +106,7 @@ def load_run(
         log=tally.log,
         status_text=_text(path / "STATUS.txt"),
         files=tuple(sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())),
+        thresholds=read.thresholds,
     )
 
 

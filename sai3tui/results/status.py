@@ -10,6 +10,8 @@ from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
 from sai3tui.results.metadata import RunMeta
+from sai3tui.results.threshold_text import threshold_table
+from sai3tui.results.thresholds import ThresholdView
 from sai3tui.results.views import FailureGroup, Outcome, StageView
 
 MOST_CAUSES = 20
@@ -89,6 +91,7 @@ def status_text(
     failures: tuple[FailureGroup, ...],
     ended_ns: int,
     directory: Path,
+    thresholds: tuple[ThresholdView, ...] = (),
 ) -> str:
     """The whole file. It names only files that are there."""
     word = "SUCCESS" if outcome.exit_code == 0 else "FAILURE"
@@ -107,6 +110,7 @@ def status_text(
         "",
         *stage_table(stages),
         *stage_notes(stages),
+        *(["", "=== Thresholds ===", *threshold_table(thresholds)] if thresholds else []),
         "",
         "=== Agent Details ===",
         *(f"{a.id}: {a.address}, {a.hostname or 'unknown host'}, sai3tui {a.version or '?'}" for a in meta.agents),

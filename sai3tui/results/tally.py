@@ -161,7 +161,7 @@ class Tally:
         for stage in self.stages.values():
             if stage.live:
                 closed += stage.finish(event.time_ns, event.failure)
-                stage.status = StageStatus.ABORTED if event.status == "aborted" else StageStatus.FAILED
+                stage.status = StageStatus.FAILED if event.failure is not None else StageStatus.ABORTED
             elif stage.status is StageStatus.PENDING:
                 stage.status = StageStatus.SKIPPED
         self.fleet = Rates()

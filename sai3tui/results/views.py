@@ -152,8 +152,8 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. `status`: success, failed, aborted, preflight_failed, incomplete. Exit codes: DESIGN table in
-    docs/architecture.md."""
+    """How a run ended. `status`: success, failed, aborted, preflight_failed, threshold_missed, incomplete. Exit codes:
+    `sai3tui --help`."""
 
     status: str
     exit_code: int

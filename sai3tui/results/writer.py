@@ -21,6 +21,7 @@ from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.status import status_text
 from sai3tui.results.tally import Item, Tally
+from sai3tui.results.thresholds import ThresholdView
 from sai3tui.results.views import Outcome, StageStatus
 
 PREPARE = "prepare"
@@ -84,7 +85,7 @@ class RunWriter:
         for file in self._growing():
             file.flush()
 
-    def finish(self, outcome: Outcome, ended_ns: int) -> None:
+    def finish(self, outcome: Outcome, ended_ns: int, thresholds: tuple[ThresholdView, ...] = ()) -> None:
         """The last items are in: stages that did not end get their tables too, then the summaries. Closes all."""
         for stage in self._tally.stages.values():
             if stage.status not in (StageStatus.PENDING, StageStatus.SKIPPED) and stage.info.index not in self._written:
@@ -95,8 +96,8 @@ class RunWriter:
         for file in self._growing():
             file.close()
         views = self._tally.views(ended_ns)
-        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns))
-        text = status_text(self.meta, outcome, views, self._tally.failures, ended_ns, self.directory)
+        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns, thresholds))
+        text = status_text(self.meta, outcome, views, self._tally.failures, ended_ns, self.directory, thresholds)
         self._whole("STATUS.txt", text.encode())
         self._report_page()
 

@@ -67,6 +67,7 @@ OUTCOME = {
     "failed": Look("✗", "failed", "bad"),
     "aborted": Look("■", "aborted", "warn"),
     "preflight_failed": Look("✗", "preflight failed", "bad"),
+    "threshold_missed": Look("✗", "threshold missed", "bad"),
     "incomplete": Look("▲", "incomplete", "warn"),
 }
 

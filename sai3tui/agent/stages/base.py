@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSpec
 from sai3tui.agent.setup import RunSetup
@@ -46,12 +47,12 @@ class Progress:
     def began(self) -> None:
         """What was before is no part of the stage's time."""
         if not self.begin_ns:
-            self.begin_ns = time.time_ns()
+            self.begin_ns = now_ns()
 
     def ended(self) -> None:
         """What follows is no part of the stage's time."""
         if not self.end_ns:
-            self.end_ns = time.time_ns()
+            self.end_ns = now_ns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +76,12 @@ class StageContext:
 
     async def wait_for_start(self) -> None:
         """Sleep until the stage begins."""
-        await asyncio.sleep(max(0.0, (self.start_ns - time.time_ns()) / 1e9))
+        await asyncio.sleep(max(0.0, (self.start_ns - now_ns()) / 1e9))
 
     @property
     def start_monotonic_ns(self) -> int:
         """`start_ns` on CLOCK_MONOTONIC."""
-        return time.monotonic_ns() + self.start_ns - time.time_ns()
+        return time.monotonic_ns() + self.start_ns - now_ns()
 
     def failed(self, failure: Failure) -> StageError:
         """`failure` of this stage, to be raised."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-
+from sai3tui.agent.clock import now_ns
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import AttemptStats
@@ -17,7 +16,7 @@ class AttemptLog:
 
     def failed(self, failure: Failure, endpoint: int, op: Op, *, retried: bool) -> None:
         context = failure.context
-        now = time.time_ns()
+        now = now_ns()
         one = AttemptStats(
             failure.kind,
             context.subclass,

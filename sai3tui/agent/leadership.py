@@ -1,0 +1,67 @@
+"""Which controllers follow a run, and which one of them leads it. The others are viewers: what they say is not done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sai3tui.errors import ErrorKind, Sai3Error
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """One controller's place at a run. `displaced` is set, with the name of the new leader, if it loses the lead."""
+
+    controller: str
+    leads: bool = False
+    displaced: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Leadership:
+    """The seats at one run. `on_change` is called when one is taken, left or changed."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self.alone_since: float | None = time.monotonic()
+        """Since when nobody leads, on the monotonic clock; None while somebody does."""
+        self._leader: Seat | None = None
+        self._on_change = on_change
+
+    @property
+    def leader(self) -> str:
+        """The name of the controller that leads; empty if there is none."""
+        return self._leader.controller if self._leader is not None else ""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no controller leads."""
+        return self._leader is None
+
+    def join(self, controller: str, *, lead: bool, take_over: bool = False) -> Seat:
+        """Take a seat. Raises Sai3Error if it is to lead while another one does, unless it may `take_over`."""
+        seat = Seat(controller or "a controller")
+        if lead:
+            before = self._leader
+            if before is not None and not take_over:
+                raise Sai3Error(
+                    f"this run is led by {before.controller}",
+                    hint="watch it, or take it over with --take-over",
+                    kind=ErrorKind.RESOURCE,
+                )
+            if before is not None:
+                before.leads = False
+                before.displaced.set_result(seat.controller)
+            seat.leads = True
+            self._leader = seat
+            self.alone_since = None
+        self._on_change()
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        """The controller is gone, with or without a goodbye."""
+        seat.leads = False
+        if self._leader is seat:
+            self._leader = None
+            self.alone_since = time.monotonic()
+        self._on_change()

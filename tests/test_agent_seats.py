@@ -1,0 +1,121 @@
+"""Several controllers at one agent: one leads, the others watch; and an agent that the others leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from sai3tui.agent.leadership import Leadership
+from sai3tui.errors import Sai3Error
+from sai3tui.proto import sai3tui_pb2 as pb
+from tests.agents import Driver, running_agent, stub_of
+from tests.test_agent_abort import config_of, loaded
+from tests.waiting import wait_until_async
+
+
+async def test_only_one_leads_and_taking_over_displaces_it() -> None:
+    seats = Leadership(lambda: None)
+    first = seats.join("anna", lead=True)
+    viewer = seats.join("watching", lead=False)
+    with pytest.raises(Sai3Error, match="led by anna"):
+        seats.join("bert", lead=True)
+    assert (first.leads, viewer.leads, seats.alone_since) == (True, False, None)
+    second = seats.join("bert", lead=True, take_over=True)
+    assert (first.leads, second.leads, seats.leader) == (False, True, "bert")
+    assert first.displaced.result() == "bert"
+    seats.leave(first)
+    alone = [seats.alone]
+    seats.leave(second)
+    assert [*alone, seats.alone] == [False, True]
+
+
+async def test_a_viewer_sees_all_and_moves_nothing_until_it_takes_over(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with running_agent(tmp_path, "--allow-path", str(target)) as agent:
+        async with stub_of(agent) as stub, asyncio.timeout(60):
+            leader = Driver(stub, config_of(f"file://{target}/", duration="1s"), hold=[1, 2])
+            leader.spec.controller = "the first"
+            leading = await loaded(leader)
+            assert (await stub.Hello(pb.HelloRequest())).leader == "the first"
+            assert (await stub.Status(pb.StatusRequest(with_spec=True))).spec == leader.spec
+
+            refused = stub.Run()
+            wanted = pb.Subscribe(cursor=1, lead=True, controller="the second")
+            await refused.write(pb.ControllerMessage(run_id="run-1", subscribe=wanted))
+            with pytest.raises(grpc.aio.AioRpcError, match="led by the first"):
+                await refused.read()
+
+            viewer = Driver(stub, "", "run-1", hold=[0, 1, 2])
+            call = viewer.call = stub.Run()
+            await call.write(pb.ControllerMessage(run_id="run-1", subscribe=pb.Subscribe(cursor=1)))
+            viewing = asyncio.ensure_future(_take_all(viewer))
+            assert await wait_until_async(lambda: viewer.states[-1:] == ["at_barrier 1"], 30)
+            assert viewer.messages == leader.messages
+            await viewer.release(1)
+            pong = len(viewer.pongs)
+            await call.write(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
+            assert await wait_until_async(lambda: len(viewer.pongs) > pong, 30)
+            assert viewer.pongs[-1].state == pb.AT_BARRIER
+
+            second = Driver(stub, "", "run-1")
+            call = second.call = stub.Run()
+            wanted.take_over = True
+            await call.write(pb.ControllerMessage(run_id="run-1", subscribe=wanted))
+            await _take_all(second)
+            await asyncio.gather(viewing, leading)
+            assert second.states[-3:] == ["at_barrier 2", "completed", "idle"]
+            assert [m.displaced.by for m in leader.messages if m.HasField("displaced")] == ["the second"]
+            kept = [m for m in leader.messages if m.sequence]
+            assert kept == viewer.messages == second.messages
+
+
+async def test_an_excluded_agent_stops_its_stage_and_rejoins_at_the_next_barrier(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with running_agent(tmp_path, "--allow-path", str(target)) as agent:
+        async with stub_of(agent) as stub, asyncio.timeout(60):
+            driver = Driver(stub, config_of(f"file://{target}/"), hold=[1])
+            running = await loaded(driver)
+            assert driver.call is not None
+            exclude = pb.Exclude(stage_index=1, reason="late at barrier 1")
+            await driver.call.write(pb.ControllerMessage(exclude=exclude))
+            await running
+    assert driver.states[2:] == [
+        "running 1",
+        "at_barrier 1",
+        "excluded",
+        "at_barrier 2",
+        "completed",
+        "idle",
+    ]
+    arrivals = [m.arrived for m in driver.messages if m.HasField("arrived")]
+    assert [(a.stage_index, a.HasField("summary")) for a in arrivals] == [(0, False), (1, True), (2, False)]
+    assert sum(o.ops for o in arrivals[1].summary.ops) > 0
+    assert "left behind" in arrivals[1].summary.failure.message
+    assert "Traceback" not in agent.log
+
+
+async def test_a_clock_that_is_wrong_changes_nothing_but_the_times(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    with running_agent(tmp_path, "--allow-path", str(target), environ={"SAI3TUI_TEST_CLOCK_SKEW": "-3600"}) as agent:
+        async with stub_of(agent) as stub, asyncio.timeout(60):
+            hello = await stub.Hello(pb.HelloRequest())
+            assert abs(hello.agent_time_ns - time.time_ns() + 3600 * 10**9) < 60 * 10**9
+            driver = Driver(stub, config_of(f"file://{target}/", duration="1s"), clock_skew_s=-3600)
+            await driver.run()
+    assert driver.failure is None
+    assert all(abs(m.agent_time_ns - hello.agent_time_ns) < 60 * 10**9 for m in driver.messages)
+    summary = driver.summary("load")
+    assert 0.9 < summary.seconds < 30
+    began = [m.began for m in driver.messages if m.HasField("began")]
+    assert [b.stage_index for b in began] == [1, 2]
+    assert all(b.began_ns >= b.planned_start_ns for b in began)
+
+
+async def _take_all(driver: Driver) -> None:
+    assert driver.call is not None
+    async for message in driver.call:
+        await driver.take(message)
