@@ -62,7 +62,8 @@ NEW_CONFIG = Path(__file__).with_name("screens") / "new_config.yaml"
 
 @dataclass(frozen=True, slots=True)
 class AppOptions:
-    """What the command line said. `start`: run `config` at once. `results`: None for the current directory."""
+    """What the command line said. `start`: run `config` at once. `results`: None for the current directory;
+    `baseline`: a run that those started here are compared with."""
 
     config: Path | None = None
     results: Path | None = None
@@ -70,6 +71,7 @@ class AppOptions:
     agents: tuple[str, ...] = ()
     verbose: bool = False
     access: Access = NO_ACCESS
+    baseline: Path | None = None
 
 
 class Sai3App(App[None]):
@@ -381,7 +383,13 @@ def run_app(options: AppOptions) -> int:
         # gRPC is loaded with these: only now, with descriptor 2 out of its reach.
         from sai3tui.app_services import LiveServices
 
-        services = LiveServices(options.results, options.agents, options.access, verbose=options.verbose)
+        services = LiveServices(
+            options.results,
+            options.agents,
+            options.access,
+            verbose=options.verbose,
+            baseline=options.baseline,
+        )
         app = Sai3App(services, config, start=options.start, signals=True)
         app.run()
         app.end_session()

@@ -20,12 +20,19 @@ class LiveServices:
     """See `sai3tui.screens.services.Services`."""
 
     def __init__(
-        self, results: Path | None, agents: tuple[str, ...], access: Access = NO_ACCESS, *, verbose: bool
+        self,
+        results: Path | None,
+        agents: tuple[str, ...],
+        access: Access = NO_ACCESS,
+        *,
+        verbose: bool,
+        baseline: Path | None = None,
     ) -> None:
         self._results = results
         self._agents = agents
         self._access = access
         self._verbose = verbose
+        self._baseline = baseline
 
     @property
     def results_root(self) -> Path:
@@ -47,6 +54,7 @@ class LiveServices:
             hold_after_preflight=order.hold,
             verbose=self._verbose,
             access=self._access,
+            baseline=self._baseline,
         )
         return SessionThread(RunSession(request))
 

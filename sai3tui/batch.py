@@ -25,6 +25,7 @@ from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.errors import ConfigError, Failure, ResourceError
 from sai3tui.events import Level, event_json
+from sai3tui.results.baseline import baseline_json
 from sai3tui.results.ci import CiRun, junit_xml, markdown_summary
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import stage_json
@@ -50,6 +51,7 @@ class BatchOptions:
     junit: Path | None = None
     summary: Path | None = None
     access: Access = NO_ACCESS
+    baseline: Path | None = None
 
 
 def run_batch(options: BatchOptions) -> int:
@@ -144,6 +146,7 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
         command_line=tuple(sys.argv),
         verbose=options.verbose,
         access=options.access,
+        baseline=options.baseline,
     )
 
 
@@ -202,6 +205,7 @@ def _result(outcome: Outcome, snapshot: RunSnapshot) -> dict[str, Any]:
         "notices": list(snapshot.notices),
         "stages": [stage_json(stage) for stage in snapshot.stages],
         "thresholds": [threshold_json(view) for view in snapshot.thresholds],
+        "baseline": baseline_json(snapshot.baseline) if snapshot.baseline is not None else None,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TextIO
 
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.events import Event, Finding, Level, Report, event_json
+from sai3tui.results.baseline import difference_lines
 from sai3tui.results.describe import Narrator
 from sai3tui.results.figures import MIB
 from sai3tui.results.files import utc_text
@@ -189,6 +190,8 @@ def summary_lines(snapshot: RunSnapshot, outcome: Outcome) -> list[str]:
         *stage_notes(snapshot.stages),
         *(["", *threshold_table(snapshot.thresholds)] if snapshot.thresholds else []),
     ]
+    if snapshot.baseline is not None:
+        lines += ["", *difference_lines(snapshot.baseline)]
     repeated = sum(stage.repeated_puts for stage in snapshot.stages)
     if repeated:
         lines += ["", f"{repeated} objects were PUT again because they were in flight when an earlier run ended"]

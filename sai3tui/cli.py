@@ -126,6 +126,7 @@ def _front_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run of this layout has created")
     parser.add_argument("--no-preflight", action="store_true", help="do not check first; the results will say so")
     parser.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+    parser.add_argument("--baseline", metavar="RUN", type=Path, help="a results directory to compare the run with")
     parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
     _add_access(parser)
@@ -332,6 +333,7 @@ def _front(options: argparse.Namespace) -> int:
             agents=options.agents,
             verbose=options.verbose,
             junit=options.junit,
+            baseline=options.baseline,
             summary=options.summary,
             access=_access(options),
         )
@@ -350,6 +352,7 @@ def _control_room(options: argparse.Namespace) -> int:
             agents=options.agents,
             verbose=options.verbose,
             access=_access(options),
+            baseline=options.baseline,
         )
     )
 

@@ -6,7 +6,7 @@ Pure: items, heartbeats and the clock in, a `RunSnapshot` out. Figures come from
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sai3tui.controller.clock import ClockEstimate
 from sai3tui.controller.snapshot import AgentView, Phase, RunSnapshot
@@ -23,12 +23,13 @@ from sai3tui.events import (
     StateChanged,
     Vitals,
 )
+from sai3tui.results.baseline import Baseline, BaselineView
 from sai3tui.results.figures import rates_of
 from sai3tui.results.reader import endpoint_views
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.tally import Item, Tally
 from sai3tui.results.thresholds import Judge
-from sai3tui.results.views import EndpointView, Outcome, Rates, StageInfo
+from sai3tui.results.views import EndpointView, Outcome, Rates, StageInfo, StageView
 
 HISTORY = 60
 SILENT_RATE_NS = 3_000_000_000
@@ -69,6 +70,7 @@ class Fleet:
         self.outcome: Outcome | None = None
         self.tally = Tally(())
         self.judge = Judge((), ())
+        self._baseline: tuple[Baseline, BaselineView] | None = None
         self.agents: dict[str, LiveAgent] = {}
         self.findings: list[Finding] = []
         self._version = 0
@@ -86,6 +88,17 @@ class Fleet:
         self.judge = judge or Judge((), ())
         self.tally = Tally(stages)
         self.agents = {agent.id: agent for agent in agents}
+
+    def compare_with(self, baseline: Baseline, layout_hash: str) -> None:
+        """Show `baseline` beside what happens. Call after `plan`."""
+        infos = tuple(stage.info for stage in self.tally.stages.values())
+        connections = sum(agent.concurrency for agent in self.agents.values())
+        self._baseline = baseline, baseline.view(infos, layout_hash, len(self.agents), connections)
+
+    @property
+    def baseline_name(self) -> str:
+        """The directory of the run that this one is compared with; empty without one."""
+        return self._baseline[1].name if self._baseline is not None else ""
 
     def apply(self, item: Item) -> list[FleetSecond]:
         """Take in one event or report; returns the seconds it completed."""
@@ -145,6 +158,7 @@ class Fleet:
         """Everything at `now_ns`, with a new version."""
         self._version += 1
         tally = self.tally
+        stages = tally.views(now_ns)
         end_ns = tally.ended_ns or now_ns
         return RunSnapshot(
             version=self._version,
@@ -155,7 +169,7 @@ class Fleet:
             started_ns=tally.started_ns,
             elapsed_s=max(0.0, (end_ns - tally.started_ns) / 1e9) if tally.started_ns else 0.0,
             stage_index=tally.stage_index,
-            stages=tally.views(now_ns),
+            stages=stages,
             agents=tuple(self._view(agent, now_ns) for agent in self.agents.values()),
             endpoints=self._endpoint_views(),
             fleet=tally.fleet,
@@ -167,6 +181,7 @@ class Fleet:
             coverage=self.coverage,
             notices=self.notices,
             thresholds=self.judge.views,
+            baseline=self._baseline_view(stages),
             outcome=self.outcome,
         )
 
@@ -204,6 +219,12 @@ class Fleet:
                 self.findings[place] = finding
                 return
         self.findings.append(finding)
+
+    def _baseline_view(self, stages: tuple[StageView, ...]) -> BaselineView | None:
+        if self._baseline is None:
+            return None
+        baseline, view = self._baseline
+        return replace(view, differences=baseline.differences(stages))
 
     def _view(self, agent: LiveAgent, now_ns: int) -> AgentView:
         stage = self.tally.stages.get(self.tally.stage_index)

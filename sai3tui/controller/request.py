@@ -28,7 +28,8 @@ THRESHOLD_MISSED = "threshold_missed"
 @dataclass(frozen=True, slots=True)
 class RunRequest:
     """One run. `results_root` is where its directory is made (None: the current directory). `preflight_only` ends
-    after the checks, `hold_after_preflight` waits there for `proceed()`."""
+    after the checks, `hold_after_preflight` waits there for `proceed()`. `baseline` is the results directory of a run
+    to compare with."""
 
     config_path: Path
     config_text: bytes
@@ -41,6 +42,7 @@ class RunRequest:
     command_line: tuple[str, ...] = ()
     verbose: bool = False
     access: Access = NO_ACCESS
+    baseline: Path | None = None
 
     @property
     def config_name(self) -> str:
@@ -60,6 +62,8 @@ class RunRequest:
         if not self.preflight:
             words.append("--no-preflight")
         words += self.access.options()
+        if self.baseline is not None:
+            words += ["--baseline", str(self.baseline)]
         return shlex.join(words)
 
 

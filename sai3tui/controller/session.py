@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+from sai3tui.config.metric_names import parse_metric
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.conductor import Conductor
 from sai3tui.controller.fleet import LiveAgent
@@ -39,6 +40,7 @@ from sai3tui.errors import ConfigError, ErrorKind, Failure, Sai3Error, failure_o
 from sai3tui.events import AbortRequested, AgentConnected, Finding, Level, RunStarted
 from sai3tui.host import host_facts
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.results.baseline import Baseline, load_baseline
 from sai3tui.results.directory import check_root
 from sai3tui.results.metadata import AgentMeta, RunMeta
 from sai3tui.results.passport import agent_passport, passport
@@ -148,7 +150,8 @@ class RunSession:
         if plan.local:
             self._local = LocalAgent(plan.file_paths, self._environ, verbose=self.request.verbose)
             addresses = {plan.resolved.agents[0].id: await self._local.start()}
-        self._introduce(plan, addresses)
+        baseline = await asyncio.to_thread(self._load_baseline, plan)
+        self._introduce(plan, addresses, baseline)
         await self._connect(plan, addresses)
         await self._check_first()
         if self.request.preflight_only:
@@ -161,13 +164,32 @@ class RunSession:
     def _make_plan(self) -> RunPlan:
         return plan_run(self.request.config_text, str(self.request.config_path), self.request.agents_override)
 
-    def _introduce(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
+    def _load_baseline(self, plan: RunPlan) -> Baseline | None:
+        """Raises ConfigError if it cannot be read, or if there is none and a threshold needs one."""
+        if self.request.baseline is not None:
+            try:
+                return load_baseline(self.request.baseline)
+            except Sai3Error as error:
+                hint = "it is the results directory of a finished run"
+                raise ConfigError(f"cannot compare with {self.request.baseline}", hint=hint) from error
+        needing = [t for t in plan.resolved.config.thresholds if parse_metric(t.metric).against_baseline]
+        if needing:
+            raise ConfigError(
+                f"threshold {needing[0].metric} needs a run to compare with",
+                hint="name its results directory: --baseline RUN",
+            )
+        return None
+
+    def _introduce(self, plan: RunPlan, addresses: Mapping[str, str], baseline: Baseline | None) -> None:
         agents = tuple(LiveAgent(agent.id, addresses[agent.id], agent.concurrency) for agent in plan.resolved.agents)
         notices = list(plan.notices)
         if not self.request.preflight:
             notices.append("preflight was skipped: nothing was checked before the run")
-        judge = Judge(plan.resolved.config.thresholds, plan.stages)
+        thresholds = plan.resolved.config.thresholds
+        judge = Judge(thresholds, plan.stages, baseline.figures(thresholds) if baseline is not None else None)
         self._journal.fleet.plan(self._run_id, plan.stages, agents, judge)
+        if baseline is not None:
+            self._journal.fleet.compare_with(baseline, plan.layout_hash)
         self._journal.fleet.notices = tuple(notices)
         for notice in plan.notices:
             self._journal.note(Level.INFO, notice, code="plan")
@@ -296,6 +318,7 @@ class RunSession:
             command_line=self.request.command_line,
             notices=journal.fleet.notices,
             perf_interval_s=plan.resolved.config.perf_log.interval,
+            baseline=journal.fleet.baseline_name,
             passport=passport(
                 self.request.config_text,
                 plan.layout_hash,

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from sai3tui.errors import Failure
 from sai3tui.events import AgentState, Finding, Vitals
+from sai3tui.results.baseline import BaselineView
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import (
     EndpointView,
@@ -25,6 +26,7 @@ from sai3tui.results.views import (
 
 __all__ = [
     "AgentView",
+    "BaselineView",
     "EndpointView",
     "FailureGroup",
     "LogLine",
@@ -104,4 +106,6 @@ class RunSnapshot:
     """Loud facts: insecure agents, preflight skipped."""
     thresholds: tuple[ThresholdView, ...] = ()
     """What the run must meet, one entry for each stage it is judged in, in the order of the file."""
+    baseline: BaselineView | None = None
+    """The run that this one is compared with, if there is one."""
     outcome: Outcome | None = None

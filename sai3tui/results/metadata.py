@@ -30,7 +30,8 @@ class AgentMeta:
 @dataclass(frozen=True, slots=True)
 class RunMeta:
     """What is known of a run before its end. `started_ns`: nanoseconds since the epoch; `preflight`: whether it was
-    run; `command_line` holds no secrets because we take none there."""
+    run; `command_line` holds no secrets because we take none there; `baseline` is the name of the directory it was
+    compared with."""
 
     run_id: str
     config_name: str
@@ -47,6 +48,7 @@ class RunMeta:
     notices: tuple[str, ...] = field(default=())
     perf_interval_s: float = 1.0
     passport: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str = ""
 
     def with_agents(self, agents: tuple[AgentMeta, ...]) -> RunMeta:
         return replace(self, agents=agents)
@@ -78,6 +80,7 @@ def metadata_json(
         "agent_details": [asdict(agent) for agent in meta.agents],
         "notices": list(meta.notices),
         "perf_interval_secs": meta.perf_interval_s,
+        "baseline": meta.baseline,
         "passport": dict(meta.passport),
         "stages": [stage_json(stage) | {"barrier": stage.barrier, "duration_s": stage.duration_s} for stage in stages],
         "thresholds": [threshold_json(view) for view in thresholds],
@@ -127,6 +130,7 @@ def parse_metadata(data: bytes) -> ReadMeta:
             notices=tuple(document["notices"]),
             perf_interval_s=float(document["perf_interval_secs"]),
             passport=dict(document.get("passport", {})),
+            baseline=str(document.get("baseline", "")),
         )
         outcome = None
         if document["exit_code"] is not None:
