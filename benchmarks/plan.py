@@ -12,16 +12,17 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sai3tui.agent.stages.in_order import InOrder
 from sai3tui.config.model import ArrivalKind, PathSelection, Popularity
 from sai3tui.config.resolve import load_resolved
 from sai3tui.workload.choice import OpMix
+from sai3tui.workload.drawing import Draw, Drawer
 from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.plan import look_up, make_plan
-from sai3tui.workload.popularity import chooser
-from sai3tui.workload.share import PathChoice, Share
+from sai3tui.workload.share import Paths
 
 ROUNDS = 7
 DRAWS = 100_000
@@ -64,6 +65,24 @@ def draw_us(draw: Callable[[], object]) -> float:
     return (time.process_time() - begin) / DRAWS * 1e6
 
 
+class Taken:
+    """What a lease source grants, one by one."""
+
+    def __init__(self, source: InOrder) -> None:
+        self._source = source
+        self._indices: Iterator[int] = iter(())
+
+    def next(self) -> int:
+        for index in self._indices:
+            return index
+        granting = self._source.grant(0, 64)
+        try:
+            granting.send(None)
+        except StopIteration as answer:
+            self._indices = iter(answer.value.indices())
+        return next(self._indices)
+
+
 def plan_of(text: str) -> None:
     found = load_resolved(text, "bench")
     resolved = found.require()
@@ -91,12 +110,12 @@ def main() -> None:
     schedule = FleetSchedule(1e5, ArrivalKind.UNIFORM, 1, 0, 0, 16, 256)
     figures["draw an operation, us"] = draw_us(mix.next)
     figures["draw a due time, fleet of 256 connections, us"] = draw_us(schedule.next)
-    for popularity in Popularity:
-        choose = chooser(popularity, 10**9, 1)
-        figures[f"draw one of 10^9 objects, {popularity.value}, us"] = draw_us(choose.next)
-    path_choice = PathChoice(PathSelection.PARTITIONED, Share(10**9, 1, 4, 100), 10**9, 0.3)
-    numbers = iter(range(DRAWS))
-    figures["draw one of 10^9 objects, partitioned, us"] = draw_us(lambda: path_choice.draw(next(numbers)))
+    for popularity in (Popularity.UNIFORM, Popularity.ZIPF):
+        for selection in PathSelection:
+            drawer = Drawer(Draw(count=10**9, popularity=popularity, paths=Paths(selection, 1, 4, 100, 0.3)), 1)
+            figures[f"draw one of 10^9 objects, {popularity.value}, {selection.value}, us"] = draw_us(drawer.next)
+    ordered = Taken(InOrder(0, [Draw(count=10**9)], once=False))
+    figures["draw one of 10^9 objects, sequential, us"] = draw_us(ordered.next)
     for name, value in figures.items():
         print(f"{value:10.3f}  {name}")
 

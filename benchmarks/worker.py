@@ -17,13 +17,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import psutil
 
-from sai3tui.agent.lease import Draw, Lease, LeasedJob, MixJob, MixOp, SetSpec, lease_size
+from sai3tui.agent.lease import Lease, LeasedJob, MixJob, MixOp, SetSpec, lease_size
 from sai3tui.agent.pool import StageTotals, WorkerPool
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import ArrivalKind, IoRate, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.errors import Failure
 from sai3tui.storage.engine import Endpoint
+from sai3tui.workload.drawing import Draw
 from sai3tui.workload.keyspace import NewObjects
 from sai3tui.workload.sizes import Sizes
 

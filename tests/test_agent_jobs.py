@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from sai3tui.agent.figures import interval
-from sai3tui.agent.lease import Draw, ErrorBrake, MixJob, MixOp, RetryPolicy
+from sai3tui.agent.lease import ErrorBrake, MixJob, MixOp, RetryPolicy
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.vitals import VitalsMeter
@@ -23,6 +23,7 @@ from sai3tui.errors import ConfigError, ErrorKind, ResourceError, StateError
 from sai3tui.events import Objects, OpStats, Report
 from sai3tui.processes import free_port
 from sai3tui.storage.engine import Endpoint
+from sai3tui.workload.drawing import Draw
 from tests.fault_server import CREDENTIALS, OK_EMPTY, FaultServer, Step, answer, error_document
 from tests.lease_sources import MemorySource
 from tests.pools import SETS, null_setup, put_job, total
@@ -199,6 +200,21 @@ async def test_intervals_add_up_to_the_stage(slow: WorkerPool) -> None:
         assert (mine.counts == theirs.counts).all()
         assert mine.max_us == theirs.max_us
         assert mine.sum_us == theirs.sum_us
+
+
+async def test_entries_keep_rates_of_their_own_beside_those_at_full_speed(slow: WorkerPool) -> None:
+    everything = (Draw(0, 1, 500),)
+    # Worker 1 of 2 has no part in the limited entry, and must not keep part of its rate to itself.
+    ops = (
+        MixOp(Op.STAT, 1, 0, everything, group=0, io_rate=IoRate(40, ArrivalKind.DETERMINISTIC), concurrency=1),
+        MixOp(Op.LIST, 1, 0, everything, group=1, io_rate=IoRate(20, ArrivalKind.DETERMINISTIC)),
+        MixOp(Op.GET, 1, 0, everything, group=2),
+    )
+    ended = await slow.run_mix(MixJob(ops, SETS, 2.0), MemorySource(0, 2))
+    # What a busy host does not get begun in time is begun late, but never more than is due.
+    assert 60 <= total(ended.totals.ops, Op.STAT) <= 80
+    assert 30 <= total(ended.totals.ops, Op.LIST) <= 40
+    assert total(ended.totals.ops, Op.GET) > 200
 
 
 async def test_limit_of_an_entry_holds_and_keeps_the_weights(slow: WorkerPool) -> None:

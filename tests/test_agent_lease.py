@@ -49,7 +49,7 @@ def test_connections_are_dealt_evenly_both_ways(connections: list[int], workers:
     assert max(per_worker) - min(per_worker) <= 1
     for part in zip(*(each.connections for each in dealt), strict=True):
         assert max(part) - min(part) <= 1
-    assert abs(sum(each.rate_share for each in dealt) - 1.0) < 1e-9
+    assert [each.first_connection for each in dealt] == [sum(per_worker[:n]) for n in range(len(dealt))]
 
 
 def test_backoff_grows_to_its_limit() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sai3tui.agent.lease import Draw, LeasedJob, MixJob, MixOp, RetryPolicy, SetSpec, lease_size
+from sai3tui.agent.lease import LeasedJob, MixJob, MixOp, RetryPolicy, SetSpec, lease_size
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import fixed_size
@@ -19,6 +19,7 @@ from sai3tui.errors import ErrorKind, Failure, Sai3Error
 from sai3tui.processes import free_port
 from sai3tui.storage.engine import Endpoint
 from sai3tui.workload.content import ContentMaker, Payload
+from sai3tui.workload.drawing import Draw
 from sai3tui.workload.keyspace import NewObjects
 from sai3tui.workload.sizes import Sizes
 from tests.lease_sources import MemorySource

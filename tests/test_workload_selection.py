@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sai3tui.agent.stages.in_order import InOrder
 from sai3tui.config.model import ArrivalKind, PathSelection, Popularity, PrepareStrategy, SizeKind, SizeSpec
+from sai3tui.workload.drawing import Draw, Drawer
 from sai3tui.workload.order import SetOrder
 from sai3tui.workload.pacing import FleetSchedule
-from sai3tui.workload.popularity import ZipfRanks, chooser
-from sai3tui.workload.rng import combine
-from sai3tui.workload.share import PathChoice, Share
+from sai3tui.workload.popularity import Chooser, ZipfRanks
+from sai3tui.workload.share import Paths, Share
 from sai3tui.workload.sizes import Sizes
 from sai3tui.workload.spread import Spread
 
@@ -71,9 +74,8 @@ def test_sequential_sets_follow_each_other() -> None:
 @pytest.mark.parametrize("exponent", [0.5, 0.99, 1.0, 1.5])
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_zipf_ranks_have_their_probabilities(count: int, exponent: float) -> None:
-    ranks = ZipfRanks(count, exponent)
     draws = 20_000
-    found = Counter(ranks.rank(combine(7, number)) for number in range(draws))
+    found = Counter(ZipfRanks(count, exponent).ranks(np.random.default_rng(7), draws).tolist())
     weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
     expected = weights / weights.sum() * draws
     observed = np.array([found[rank] for rank in range(count)])
@@ -84,45 +86,27 @@ def test_zipf_ranks_have_their_probabilities(count: int, exponent: float) -> Non
 
 
 def test_zipf_needs_no_table() -> None:
-    ranks = ZipfRanks(10**12, 0.99)
-    found = [ranks.rank(combine(3, number)) for number in range(3000)]
-    assert max(found) < 10**12
-    assert sum(rank < 10**6 for rank in found) > 1000
-    assert sum(rank > 10**9 for rank in found) > 100
+    found = ZipfRanks(10**12, 0.99).ranks(np.random.default_rng(3), 3000)
+    assert found.min() >= 0
+    assert found.max() < 10**12
+    assert (found < 10**6).sum() > 1000
+    assert (found > 10**9).sum() > 100
 
 
-@given(st.integers(1, 300), st.integers(1, 7))
-def test_once_is_each_place_once_for_the_fleet(count: int, parts: int) -> None:
-    found: list[int] = []
-    for part in range(parts):
-        choose = chooser(Popularity.ONCE, count, 1, part, parts)
-        while (place := choose.next()) is not None:
-            found.append(place)
-        assert choose.next() is None
-    assert sorted(found) == list(range(count))
-
-
-def test_sequential_goes_round() -> None:
-    choose = chooser(Popularity.SEQUENTIAL, 5, 1, 1, 2)
-    assert [choose.next() for _ in range(5)] == [1, 3, 1, 3, 1]
-    assert chooser(Popularity.SEQUENTIAL, 1, 1, 1, 2).next() is None
-
-
-@given(st.integers(1, 10**12), st.sampled_from(Popularity), st.integers(0, 2**64 - 1))
+@given(st.integers(1, 10**12), st.sampled_from([Popularity.UNIFORM, Popularity.ZIPF]), st.integers(0, 2**64 - 1))
 def test_every_choice_is_a_place(count: int, popularity: Popularity, seed: int) -> None:
-    choose = chooser(popularity, count, seed)
-    again = chooser(popularity, count, seed)
-    for _ in range(5):
-        place = choose.next()
-        assert place == again.next()
-        assert (place is None and popularity is Popularity.ONCE) or (place is not None and 0 <= place < count)
+    chosen, again = (
+        Chooser(count, popularity).choose(np.random.Generator(np.random.PCG64(seed)), 20).tolist() for _ in range(2)
+    )
+    assert chosen == again
+    assert 0 <= min(chosen) <= max(chosen) < count
 
 
 def test_popular_places_are_alike_for_all_workers_and_scattered() -> None:
     tops = []
-    for part in range(2):
-        choose = chooser(Popularity.ZIPF, 1000, 1, part, 2, 1.2)
-        found = Counter(choose.next() for _ in range(5000))
+    for seed in range(2):
+        drawer = Drawer(Draw(count=1000, popularity=Popularity.ZIPF, zipf_exponent=1.2), seed)
+        found = Counter(drawer.next() for _ in range(5000))
         tops.append([place for place, _ in found.most_common(3)])
     assert tops[0] == tops[1]
     assert tops[0][0] is not None
@@ -132,26 +116,67 @@ def test_popular_places_are_alike_for_all_workers_and_scattered() -> None:
 @given(st.integers(0, 300), st.integers(1, 7), st.integers(1, 9))
 def test_shares_are_a_partition(count: int, agents: int, group: int) -> None:
     shares = [Share(count, agent, agents, group) for agent in range(agents)]
-    owned = [[share.nth(place) for place in range(len(share))] for share in shares]
-    assert sorted(index for each in owned for index in each) == list(range(count))
-    for share, each in zip(shares, owned, strict=True):
-        assert each == [index for index in range(count) if index in share]
+    owned = [share.indices(np.arange(len(share))) for share in shares]
+    assert sorted(np.concatenate(owned).tolist()) == list(range(count))
+    everything = np.arange(count)
+    for agent, each in enumerate(owned):
+        paths = Paths(PathSelection.EXCLUSIVE, agent, agents, group)
+        assert each.tolist() == everything[paths.owned(everything)].tolist()
 
 
-@given(
-    st.sampled_from(PathSelection), st.integers(1, 200), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**64 - 1)
-)
-def test_path_selection_keeps_to_its_agent(
-    selection: PathSelection, count: int, agents: int, group: int, bits: int
+@st.composite
+def draws(draw: st.DrawFn) -> tuple[Draw, list[int]]:
+    """A draw for one agent, and the indices that it is about."""
+    count = draw(st.integers(1, 200))
+    agents = draw(st.integers(1, 6))
+    selection = draw(st.sampled_from(PathSelection))
+    paths = Paths(selection, draw(st.integers(0, agents - 1)), agents, draw(st.integers(1, 5)), 0.3)
+    popularity = draw(st.sampled_from([Popularity.UNIFORM, Popularity.ZIPF]))
+    halves = draw(st.integers(0, 7))
+    if draw(st.booleans()):
+        listed = sorted(draw(st.sets(st.integers(0, 10**12), min_size=1, max_size=50)))
+        return Draw(listed=array("Q", listed).tobytes(), popularity=popularity, paths=paths, halves=halves), listed
+    return Draw(count=count, popularity=popularity, paths=paths, halves=halves), list(range(count))
+
+
+@given(draws(), st.integers(0, 2**64 - 1))
+def test_a_draw_keeps_to_what_it_is_about(made: tuple[Draw, list[int]], seed: int) -> None:
+    draw, indices = made
+    paths = draw.paths
+    assert paths is not None
+    own = [index for index in indices if index // paths.group % paths.agents == paths.agent]
+    allowed = own if paths.selection is PathSelection.EXCLUSIVE and own else indices
+    if draw.halves:
+        allowed = [index for index in allowed if index // draw.halves % 2 == 0]
+    drawer = Drawer(draw, seed)
+    for _ in range(5):
+        index = drawer.next()
+        assert index in allowed if allowed else index is None
+
+
+@given(st.lists(draws(), min_size=1, max_size=1), st.integers(1, 9), st.booleans())
+async def test_in_order_is_each_object_once_for_the_fleet(
+    made: list[tuple[Draw, list[int]]], want: int, once: bool
 ) -> None:
-    for agent in range(agents):
-        share = Share(count, agent, agents, group)
-        choice = PathChoice(selection, share, count, 0.3)
-        for number in range(5):
-            index = choice.draw(combine(bits, number))
-            assert 0 <= index < count
-            if selection is PathSelection.EXCLUSIVE and len(share):
-                assert index in share
+    draw, indices = made[0]
+    paths = draw.paths
+    assert paths is not None
+    if draw.halves:
+        indices = [index for index in indices if index // draw.halves % 2 == 0]
+    found: list[int] = []
+    for agent in range(paths.agents):
+        source = InOrder(3, [replace(draw, paths=replace(paths, agent=agent))], once=once)
+        own: list[int] = []
+        while (lease := await source.grant(0, want)) is not None:
+            granted = list(lease.indices())
+            assert 0 < len(granted) <= want
+            assert (lease.lease_id, lease.set_id) == (0, 3)
+            if own and not once and granted[0] == own[0]:
+                break
+            own += granted
+        assert own == sorted(own)
+        found += own
+    assert sorted(found) == indices
 
 
 @pytest.mark.parametrize(
@@ -163,10 +188,10 @@ def test_path_selection_keeps_to_its_agent(
         (PathSelection.WEIGHTED, 0.7),
     ],
 )
-def test_how_often_an_agent_stays_with_its_own(selection: PathSelection, own: float) -> None:
-    share = Share(1000, 2, 4)
-    choice = PathChoice(selection, share, 1000, 0.3)
-    stayed = sum(choice.draw(combine(11, number)) in share for number in range(4000))
+@pytest.mark.parametrize("listed", [b"", array("Q", range(1000)).tobytes()])
+def test_how_often_an_agent_stays_with_its_own(selection: PathSelection, own: float, listed: bytes) -> None:
+    drawer = Drawer(Draw(count=1000, listed=listed, paths=Paths(selection, 2, 4, 10, 0.3)), 11)
+    stayed = sum((drawer.next() or 0) // 10 % 4 == 2 for _ in range(4000))
     assert stayed / 4000 == pytest.approx(own, abs=0.03)
 
 
@@ -205,6 +230,22 @@ def test_parts_of_a_poisson_process_are_poisson_and_keep_the_rate() -> None:
     gaps = np.diff(np.sort(np.array(merged)))
     assert len(merged) == pytest.approx(16_000, rel=0.03)
     assert float(gaps.std() / gaps.mean()) == pytest.approx(1.0, abs=0.05)
+
+
+@given(fleets(), st.sampled_from(ArrivalKind), st.integers(0, 10**10))
+def test_who_begins_late_skips_what_was_due_before(fleet: list[tuple[int, int]], kind: ArrivalKind, late: int) -> None:
+    total = sum(count for _, count in fleet)
+    first, count = fleet[-1]
+    skipped, whole = (FleetSchedule(50.0, kind, 3, 10**9, first, count, total) for _ in range(2))
+    skipped.skip(10**9 + late)
+    due = [skipped.next() for _ in range(20)]
+    assert due == sorted(due)
+    assert due[0] >= 10**9 + late
+    if kind is not ArrivalKind.EXPONENTIAL:
+        expected = whole.next()
+        while expected < 10**9 + late:
+            expected = whole.next()
+        assert due[0] == expected
 
 
 @pytest.mark.parametrize(("rate", "first", "count"), [(0.0, 0, 1), (1.0, 1, 2), (1.0, -1, 1), (1.0, 0, 0)])

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sai3tui.config.model import Content, IoRate
+from sai3tui.config.model import Content, EndpointStrategy, IoRate
 from sai3tui.config.ops import Op
 from sai3tui.errors import Failure
+from sai3tui.workload.drawing import Draw
 from sai3tui.workload.keyspace import KeySpace
 
 MAX_OUTSTANDING = 1024
@@ -33,7 +34,8 @@ def lease_size(count: int, connections: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """See the module. `explicit`, if not empty, is the bytes of an array('Q') of object indices."""
+    """See the module. `explicit`, if not empty, is the bytes of an array('Q') of object indices. A `lease_id` of 0: the
+    source does not want to hear what became of the indices."""
 
     lease_id: int
     set_id: int
@@ -131,25 +133,28 @@ class LeasedJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """Indices first + j * step, j from 0 to count - 1, or those of `listed` (the bytes of an array('Q')), each as
-    likely as the others."""
+class FleetPart:
+    """The agent's place in the fleet: it is number `agent` of `agents`, and has the connections from number `first` on,
+    of `total`. `seed` is that of the fleet's schedules, the same for all agents."""
 
-    first: int = 0
-    step: int = 1
-    count: int = 0
-    listed: bytes = b""
+    first: int
+    total: int
+    seed: int = 1
+    agent: int = 0
+    agents: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class MixOp:
     """One kind of operation in a mix.
 
-    Indices come from leases if `leased` (PUT of new names, DELETE), else from `draws`: one for all endpoints, or one
-    per endpoint where each has objects of its own. `generation` is that of the content that a PUT onto an existing
-    object writes; its version is counted from 1. `verify`: what a GET reads is compared with that content, in any
-    of its versions. At most `concurrency` connections of the agent (None: all) are in it at once; who draws it beyond
-    that waits, so that the proportions between entries are kept. Entries of one `group` share their limit.
+    Indices come from leases if `leased` (PUT of new names, DELETE, objects in order), else from `draws`: one for all
+    endpoints, or one per endpoint where each has objects of its own. `io_rate`, unless None, is the rate at which the
+    fleet does operations of the entry's group, which then take no part in the draw by weight. `generation` is that of
+    the content that a PUT onto an existing object writes; its version is counted from 1. `verify`: what a GET reads is
+    compared with that content, in any of its versions. At most `concurrency` connections of the agent (None: all) are
+    in it at once; who draws it beyond that waits, so that the proportions between entries are kept. Entries of one
+    `group` share their limit.
     """
 
     op: Op
@@ -162,15 +167,16 @@ class MixOp:
     verify: bool = False
     concurrency: int | None = None
     group: int = 0
+    io_rate: IoRate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MixJob:
-    """A mix of operations for `duration` seconds (execute). `io_rate` is that of the whole fleet,
-    of which the agent delivers `rate_share`.
+    """A mix of operations for `duration` seconds (execute). `io_rate` is that of all entries that have none of their
+    own, for the whole fleet, of which the agent is `fleet` (None: all of it).
 
-    `seed` decides which operations are drawn. Operations in flight at the end have `drain` seconds to complete;
-    they count.
+    `strategy` says which endpoint gets an operation that is due. `seed` decides which operations are drawn. Operations
+    in flight at the end have `drain` seconds to complete; they count.
     """
 
     ops: tuple[MixOp, ...]
@@ -181,7 +187,8 @@ class MixJob:
     start_ns: int = 0
     drain: float = 10.0
     io_rate: IoRate | None = None
-    rate_share: float = 1.0
+    fleet: FleetPart | None = None
+    strategy: EndpointStrategy = EndpointStrategy.ROUND_ROBIN
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_errors: int | None = None
     brake: ErrorBrake | None = None

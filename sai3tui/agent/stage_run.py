@@ -152,10 +152,12 @@ class StageRun:
                     return
                 if worker not in self._workers():
                     # It died meanwhile.
-                    self._source.lost(lease.lease_id)
+                    if lease.lease_id:
+                        self._source.lost(lease.lease_id)
                     self.more_work()
                     return
-                worker.leases[lease.lease_id] = lease.count
+                if lease.lease_id:
+                    worker.leases[lease.lease_id] = lease.count
                 answered = min(count, lease.count)
                 count -= answered
                 worker.send(Granted(self.number, set_id, endpoint, answered, lease))

@@ -380,10 +380,10 @@ DISTRIBUTED = BlockSpec(
         Field(
             "path_selection",
             Kind.CHOICE,
-            "Which objects an agent chooses among.",
+            "Which objects an agent chooses among: all; mostly its own and at times all (`partitioned`) or others "
+            "(`weighted`); only its own. Its own are those of every N-th directory, without a tree every N-th object.",
             PathSelection.RANDOM.value,
             words=words_of(PathSelection),
-            later_words=("partitioned", "exclusive", "weighted"),
             note="may be left out; uses the agent's real identity",
         ),
         Field(
@@ -393,7 +393,6 @@ DISTRIBUTED = BlockSpec(
             "0.3",
             least=0,
             most=1,
-            status=Status.LATER,
         ),
         Field("stages", Kind.BLOCKS, "The stages.", block=STAGE, note="may be left out"),
         Field("barrier_sync", Kind.BLOCK, "Barriers by type of stage.", block=BARRIER_SYNC),

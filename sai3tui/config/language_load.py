@@ -167,7 +167,13 @@ OP = BlockSpec(
             most=1_000_000,
         ),
         Field("recursive", Kind.BOOLEAN, "Remove what is below the directory too.", "false", only=("rmdir",)),
-        Field("io_rate", Kind.BLOCK, "A rate of this entry's own.", block=IO_RATE, status=Status.LATER, ours=True),
+        Field(
+            "io_rate",
+            Kind.BLOCK,
+            "A rate of this entry's own: it then takes no part in the draw by weight, whose weight must be above 0.",
+            block=IO_RATE,
+            ours=True,
+        ),
         Field(
             "verify",
             Kind.BOOLEAN,
@@ -218,11 +224,11 @@ OP = BlockSpec(
         Field(
             "popularity",
             Kind.CHOICE,
-            "Which objects are chosen: all alike, few very often, one after the other, or each once.",
+            "Which objects are chosen: all alike, few very often, one after the other and round again, or each once by "
+            "the whole fleet; a stage whose entries have all come to their end ends early.",
             Popularity.UNIFORM.value,
             words=words_of(Popularity),
             only=READING,
-            status=Status.LATER,
             ours=True,
         ),
         Field(
@@ -233,7 +239,6 @@ OP = BlockSpec(
             least=0.01,
             most=10,
             only=READING,
-            status=Status.LATER,
             ours=True,
         ),
         Field("use_multi_endpoint", Kind.BOOLEAN, "Endpoints are used where there are any.", status=Status.IGNORED),

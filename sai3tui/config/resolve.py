@@ -15,7 +15,7 @@ from sai3tui.config.locations import RUNNABLE_SCHEMES, Location
 from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, Namespace
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level, Problem, ProblemList, has_errors
-from sai3tui.config.resolve_objects import resolve_ops, resolve_sets
+from sai3tui.config.resolve_objects import divided_sets, resolve_ops, resolve_sets
 from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint
 from sai3tui.config.roots import Roots, find_roots
 
@@ -73,7 +73,7 @@ def _resolve(config: Config, problems: ProblemList) -> Resolved | None:
     sets = resolve_sets(config, roots, problems)
     ops = resolve_ops(config, roots, sets, problems)
     blockers = _blockers(config, roots, problems)
-    return Resolved(config, agents, sets, ops, shared, probe, blockers)
+    return Resolved(config, agents, sets, ops, shared, probe, blockers, divided_sets(ops))
 
 
 def _shared_namespace(config: Config, roots: Roots, problems: ProblemList) -> tuple[bool, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sai3tui.config.coverage import finds_any
 from sai3tui.config.model import Config, EnsureObjects, KeySource, Position, Prepare, WorkloadOp
 from sai3tui.config.ops import Op
@@ -108,9 +110,12 @@ def resolve_ops(
                 entry.concurrency,
                 entry.recursive,
                 entry.at,
+                entry.io_rate,
+                entry.popularity,
+                entry.zipf_exponent,
             )
         )
-    _warn_of_deleted_trees(found, problems)
+    _say_what_is_divided(found, problems)
     return tuple(found)
 
 
@@ -177,9 +182,20 @@ def _example(made: ResolvedSet) -> str:
     return f"{stem}{'-' if made.tree is None else '_'}{numbers}".replace("\0", "1").replace("\1", "00")
 
 
-def _warn_of_deleted_trees(ops: list[ResolvedOp], problems: ProblemList) -> None:
-    read = {set_id for op in ops if op.op in READING and op.weight for set_id in op.set_ids}
+def divided_sets(ops: Sequence[ResolvedOp]) -> frozenset[int]:
+    """The sets that deletes and other operations use: where they mean the same objects, one half of the set is for
+    deletes, so that no other operation meets an object that is gone."""
+    deleted: set[int] = set()
+    used: set[int] = set()
     for op in ops:
-        if op.op is Op.DELETE and op.weight and read & set(op.set_ids):
-            message = f"delete {op.pattern!r} takes objects that other entries read: reads of them will fail"
-            problems.warning(op.at, "pattern", message, "delete from a base_uri of its own")
+        if op.weight:
+            (deleted if op.op is Op.DELETE else used).update(op.set_ids)
+    return frozenset(deleted & used)
+
+
+def _say_what_is_divided(ops: Sequence[ResolvedOp], problems: ProblemList) -> None:
+    divided = divided_sets(ops)
+    for op in ops:
+        if op.op is Op.DELETE and op.weight and divided & set(op.set_ids):
+            message = f"where delete {op.pattern!r} and other entries mean the same objects, each has one half of them"
+            problems.notice(op.at, "pattern", message, "delete from a base_uri of its own")

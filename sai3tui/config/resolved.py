@@ -7,12 +7,15 @@ from enum import StrEnum
 
 from sai3tui.config.locations import Location
 from sai3tui.config.model import (
+    DEFAULT_ZIPF_EXPONENT,
     NOWHERE,
     Config,
     Content,
     DirectoryStructure,
     Distribution,
     EndpointStrategy,
+    IoRate,
+    Popularity,
     Position,
     SizeSpec,
     Stage,
@@ -116,6 +119,9 @@ class ResolvedOp:
     concurrency: int | None = None
     recursive: bool = False
     at: Position = field(default=NOWHERE, compare=False)
+    io_rate: IoRate | None = None
+    popularity: Popularity = Popularity.UNIFORM
+    zipf_exponent: float = DEFAULT_ZIPF_EXPONENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,9 @@ class Resolved:
 
     `shared`: all endpoints of all agents show the same objects, which the agents divide among them. Otherwise every
     agent has an index space of its own, in which object i is at home at endpoint i mod E. `probe`: that was assumed
-    from file:// paths and is to be settled by looking. `blockers` say what this version cannot run yet.
+    from file:// paths and is to be settled by looking. `divided` are the sets that both deletes and other operations
+    use: where they mean the same objects, one half of the set is for deletes. `blockers` say what this
+    version cannot run yet.
     """
 
     config: Config
@@ -134,6 +142,7 @@ class Resolved:
     shared: bool
     probe: bool = False
     blockers: tuple[str, ...] = ()
+    divided: frozenset[int] = frozenset()
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -157,9 +166,18 @@ class Resolved:
         """The slot that agent number `agent` begins with."""
         return agent if self.shared else 0
 
+    @property
+    def connections(self) -> int:
+        """Those of the whole fleet."""
+        return sum(each.concurrency for each in self.agents)
+
+    def first_connection(self, agent: int) -> int:
+        """The number of agent number `agent`'s first connection among those of the fleet."""
+        return sum(each.concurrency for each in self.agents[:agent])
+
     def rate_share(self, agent: int) -> float:
         """The part of the fleet's `io_rate` that agent number `agent` delivers: that of its connections."""
-        return self.agents[agent].concurrency / sum(each.concurrency for each in self.agents)
+        return self.agents[agent].concurrency / self.connections
 
     def require_runnable(self) -> None:
         """Raises ConfigError where the file asks for what this version cannot run yet."""

@@ -1,4 +1,4 @@
-"""Which operation comes next, and on what: drawn in batches, so that one draw costs a list's pop."""
+"""Which operation comes next: drawn in batches, so that one draw costs a list's pop."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ BATCH = 1024
 
 
 class OpMix:
-    """A weighted draw of entries. Each comes with a number in [0, 1) that chooses among the entry's objects."""
+    """A weighted draw of entries."""
 
-    __slots__ = ("_drawn", "_random", "_weights")
+    __slots__ = ("_drawn", "_random", "_weights", "empty")
 
     def __init__(self, weights: Sequence[float], seed: int) -> None:
         """Raises ValueError if a weight is negative, or all are 0."""
@@ -20,27 +20,26 @@ class OpMix:
         if (self._weights < 0).any() or not self._weights.sum() > 0:
             raise ValueError("weights must not be negative, and not all 0")
         self._random = np.random.Generator(np.random.PCG64(seed))
-        self._drawn: list[tuple[int, float]] = []
+        self._drawn: list[int] = []
+        self.empty = False
+        """All entries are exhausted; `next` must not be called then."""
 
-    def next(self) -> tuple[int, float]:
-        """The number of an entry, and the number that chooses its object."""
+    def next(self) -> int:
+        """The number of an entry."""
         if not self._drawn:
             self._refill()
         return self._drawn.pop()
 
-    @property
-    def empty(self) -> bool:
-        """Whether all entries are exhausted; `next` must not be called then."""
-        return not self._weights.any()
-
     def exhaust(self, entry: int) -> None:
         """Never draw this entry again."""
         self._weights[entry] = 0.0
-        self._drawn = [drawn for drawn in self._drawn if drawn[0] != entry]
+        self.empty = not self._weights.any()
+        self._drawn = [drawn for drawn in self._drawn if drawn != entry]
 
     def restore(self, entry: int, weight: float) -> None:
         """Draw an entry again that was exhausted."""
         self._weights[entry] = weight
+        self.empty = not self._weights.any()
         self._drawn.clear()
 
     def _refill(self) -> None:
@@ -48,4 +47,4 @@ class OpMix:
         points = self._random.random(BATCH) * edges[-1]
         # With side="right" an entry of weight 0 has an interval without points.
         entries = np.minimum(np.searchsorted(edges, points, side="right"), int(np.flatnonzero(self._weights)[-1]))
-        self._drawn = list(zip(entries.tolist(), self._random.random(BATCH).tolist(), strict=True))
+        self._drawn = entries.tolist()

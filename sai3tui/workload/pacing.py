@@ -19,47 +19,6 @@ BATCH = 1024
 MAX_DRAWN = 65536
 
 
-class Schedule:
-    """Due times in nanoseconds, ascending, from `start_ns` on: `rate` operations per second on average.
-
-    Intervals are exponential (a Poisson process), uniform between 0 and twice the mean, or all alike. With all alike,
-    `phase` (0..1, of an interval) staggers the schedules of several workers.
-    """
-
-    __slots__ = ("_due", "_kind", "_last", "_mean", "_random")
-
-    def __init__(self, rate: float, kind: ArrivalKind, seed: int, start_ns: int, phase: float = 0.0) -> None:
-        """Raises ValueError unless `rate` is positive."""
-        if not rate > 0:
-            raise ValueError("a rate must be positive")
-        self._mean = 1e9 / rate
-        self._kind = kind
-        self._random = np.random.Generator(np.random.PCG64(seed))
-        # A float of nanoseconds since the start stays exact to a microsecond for a century.
-        self._last = float(start_ns) + (phase * self._mean if kind is ArrivalKind.DETERMINISTIC else 0.0)
-        self._due: list[int] = []
-        if kind is ArrivalKind.DETERMINISTIC:
-            self._last -= self._mean
-
-    def next(self) -> int:
-        """When the next operation is due, in nanoseconds."""
-        if not self._due:
-            self._refill()
-        return self._due.pop()
-
-    def _refill(self) -> None:
-        match self._kind:
-            case ArrivalKind.DETERMINISTIC:
-                steps = np.full(BATCH, self._mean)
-            case ArrivalKind.UNIFORM:
-                steps = self._random.random(BATCH) * (2.0 * self._mean)
-            case ArrivalKind.EXPONENTIAL:
-                steps = self._random.standard_exponential(BATCH) * self._mean
-        due = self._last + np.cumsum(steps)
-        self._last = float(due[-1])
-        self._due = due[::-1].astype(np.int64).tolist()
-
-
 class FleetSchedule:
     """One worker's part of the due times of the whole fleet, in nanoseconds, ascending, from `start_ns` on.
 
@@ -89,6 +48,21 @@ class FleetSchedule:
         self._last = float(start_ns)
         self._cycle = 0
         self._due: list[int] = []
+
+    def skip(self, until_ns: int) -> None:
+        """Leave out what was due before `until_ns`: somebody who begins late has no operations to make up for."""
+        if self._kind is ArrivalKind.EXPONENTIAL:
+            # The process does not remember.
+            self._last = max(self._last, float(until_ns))
+            self._due.clear()
+            return
+        if self._kind is ArrivalKind.DETERMINISTIC:
+            self._cycle = max(self._cycle, int((until_ns - self._last) / (self._mean * self._total)) - 1)
+            self._due.clear()
+        due = self.next()
+        while due < until_ns:
+            due = self.next()
+        self._due.append(due)
 
     def next(self) -> int:
         """When the worker's next operation is due, in nanoseconds."""

@@ -52,6 +52,14 @@ class Selection:
             return False
         return self.covers_all or self._regex.fullmatch(self._objects.key(index)) is not None
 
+    def meets(self, other: Selection) -> bool:
+        """Whether both may have an object in common; sure where sets were looked through or match as a whole."""
+        if not self._count or not other._count:
+            return False
+        if self._indices is None or other._indices is None:
+            return True
+        return bool(np.isin(self._indices, other._indices, assume_unique=True).any())
+
     def nth(self, place: int) -> int:
         """The index of the object at `place`, from 0 below len(self). Raises IndexError.
 

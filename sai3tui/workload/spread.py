@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 _GOLDEN = (math.sqrt(5) - 1) / 2
+_EXACT = 2**31
+"""Up to this count, products stay within 64 bits."""
 
 
 class Spread:
@@ -28,3 +33,10 @@ class Spread:
         if not 0 <= number < self._count:
             raise IndexError(number)
         return number * self._step % self._count
+
+    def places(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`place` of every number; they must be in range."""
+        if self._count <= _EXACT:
+            return numbers * self._step % self._count
+        step, count = self._step, self._count
+        return np.array([number * step % count for number in numbers.tolist()], dtype=np.int64)

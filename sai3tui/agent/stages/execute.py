@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sai3tui.agent.lease import Draw, Lease, LeaseSource, MixJob, MixOp, SetSpec
+from sai3tui.agent.lease import FleetPart, Lease, LeaseSource, MixJob, MixOp, SetSpec
 from sai3tui.agent.source import TAKE, StateSource, TrackedSet
 from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
+from sai3tui.agent.stages.in_order import InOrder
 from sai3tui.agent.stages.keyspaces import Directory, Listed
 from sai3tui.agent.stages.names import NameSource, new_names
-from sai3tui.config.model import Content, Fill, fixed_size
+from sai3tui.config.model import Content, Fill, Popularity, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import compile_pattern, list_prefix
 from sai3tui.config.resolved import OpSource, ResolvedOp
@@ -20,8 +21,11 @@ from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Level, Objects
 from sai3tui.state.generations import Generation
 from sai3tui.state.layout import NamePool
+from sai3tui.workload.drawing import Draw
+from sai3tui.workload.objects import ObjectSet
 from sai3tui.workload.patterns import Selection
 from sai3tui.workload.rng import combine, splitmix64
+from sai3tui.workload.share import Paths
 
 MAX_LISTED = 1_000_000
 NAMES_PER_ENTRY = 65536
@@ -36,7 +40,10 @@ async def run(context: StageContext) -> None:
         if op.weight:
             first = len(mix.ops)
             await mix.add(op)
-            mix.ops[first:] = [replace(each, concurrency=op.concurrency, group=op.number) for each in mix.ops[first:]]
+            mix.ops[first:] = [
+                replace(each, concurrency=op.concurrency, group=op.number, io_rate=op.io_rate)
+                for each in mix.ops[first:]
+            ]
     context.progress.objects = mix.objects
     job = MixJob(
         ops=tuple(mix.ops),
@@ -45,7 +52,14 @@ async def run(context: StageContext) -> None:
         seed=combine(config.seed, context.index, setup.agent.index),
         start_ns=context.start_monotonic_ns,
         io_rate=config.io_rate,
-        rate_share=setup.resolved.rate_share(setup.agent.index),
+        fleet=FleetPart(
+            setup.resolved.first_connection(setup.agent.index),
+            setup.resolved.connections,
+            combine(config.seed, context.index),
+            setup.agent.index,
+            len(setup.resolved.agents),
+        ),
+        strategy=setup.agent.strategy,
         retry=context.retry(always=False),
         max_errors=config.error_handling.max_total_errors,
         brake=context.brake,
@@ -56,18 +70,21 @@ async def run(context: StageContext) -> None:
         await mix.settle()
 
 
-def _draws(selection: Selection, homes: int) -> tuple[Draw, ...]:
-    """What to choose from: one draw for all endpoints, or one for each of `homes` that have objects of their own."""
+def _draws(selection: Selection, homes: int, like: Draw, keep: Callable[[int], bool] | None) -> tuple[Draw, ...]:
+    """What to choose from, otherwise as `like` says: one draw for all endpoints, or one for each of `homes` that have
+    objects of their own. `keep` leaves out indices where not all of a set are meant."""
     count = len(selection)
     if selection.covers_all:
-        return tuple(Draw(home, homes, -(-(count - home) // homes)) for home in range(homes))
+        return tuple(replace(like, first=home, step=homes, count=-(-(count - home) // homes)) for home in range(homes))
     if count <= MAX_LISTED:
         indices = [selection.nth(place) for place in range(count)]
     else:
         # Too many to name: a sample of them stands for all.
-        indices = [selection.draw(splitmix64(number)) for number in range(MAX_LISTED // 10)]
+        indices = sorted(selection.draw(splitmix64(number)) for number in range(MAX_LISTED // 10))
+    if keep is not None:
+        indices = [index for index in indices if keep(index)]
     parts = [array("Q", [index for index in indices if index % homes == home]) for home in range(homes)]
-    return tuple(Draw(count=len(part), listed=part.tobytes()) for part in parts)
+    return tuple(replace(like, count=len(part), listed=part.tobytes(), halves=0) for part in parts)
 
 
 @dataclass(slots=True)
@@ -88,7 +105,7 @@ class _Sources:
         lease = await source.grant(endpoint, want, set_id)
         if lease is None or set_id is None:
             return None
-        number = lease.lease_id * len(self._order) + self._order.index(source)
+        number = lease.lease_id * len(self._order) + self._order.index(source) if lease.lease_id else 0
         return _renamed(lease, number, set_id)
 
     def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
@@ -125,13 +142,17 @@ class _Part:
     leased: int
     selection: Selection
     earlier: tuple[_Part, ...] = ()
+    halves: int = 0
 
     @property
-    def first(self) -> bool:
-        return not self.earlier
+    def whole(self) -> bool:
+        """Whether it has all objects of the set."""
+        return self.selection.covers_all and not self.earlier and not self.halves
 
     def __contains__(self, index: object) -> bool:
         if not isinstance(index, int) or index not in self.selection:
+            return False
+        if self.halves and index // self.halves % 2 == 0:
             return False
         return not any(index in part.selection for part in self.earlier)
 
@@ -147,6 +168,8 @@ class _Mix:
         self._names: list[NameSource] = []
         self._deletes: list[StateSource] = []
         self._parts: dict[int, list[_Part]] = {}
+        self._selections: dict[tuple[str, int], Selection] = {}
+        self._blocks: dict[int, int] = {}
         self._next_set = len(self.sets)
 
     def objects(self) -> Objects:
@@ -199,7 +222,7 @@ class _Mix:
     def _add_existing(self, op: ResolvedOp) -> None:
         """Every object that matches is as likely as the others, whichever set it is of."""
         setup = self._context.setup
-        chosen = [(set_id, Selection(op.pattern, setup.sets[set_id])) for set_id in op.set_ids]
+        chosen = [(set_id, self._selection(op.pattern, set_id)) for set_id in op.set_ids]
         total = sum(len(selection) for _, selection in chosen)
         if not total:
             raise self._nothing(op)
@@ -209,11 +232,62 @@ class _Mix:
         generation = latest.number if latest is not None else 0
         verified = op.op is Op.GET and setup.config.verify and latest is not None
         for set_id, selection in chosen:
-            if len(selection):
-                draws = _draws(selection, homes)
-                weight = op.weight * len(selection) / total
-                verify = verified and self._tells(setup.sets[set_id].content, set_id)
-                self.ops.append(MixOp(op.op, weight, set_id, draws, generation=generation, verify=verify))
+            if not len(selection):
+                continue
+            objects = setup.sets[set_id]
+            halves = self._halves(set_id)
+            like = Draw(
+                popularity=op.popularity,
+                zipf_exponent=op.zipf_exponent,
+                paths=self._paths(objects),
+                halves=halves,
+            )
+            keep = (lambda index, halves=halves: index // halves % 2 == 0) if halves else None
+            draws = _draws(selection, homes, like, keep)
+            weight = op.weight * len(selection) / total
+            verify = verified and self._tells(objects.content, set_id)
+            made = MixOp(op.op, weight, set_id, draws, generation=generation, verify=verify)
+            if op.popularity in (Popularity.SEQUENTIAL, Popularity.ONCE):
+                named = self._add_set(replace(self.sets[set_id], set_id=self._next_set))
+                self.source.add(named, InOrder(named, draws, once=op.popularity is Popularity.ONCE))
+                made = replace(made, set_id=named, draws=(), leased=True)
+            self.ops.append(made)
+
+    def _paths(self, objects: ObjectSet) -> Paths | None:
+        """How this agent chooses among the objects of all agents; None where they are all its own."""
+        resolved = self._context.setup.resolved
+        if not resolved.shared or len(resolved.agents) < 2:
+            return None
+        fleet = resolved.config.distributed
+        group = max(1, objects.tree.shape.files_per_dir) if objects.tree is not None else 1
+        agent = self._context.setup.agent.index
+        return Paths(fleet.path_selection, agent, len(resolved.agents), group, fleet.partition_overlap)
+
+    def _halves(self, set_id: int) -> int:
+        """Blocks of so many indices of the set are by turns for reads and for deletes, so that every slot has objects
+        at every endpoint in both halves; 0: it is not divided."""
+        if set_id not in self._blocks:
+            self._blocks[set_id] = self._blocks_of(set_id)
+        return self._blocks[set_id]
+
+    def _blocks_of(self, set_id: int) -> int:
+        setup = self._context.setup
+        if set_id not in setup.resolved.divided:
+            return 0
+        ops = [op for op in setup.resolved.ops if op.weight and set_id in op.set_ids]
+        deleted = [self._selection(op.pattern, set_id) for op in ops if op.op is Op.DELETE]
+        used = [self._selection(op.pattern, set_id) for op in ops if op.op is not Op.DELETE]
+        if not any(one.meets(other) for one in deleted for other in used):
+            return 0
+        endpoints = max(len(agent.endpoints) for agent in setup.resolved.agents)
+        return max(1, min(setup.slots * endpoints, setup.sets[set_id].count // 2))
+
+    def _selection(self, pattern: str, set_id: int) -> Selection:
+        """The objects of a set that match, looked for once."""
+        found = self._selections.get((pattern, set_id))
+        if found is None:
+            found = self._selections[pattern, set_id] = Selection(pattern, self._context.setup.sets[set_id])
+        return found
 
     def _tells(self, content: Content, set_id: int) -> bool:
         """Whether what is read from the set can be compared: not if it is overwritten without anything in its content
@@ -231,8 +305,7 @@ class _Mix:
 
     def _add_deletes(self, op: ResolvedOp) -> None:
         """DELETE takes objects of this agent's slot, each once; what two entries match is the first one's."""
-        cache, setup = self._context.cache, self._context.setup
-        record = cache.latest
+        record = self._context.cache.latest
         if record is None:
             raise self._nothing(op)
         first = len(self.ops)
@@ -240,14 +313,14 @@ class _Mix:
             known = self._parts.setdefault(set_id, [])
             leased = next((part.leased for part in known if part.pattern == op.pattern), None)
             if leased is None:
-                selection = Selection(op.pattern, setup.sets[set_id])
+                selection = self._selection(op.pattern, set_id)
                 if not len(selection):
                     continue
                 # Leases of two entries are told apart by the number of their set.
                 leased = self._add_set(replace(self.sets[set_id], set_id=self._next_set)) if known else set_id
-                part = _Part(op.pattern, leased, selection, tuple(known))
+                part = _Part(op.pattern, leased, selection, tuple(known), self._halves(set_id))
                 known.append(part)
-                source = self._delete_source(record, set_id, None if selection.covers_all and part.first else part)
+                source = self._delete_source(record, set_id, None if part.whole else part)
                 self._deletes.append(source)
                 self.source.add(leased, source)
             self.ops.append(MixOp(op.op, op.weight, leased, leased=True))

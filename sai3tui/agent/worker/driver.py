@@ -34,7 +34,8 @@ CANCELLED = "cancelled"
 class WorkerContext:
     """What drivers need of the worker they run in.
 
-    `sized_gets`: the engine takes the size of a GET from its request.
+    `first_connection` is the number of its first one among the agent's `connections`. `sized_gets`: the engine takes
+    the size of a GET from its request.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -42,7 +43,8 @@ class WorkerContext:
     recorder: Recorder
     send: Callable[[object], None]
     number: int = 0
-    rate_share: float = 1.0
+    first_connection: int = 0
+    connections: int = 1
     sized_gets: bool = False
     workers: int = 1
     pools: dict[int, Words] = field(default_factory=dict)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import accumulate
 
 from sai3tui.agent.worker.channel import Channel
 from sai3tui.agent.worker.messages import Broken, Open, Ready, WorkerSetup
@@ -202,4 +203,5 @@ def shares(setup: WorkerSetup, workers: int) -> list[Open]:
         for _ in range(connections):
             dealt[turn % count][endpoint] += 1
             turn += 1
-    return [Open(setup, number, tuple(part), sum(part) / total, count) for number, part in enumerate(dealt)]
+    firsts = [0, *accumulate(sum(part) for part in dealt)]
+    return [Open(setup, number, tuple(part), firsts[number], count) for number, part in enumerate(dealt)]

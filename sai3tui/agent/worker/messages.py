@@ -35,13 +35,13 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """The first message: who you are of how many, and your share of the connections and of the agent's operations per
-    second."""
+    """The first message: who you are of how many, and your share of the connections: those from `first_connection` on,
+    in the agent's count of them."""
 
     setup: WorkerSetup
     number: int
     connections: tuple[int, ...]
-    rate_share: float
+    first_connection: int
     workers: int = 1
 
 

@@ -2,64 +2,60 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
-from collections.abc import Sequence
 from time import monotonic_ns
 
-from sai3tui.agent.lease import Draw, MixJob, MixOp
+from sai3tui.agent.lease import FleetPart, MixJob, MixOp
 from sai3tui.agent.worker.alarm import Alarm
 from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.lane import Lane, SetRuntime
 from sai3tui.agent.worker.messages import Granted, MoreWork, StartStage
+from sai3tui.agent.worker.streams import Stream, Waiting
 from sai3tui.agent.worker.supply import Held, Shelf
+from sai3tui.config.model import IoRate
 from sai3tui.config.ops import Op
-from sai3tui.workload.choice import OpMix
-from sai3tui.workload.pacing import Schedule
+from sai3tui.workload.drawing import Drawer
+from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.rng import combine
 
 TRIES = 8
 """Draws in a row that may come upon entries without anything at hand, before a lane waits for leases."""
 
+_UNPACED = -2
+_COMMON = -1
+"""Streams of the entries that go at full speed, and of those that share the rate of all. Others are groups."""
 
-class _Choice:
-    """One `Draw`, ready for use."""
 
-    __slots__ = ("count", "first", "listed", "step")
+def _usable(op: MixOp) -> bool:
+    return op.leased or any(draw.count or draw.listed for draw in op.draws)
 
-    def __init__(self, draw: Draw) -> None:
-        self.first = draw.first
-        self.step = draw.step
-        self.listed: Sequence[int] | None = None
-        self.count = draw.count
-        if draw.listed:
-            listed = array("Q")
-            listed.frombytes(draw.listed)
-            self.listed, self.count = listed, len(listed)
 
-    def index(self, point: float) -> int:
-        """The index that a number in [0, 1) chooses."""
-        place = int(point * self.count)
-        return self.listed[place] if self.listed is not None else self.first + place * self.step
+def _rate_of(op: MixOp, job: MixJob) -> IoRate | None:
+    """The rate that an entry has to keep, alone or with others; None: none."""
+    rate = job.io_rate if op.io_rate is None else op.io_rate
+    return rate if rate is not None and rate.iops > 0 else None
 
 
 class _Limit:
     """How many lanes of this worker may be in some entries at once."""
 
-    __slots__ = ("most", "queue", "running")
+    __slots__ = ("first", "most", "of", "queue", "running")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, of: int, first: int, most: int) -> None:
+        self.of = of
+        """The agent's limit, of which this worker has those from number `first` on, `most` of them."""
+        self.first = first
         self.most = most
         self.running = 0
-        self.queue: deque[tuple[Lane, int, float]] = deque()
-        """Busy lanes that have drawn an entry, its number and the object's, and wait until another lane is through."""
+        self.queue: deque[tuple[Lane, int]] = deque()
+        """Busy lanes that have drawn an entry, with its number, and wait until another lane is through."""
 
 
 class _Entry:
     """One `MixOp`, ready for use."""
 
     __slots__ = (
-        "choices",
+        "drawers",
         "generation",
         "leased",
         "limit",
@@ -67,11 +63,14 @@ class _Entry:
         "recursive",
         "runtime",
         "shelves",
+        "stream",
         "verify",
         "weight",
     )
 
-    def __init__(self, op: MixOp, runtime: SetRuntime, shelves: dict[int, Shelf], limit: _Limit | None) -> None:
+    def __init__(
+        self, op: MixOp, runtime: SetRuntime, shelves: dict[int, Shelf], limit: _Limit | None, seed: int
+    ) -> None:
         self.op = op.op
         self.runtime = runtime
         self.generation = op.generation
@@ -81,7 +80,8 @@ class _Entry:
         self.verify = op.verify and op.op is Op.GET
         self.leased = op.leased
         self.shelves = shelves
-        self.choices = [_Choice(draw) for draw in op.draws]
+        self.drawers = [Drawer(draw, combine(seed, place)) for place, draw in enumerate(op.draws)]
+        self.stream: Stream | None = None
 
 
 class MixDriver(Driver):
@@ -89,6 +89,7 @@ class MixDriver(Driver):
 
     def __init__(self, start: StartStage, context: WorkerContext, job: MixJob) -> None:
         super().__init__(start, context, job)
+        self._job = job
         self._ends_ns = start.ends_ns
         self._drain = job.drain
         self._sized = context.sized_gets
@@ -97,33 +98,63 @@ class MixDriver(Driver):
         self._limits = self._make_limits(job)
         self._entries = [
             _Entry(
-                op, self._sets[op.set_id], shelves.get(op.set_id, {}) if op.leased else {}, self._limits.get(op.group)
+                op,
+                self._sets[op.set_id],
+                shelves.get(op.set_id, {}) if op.leased else {},
+                self._limits.get(op.group),
+                combine(seed, number),
             )
-            for op in job.ops
+            for number, op in enumerate(job.ops)
         ]
-        usable = [self._usable(op) for op in job.ops]
-        weights = [entry.weight if can else 0.0 for entry, can in zip(self._entries, usable, strict=True)]
-        # All entries may be left to the other workers.
-        self._mix = OpMix(weights if any(weights) else [1.0 for _ in weights], seed)
-        for number, weight in enumerate(weights):
-            if not weight:
-                self._mix.exhaust(number)
+        self._streams = self._make_streams(job, seed)
+        self._paced = [stream for stream in self._streams if stream.paced]
+        self._unpaced = next((stream for stream in self._streams if not stream.paced), None)
         self._starved: list[Lane] = []
         """Lanes that rest until there are leases."""
         self._version = 0
-        self._schedule: Schedule | None = None
-        self._alarm: Alarm | None = None
-        self._waiting: deque[tuple[int, Lane]] = deque()
-        """Lanes that wait until an operation is due; due times ascend."""
-        if job.io_rate is not None and job.io_rate.iops > 0:
-            rate = job.io_rate.iops * job.rate_share * context.rate_share
-            begin = max(job.start_ns, monotonic_ns())
-            phase = (combine(seed) >> 11) * 2.0**-53
-            self._schedule = Schedule(rate, job.io_rate.distribution, seed, begin, phase)
-            self._alarm = Alarm(context.loop, self._due)
+        self._alarm = Alarm(context.loop, self._due) if self._paced else None
+        self._waiting = Waiting(job.strategy, context.lanes)
+        """Lanes that wait until an operation is due."""
 
-    def _usable(self, op: MixOp) -> bool:
-        return op.leased or any(draw.count or draw.listed for draw in op.draws)
+    def _make_streams(self, job: MixJob, seed: int) -> list[Stream]:
+        """Entries with a rate of their own by their groups, the others together."""
+        together: dict[int, list[int]] = {}
+        for number, op in enumerate(job.ops):
+            rate = _rate_of(op, job)
+            stream = _UNPACED if rate is None else _COMMON if op.io_rate is None else op.group
+            together.setdefault(stream, []).append(number)
+        streams = []
+        for group, numbers in together.items():
+            rate = _rate_of(job.ops[numbers[0]], job)
+            weights = [self._entries[number].weight if _usable(job.ops[number]) else 0.0 for number in numbers]
+            schedule = self._schedule(rate, group) if rate is not None else None
+            made = Stream(numbers, weights, combine(seed, group), schedule)
+            for number in numbers:
+                self._entries[number].stream = made
+            streams.append(made)
+        return streams
+
+    def _schedule(self, rate: IoRate, group: int) -> FleetSchedule | None:
+        """This worker's part of the fleet's due times, from now on if the stage has begun already.
+
+        The parts go by connections; those of an entry with a rate and a limit of its own by the limit, because a
+        worker that may not be in it cannot do its part.
+        """
+        context, job = self._context, self._job
+        fleet = job.fleet or FleetPart(0, context.connections)
+        first, count, total = fleet.first + context.first_connection, len(self._lanes), fleet.total
+        limit = self._limits.get(group)
+        if limit is not None:
+            first, count, total = fleet.agent * limit.of + limit.first, limit.most, fleet.agents * limit.of
+        if not count:
+            return None
+        begin = job.start_ns or self._ends_ns - round(job.duration * 1e9)
+        seed = combine(fleet.seed, group)
+        schedule = FleetSchedule(rate.iops, rate.distribution, seed, begin, first, count, total)
+        now = monotonic_ns()
+        if begin < now:
+            schedule.skip(now)
+        return schedule
 
     def _make_limits(self, job: MixJob) -> dict[int, _Limit]:
         """This worker's part of the connections that may be in an entry at once, for those that have a limit."""
@@ -133,7 +164,9 @@ class MixDriver(Driver):
             if op.concurrency is not None:
                 # Entries begin their deal at different workers, so that small limits do not all fall to the first.
                 place = (number - op.group) % workers
-                limits[op.group] = _Limit(op.concurrency // workers + (place < op.concurrency % workers))
+                each, rest = divmod(op.concurrency, workers)
+                first = place * each + min(place, rest)
+                limits[op.group] = _Limit(op.concurrency, first, each + (place < rest))
         return limits
 
     def _make_shelves(self, job: MixJob) -> dict[int, dict[int, Shelf]]:
@@ -161,11 +194,10 @@ class MixDriver(Driver):
             self._wind_down(self._drain)
 
     def _wind_down(self, grace: float) -> None:
-        waiting, self._waiting = self._waiting, deque()
-        queued = [lane for limit in self._limits.values() for lane, _, _ in limit.queue]
+        queued = [lane for limit in self._limits.values() for lane, _ in limit.queue]
         for limit in self._limits.values():
             limit.queue.clear()
-        for lane in (*(lane for _, lane in waiting), *queued):
+        for lane in (*self._waiting.clear(), *queued):
             self._rest(lane)
         super()._wind_down(grace)
 
@@ -175,7 +207,7 @@ class MixDriver(Driver):
             self._alarm.close()
 
     def _complete(self) -> bool:
-        return self._mix.empty
+        return all(stream.mix.empty for stream in self._streams)
 
     def _unpause(self) -> None:
         super()._unpause()
@@ -190,13 +222,13 @@ class MixDriver(Driver):
         limit.running -= 1
         if not limit.queue or self._stopping or now >= self._ends_ns:
             return
-        waiting, number, point = limit.queue.popleft()
-        if not self._begin(waiting, number, point):
+        waiting, number = limit.queue.popleft()
+        if not self._begin(waiting, number):
             # There is nothing at hand for those who wait: they draw anew.
-            others = [each for each, _, _ in limit.queue]
+            others = [each for each, _ in limit.queue]
             limit.queue.clear()
             for each in (waiting, *others):
-                self._issue(each)
+                self._draw(each, self._stream_of(number))
 
     def _next(self, lane: Lane, now: int) -> None:
         if self._limits and lane.entry >= 0:
@@ -206,15 +238,26 @@ class MixDriver(Driver):
             return
         lane.attempt = 1
         lane.due = 0
-        if self._schedule is not None:
-            due = self._schedule.next()
-            lane.due = due
-            if due > now:
-                if not self._waiting and self._alarm is not None:
-                    self._alarm.set(due)
-                self._waiting.append((due, lane))
+        if self._paced:
+            stream = self._earliest()
+            if stream is not None and stream.due <= now:
+                lane.due = stream.take(now)
+                self._draw(lane, stream)
                 return
-        self._issue(lane)
+            if stream is not None and (self._unpaced is None or self._unpaced.mix.empty):
+                if not self._waiting and self._alarm is not None:
+                    self._alarm.set(stream.due)
+                self._waiting.add(lane)
+                return
+        self._draw(lane, self._unpaced or self._streams[0])
+
+    def _earliest(self) -> Stream | None:
+        """The stream whose next operation is due first; None if there will be none any more."""
+        found = None
+        for stream in self._paced:
+            if (found is None or stream.due < found.due) and not stream.mix.empty:
+                found = stream
+        return found
 
     def _due(self) -> None:
         """Issue what is due, and set the alarm for what is next."""
@@ -222,28 +265,45 @@ class MixDriver(Driver):
             return
         waiting = self._waiting
         now = monotonic_ns()
-        while waiting and waiting[0][0] <= now:
-            self._issue(waiting.popleft()[1])
-        if waiting and self._alarm is not None:
-            self._alarm.set(waiting[0][0])
+        while waiting:
+            stream = self._earliest()
+            if stream is None:
+                for lane in waiting.clear():
+                    self._rest(lane)
+                return
+            if stream.due > now:
+                assert self._alarm is not None
+                self._alarm.set(stream.due)
+                return
+            lane = waiting.pop()
+            lane.due = stream.take(now)
+            self._draw(lane, stream)
 
-    def _issue(self, lane: Lane) -> None:
+    def _stream_of(self, entry: int) -> Stream:
+        stream = self._entries[entry].stream
+        assert stream is not None
+        return stream
+
+    def _draw(self, lane: Lane, stream: Stream) -> None:
         """Draw an operation and issue it, or wait for what it needs."""
         for _ in range(TRIES):
-            if self._mix.empty:
+            if stream.mix.empty:
                 break
-            number, point = self._mix.next()
+            number = stream.next()
             if self._limits:
                 limit = self._entries[number].limit
                 if limit is not None and limit.running >= limit.most:
-                    limit.queue.append((lane, number, point))
+                    limit.queue.append((lane, number))
                     return
-            if self._begin(lane, number, point):
+            if self._begin(lane, number):
                 return
+        if stream.mix.empty and not self._complete():
+            self._next(lane, monotonic_ns())
+            return
         self._starved.append(lane)
         self._rest(lane)
 
-    def _begin(self, lane: Lane, number: int, point: float) -> bool:
+    def _begin(self, lane: Lane, number: int) -> bool:
         """Issue an operation of an entry; False if there is nothing at hand that it could be done to."""
         entry = self._entries[number]
         held: Held | None = None
@@ -254,15 +314,18 @@ class MixDriver(Driver):
                 self.supply.need()
             if taken is None:
                 if all(other.exhausted for other in entry.shelves.values()):
-                    self._mix.exhaust(number)
+                    self._stream_of(number).exhaust(number)
                 return False
             index, held = taken
+            if not held.lease.lease_id:
+                held = None
         else:
-            choices = entry.choices
-            choice = choices[lane.endpoint] if len(choices) > 1 else choices[0]
-            if not choice.count:
+            drawers = entry.drawers
+            drawer = drawers[lane.endpoint] if len(drawers) > 1 else drawers[0]
+            drawn = drawer.next()
+            if drawn is None:
                 return False
-            index = choice.index(point)
+            index = drawn
         lane.held = held
         lane.index = index
         lane.entry = number
@@ -275,7 +338,8 @@ class MixDriver(Driver):
         runtime = entry.runtime
         op = entry.op
         if op is Op.PUT:
-            if held is not None:
+            if entry.leased:
+                assert held is not None
                 self.put(lane, runtime, index, held.lease.generation, 0)
             else:
                 self._version += 1
@@ -305,8 +369,8 @@ class MixDriver(Driver):
 
     def more_work(self, message: MoreWork) -> None:
         for number, entry in enumerate(self._entries):
-            if entry.leased:
-                self._mix.restore(number, entry.weight)
+            if entry.leased and entry.weight:
+                self._stream_of(number).restore(number, entry.weight)
         super().more_work(message)
 
     def _wake(self, endpoint: int | None) -> None:

@@ -104,7 +104,8 @@ class Worker:
             self._recorder,
             self._channel.send,
             message.number,
-            message.rate_share,
+            message.first_connection,
+            sum(setup.connections),
             setup.engine == "null",
             message.workers,
         )
