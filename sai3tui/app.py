@@ -53,6 +53,7 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_ABORTED = 128 + signal.SIGINT
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+HANGUP_S = 1.0
 ABORT_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
 POLL_S = 0.1
@@ -120,6 +121,7 @@ class Sai3App(App[None]):
                 loop.add_signal_handler(number, partial(self._on_signal, number))
         self.push_screen(HomeScreen(self._services))
         self.set_interval(TITLE_S, self.tell_terminal)
+        self.set_interval(HANGUP_S, self.look_for_hangup)
         self.tell_terminal()
         if self._config is None:
             return
@@ -128,6 +130,12 @@ class Sai3App(App[None]):
             self._begin(RunOrder(path, data, hold=False))
         else:
             self._edit(path, text_of(data, path), data)
+
+    def look_for_hangup(self) -> None:
+        """Leave when the terminal is gone although nobody said so: the signal goes to the session's leader only, and
+        some leaders, such as make, keep it to themselves."""
+        if self._signals and terminal_is_gone():
+            self._on_signal(signal.SIGHUP)
 
     def tell_terminal(self) -> None:
         """Keep the terminal's title true, and ring once when a run has ended."""

@@ -108,6 +108,30 @@ def test_q_leaves_an_idle_room(tmp_path: Path) -> None:
         assert kept < set_ < back
 
 
+def test_a_terminal_that_goes_away_without_a_signal_ends_the_room(tmp_path: Path) -> None:
+    outer, inner = pty.openpty()
+    environ = dict(os.environ, TERM="xterm-256color", XDG_STATE_HOME=str(tmp_path / "state"))
+    # It has no controlling terminal, so that nobody sends it SIGHUP.
+    with subprocess.Popen(
+        [sys.executable, "-m", "sai3tui"],
+        cwd=tmp_path,
+        env=environ,
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        start_new_session=True,
+    ) as process:
+        try:
+            os.close(inner)
+            drawn = b""
+            while b"No runs here yet." not in drawn:
+                drawn += os.read(outer, 65536)
+            os.close(outer)
+            assert process.wait(30) == 128 + signal.SIGHUP
+        finally:
+            process.kill()
+
+
 def test_another_editor_has_the_terminal_and_gives_it_back(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("duration: 1313s\n")
     with room("run.yaml", cwd=tmp_path, EDITOR="sed -i s/1313/4242/", VISUAL="") as it:
