@@ -52,6 +52,9 @@ class EndlessSource:
     def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
         """Nothing is kept."""
 
+    def unused(self, lease_id: int, count: int) -> None:
+        """Nothing is kept."""
+
     def lost(self, lease_id: int) -> None:
         """Nothing is kept."""
 

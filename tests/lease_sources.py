@@ -21,6 +21,7 @@ class MemorySource:
         self.done: set[int] = set()
         self.failed: dict[int, Failure] = {}
         self.lost_leases = 0
+        self.returned = 0
         self.granted: list[int] = []
         self.outstanding_most = 0
         self._ids = 0
@@ -43,6 +44,16 @@ class MemorySource:
             out.remove(index)
         self.done.update(done)
         self.failed.update(failed)
+        if not out:
+            del self.out[lease_id]
+
+    def unused(self, lease_id: int, count: int) -> None:
+        out = self.out[lease_id]
+        assert count <= len(out)
+        for index in sorted(out)[len(out) - count :]:
+            out.remove(index)
+            self.ready[index % len(self.ready)].append(index)
+        self.returned += count
         if not out:
             del self.out[lease_id]
 

@@ -16,7 +16,8 @@ from sai3tui.agent.source import CREATE, DELETE, Purpose, StateSource, TrackedSe
 from sai3tui.errors import ErrorKind, Failure, ResourceError
 from sai3tui.state.decide import Action, Found, after_sample, decide
 from sai3tui.state.generations import Generation, found, moved
-from sai3tui.state.layout import LayoutCache, NamePool
+from sai3tui.state.layout import LayoutCache
+from sai3tui.state.names import NamePool, NamesTaken, Span
 from sai3tui.state.states import CHUNK, ObjectState, SlotStates, wanted
 from sai3tui.state.store import StateStore
 from sai3tui.workload.partition import slot_count
@@ -113,7 +114,8 @@ async def test_what_was_flushed_is_there_after_reopening(tmp_path: Path) -> None
     cache.states(record, 1).set(numbers(0), CREATING)
     await cache.flush()
     pool = NamePool("up/", 1, 3, 1)
-    await cache.reserve(pool, 40)
+    taken = NamesTaken((40,), (Span(0, 3, 2),))
+    await cache.reserve(pool, taken)
     await cache.close()
 
     again = LayoutCache.open(tmp_path, 1000)
@@ -121,7 +123,7 @@ async def test_what_was_flushed_is_there_after_reopening(tmp_path: Path) -> None
     assert found(again.latest) is Found.UNFINISHED
     assert [k for k in range(500) if again.states(record, 0).get(k) is CREATED] == [3, 5, 499]
     assert again.states(record, 1).get(0) is CREATING
-    assert again.reserved() == {pool: 40}
+    assert again.reserved() == {pool: taken}
     await again.forget([pool])
     assert again.reserved() == {}
     await again.close()

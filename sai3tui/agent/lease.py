@@ -76,6 +76,10 @@ class LeaseSource(Protocol):
         """Some indices of a lease are settled. Called several times per lease, each index once."""
         ...
 
+    def unused(self, lease_id: int, count: int) -> None:
+        """The last `count` indices of a lease were not begun, and nobody will."""
+        ...
+
     def lost(self, lease_id: int) -> None:
         """A worker died or was stopped: indices of this lease that were not reported as finished may or may not have
         been worked on, and are the source's to grant again."""

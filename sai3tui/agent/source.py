@@ -37,6 +37,8 @@ class Purpose:
     during: ObjectState | None
     after: ObjectState
     tolerated: frozenset[ErrorKind] = NO_KINDS
+    back: ObjectState | None = None
+    """What becomes of objects that a worker had and did not begin; None: they stay `during`."""
 
 
 CREATE = Purpose(
@@ -50,7 +52,7 @@ DELETE = Purpose(
     ObjectState.DELETED,
     frozenset({ErrorKind.NOT_FOUND}),
 )
-TAKE = Purpose(frozenset({ObjectState.CREATED}), ObjectState.CREATING, ObjectState.DELETED)
+TAKE = Purpose(frozenset({ObjectState.CREATED}), ObjectState.CREATING, ObjectState.DELETED, back=ObjectState.CREATED)
 """Deletes of an execute stage: until one is done, its object may or may not exist, which is what CREATING says."""
 
 
@@ -172,6 +174,20 @@ class StateSource:
         if not out.open.any():
             del self._out[lease_id]
         self._cache.flush_soon()
+
+    def unused(self, lease_id: int, count: int) -> None:
+        """The last `count` objects of a lease are as they were before."""
+        out = self._out.get(lease_id)
+        if out is None:
+            return
+        ks = out.ks[-count:]
+        out.open[-count:] = False
+        if self._purpose.back is not None:
+            out.tracked.states.set(ks, self._purpose.back)
+            self._cache.flush_soon()
+        self._ready[out.lease.endpoint].extend(self._split(out.tracked, ks))
+        if not out.open.any():
+            del self._out[lease_id]
 
     def lost(self, lease_id: int) -> None:
         """The worker that had the lease is gone: what it had not finished is granted again."""

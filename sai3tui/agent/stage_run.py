@@ -22,6 +22,7 @@ from sai3tui.agent.worker.messages import (
     Settled,
     StartStage,
     StopStage,
+    Unused,
     Wanted,
 )
 from sai3tui.errors import RETRYABLE, Failure, failure_of
@@ -109,6 +110,9 @@ class StageRun:
             case Finished(stage, leases) if stage == self.number:
                 for settled in leases:
                     self._settle(worker, settled)
+            case Unused(stage, unused) if stage == self.number:
+                for lease_id, count in unused:
+                    self._unused(worker, lease_id, count)
             case FailuresSeen(stage, count, sample) if stage == self.number:
                 self._errors += count
                 limit = self.job.max_errors
@@ -148,8 +152,7 @@ class StageRun:
             while count > 0 and not self.stopping and not worker.gone:
                 lease = await self._source.grant(endpoint, count, set_id)
                 if lease is None:
-                    worker.send(Granted(self.number, set_id, endpoint, count, None))
-                    return
+                    break
                 if worker not in self._workers():
                     # It died meanwhile.
                     if lease.lease_id:
@@ -165,6 +168,8 @@ class StageRun:
             # Whatever a source cannot do ends the stage with its cause.
             self.fail(failure_of(error))
         finally:
+            if count > 0 and not worker.gone:
+                worker.send(Granted(self.number, set_id, endpoint, count, None))
             self._granting -= 1
             self.check()
 
@@ -181,6 +186,17 @@ class StageRun:
             del worker.leases[settled.lease_id]
         try:
             self._source.finished(settled.lease_id, done, settled.failed)
+        except Exception as error:
+            self.fail(failure_of(error))
+
+    def _unused(self, worker: WorkerHandle, lease_id: int, count: int) -> None:
+        left = worker.leases.pop(lease_id, None)
+        if left is None:
+            return
+        if left > count:
+            worker.leases[lease_id] = left - count
+        try:
+            self._source.unused(lease_id, count)
         except Exception as error:
             self.fail(failure_of(error))
 

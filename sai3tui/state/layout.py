@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sai3tui.errors import ErrorContext, Failure, ResourceError
 from sai3tui.state.generations import Generation, moved
+from sai3tui.state.names import NamePool, NamesTaken, names_from_json, names_to_json
 from sai3tui.state.states import SlotStates
 from sai3tui.state.store import StateStore
 from sai3tui.workload.partition import slot_count
@@ -25,21 +25,6 @@ _NAMES = b"names/"
 def layout_directory(data_dir: Path, layout_hash: str) -> Path:
     """Where the state cache of a layout stands."""
     return data_dir / "cache" / layout_hash
-
-
-@dataclass(frozen=True, slots=True)
-class NamePool:
-    """The names that the PUTs of one workload entry make in one slot: sequence 0.. below `prefix`. `stage` is any
-    number that tells stages and entries apart."""
-
-    prefix: str
-    seed: int
-    stage: int
-    slot: int
-    shards: int = 0
-
-    def key(self) -> bytes:
-        return _NAMES + hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,18 +133,17 @@ class LayoutCache:
         await self._store.commit({**rows, **self._dirty_rows()})
         return changed
 
-    def reserved(self) -> dict[NamePool, int]:
-        """How many names of every pool have been taken, whether or not their PUT succeeded."""
-        return {NamePool(**(row := json.loads(value))["pool"]): row["taken"] for _, value in self._store.scan(_NAMES)}
+    def reserved(self) -> dict[NamePool, NamesTaken]:
+        """How far the names of every pool are taken."""
+        return dict(names_from_json(value) for _, value in self._store.scan(_NAMES))
 
-    async def reserve(self, pool: NamePool, taken: int) -> None:
-        """The names 0..taken - 1 of `pool` may be used once this returns."""
-        row = json.dumps({"pool": asdict(pool), "taken": taken}).encode()
-        await self._store.commit({pool.key(): row})
+    async def reserve(self, pool: NamePool, taken: NamesTaken) -> None:
+        """The names of `pool` that are `taken` may be used once this returns."""
+        await self._store.commit({_NAMES + pool.digest(): names_to_json(pool, taken)})
 
     async def forget(self, pools: Iterable[NamePool]) -> None:
         """All objects of these pools are deleted."""
-        await self._store.commit({pool.key(): None for pool in pools})
+        await self._store.commit({_NAMES + pool.digest(): None for pool in pools})
 
     def note_failed(self, key: StatesKey, k: int, failure: Failure) -> None:
         """Keep why object `k` failed."""

@@ -19,7 +19,7 @@ from sai3tui.config.units import format_count
 from sai3tui.errors import Failure
 from sai3tui.events import Level, Objects
 from sai3tui.state.generations import Generation
-from sai3tui.state.layout import NamePool
+from sai3tui.state.names import NamePool, NamesTaken
 
 
 async def run(context: StageContext) -> None:
@@ -60,7 +60,7 @@ class _Cleanup:
             for objects in context.setup.sets:
                 states = context.cache.states(record, objects.set_id)
                 self._planned += sum(states.total(state) for state in DELETE.take)
-        self._planned += sum(context.cache.reserved().values())
+        self._planned += sum(taken.total for taken in context.cache.reserved().values())
 
     @property
     def failed(self) -> int:
@@ -87,12 +87,13 @@ class _Cleanup:
         if source.todo:
             await self._context.run_job(self._job(tuple(set_spec(each) for each in setup.sets), source.todo), source)
 
-    async def delete_names(self, pool: NamePool, taken: int) -> None:
+    async def delete_names(self, pool: NamePool, taken: NamesTaken) -> None:
         source = TakenNames(0, taken)
         self._names.append(source)
         self._prefixes.add(pool.prefix)
-        if taken:
-            await self._context.run_job(self._job((SetSpec(0, new_names(pool, fixed_size(0))),), taken), source)
+        if taken.total:
+            job = self._job((SetSpec(0, new_names(pool, fixed_size(0))),), taken.total)
+            await self._context.run_job(job, source)
         if not source.failed:
             await self._context.cache.forget([pool])
 

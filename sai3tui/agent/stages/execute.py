@@ -20,7 +20,7 @@ from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Level, Objects
 from sai3tui.state.generations import Generation
-from sai3tui.state.layout import NamePool
+from sai3tui.state.names import NamePool
 from sai3tui.workload.drawing import Draw
 from sai3tui.workload.objects import ObjectSet
 from sai3tui.workload.patterns import Selection
@@ -111,6 +111,10 @@ class _Sources:
     def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
         number, place = divmod(lease_id, len(self._order))
         self._order[place].finished(number, done, failed)
+
+    def unused(self, lease_id: int, count: int) -> None:
+        number, place = divmod(lease_id, len(self._order))
+        self._order[place].unused(number, count)
 
     def lost(self, lease_id: int) -> None:
         number, place = divmod(lease_id, len(self._order))
@@ -210,10 +214,11 @@ class _Mix:
             self._context.index * NAMES_PER_ENTRY + op.number,
             setup.agent.index,
             setup.resolved.shards,
+            1 if setup.resolved.shared else len(setup.endpoints),
         )
         names = new_names(pool, op.size or fixed_size(0))
         set_id = self._add_set(SetSpec(self._next_set, names, op.content, combine(setup.config.seed, pool.stage)))
-        taken = self._context.cache.reserved().get(pool, 0)
+        taken = self._context.cache.reserved().get(pool)
         source = NameSource(self._context.cache, pool, set_id, taken)
         self._names.append(source)
         self.source.add(set_id, source)

@@ -43,6 +43,9 @@ class InOrder:
     def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
         """Nobody reports."""
 
+    def unused(self, lease_id: int, count: int) -> None:
+        """Nobody reports."""
+
     def lost(self, lease_id: int) -> None:
         """Nobody reports."""
 

@@ -294,6 +294,9 @@ class Driver(ABC):
         """Report that the stage is over, once it is."""
         if self._busy or self._idle_sent or not (self._stopping or self._complete()):
             return
+        if self.supply.unanswered:
+            # What is granted at the last moment is given back before the end is told.
+            return
         self._idle_sent = True
         self.supply.report()
         self._recorder.flush()

@@ -56,8 +56,8 @@ class StartStage:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A lease, or None: there is nothing left of the set for connections to this endpoint. Answers one entry of a
-    `Wanted`, whose `count` it repeats."""
+    """A lease, or None: there is nothing left of the set for connections to this endpoint, or the stage ends. Answers
+    one entry of a `Wanted`, or `count` of what it wants; every want is answered whole."""
 
     stage: int
     set_id: int | None
@@ -129,6 +129,14 @@ class Finished:
 
     stage: int
     leases: tuple[Settled, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """The last indices of these leases were not begun, and will not be: (lease_id, how many)."""
+
+    stage: int
+    leases: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)

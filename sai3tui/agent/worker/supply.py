@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sai3tui.agent.lease import Lease
-from sai3tui.agent.worker.messages import Finished, Granted, Settled, Wanted
+from sai3tui.agent.worker.messages import Finished, Granted, Settled, Unused, Wanted
 from sai3tui.errors import Failure
 
 REPORT_S = 0.1
@@ -69,11 +69,16 @@ class Shelf:
         """Nothing at hand, nothing to come."""
         return self.dry and not self.available and not self.requested
 
-    def drop(self) -> None:
-        """Forget what has not been begun."""
+    def drop(self) -> list[tuple[int, int]]:
+        """Forget what has not been begun: the leases that had it, and how much of each."""
+        waiting = [(held.lease.lease_id, held.lease.count) for held in self._waiting]
+        left = self.available - sum(count for _, count in waiting)
+        if left and self._held is not None:
+            waiting.append((self._held.lease.lease_id, left))
         self._waiting.clear()
         self._current = iter(())
         self.available = 0
+        return waiting
 
 
 class Supply:
@@ -133,7 +138,9 @@ class Supply:
         shelf.requested -= message.count
         if message.lease is None:
             shelf.dry = True
-        elif not self.stopped:
+        elif self.stopped:
+            self._give_back([(message.lease.lease_id, message.lease.count)])
+        else:
             shelf.add(Held(message.lease))
         self.need()
         return shelf
@@ -179,6 +186,20 @@ class Supply:
     def stop(self) -> None:
         """Take nothing up any more."""
         self.stopped = True
+        left: list[tuple[int, int]] = []
         for shelf in self._shelves.values():
-            shelf.drop()
+            left += shelf.drop()
             shelf.dry = True
+        self._give_back(left)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether there are wants that have not been answered."""
+        return any(shelf.requested for shelf in self._shelves.values())
+
+    def _give_back(self, left: Sequence[tuple[int, int]]) -> None:
+        told = tuple(each for each in left if each[0])
+        if told:
+            # What was begun of them is told first, so that what is left is known to be just that.
+            self.report()
+            self._send(Unused(self._stage, told))
