@@ -104,3 +104,32 @@ async def test_deletes_in_a_tree_never_make_another_operation_miss_an_object(tmp
     assert count(execute, Op.GET) > 75
     assert cleanup.objects.done == 75
     assert not list(target.rglob("*.dat"))
+
+
+GROWING = """
+target: file://TARGET/
+concurrency: 4
+dynamic_put_pool: true
+verify: true
+workload:
+  - {op: put, path: "data/", size_spec: {type: uniform, min: 1000, max: 9000}, weight: 50}
+  - {op: get, path: "data/*", weight: 50}
+distributed:
+  stages:
+    - {name: execute, order: 1, type: execute, completion: duration, duration: 3s}
+    - {name: cleanup, order: 2, type: cleanup, completion: tasks_done}
+  agents: [{id: agent-1, address: "127.0.0.1:7167"}]
+"""
+
+
+async def test_what_is_put_can_be_read_though_nothing_was_there_before(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "data").mkdir(parents=True)
+    driver = await run(GROWING, tmp_path, target)
+    assert driver.failure is None, driver.failure
+    execute = driver.summary("execute")
+    assert execute.errors == 0
+    # There is something to read as soon as workers look at what they have put.
+    assert count(execute, Op.GET) > 50
+    assert count(execute, Op.PUT) > 50
+    assert not list(target.rglob("obj_*"))

@@ -71,7 +71,7 @@ async def _check_operations(setup: RunSetup, endpoint: Endpoint, control: Contro
     if Op.PUT in needed and endpoint.scheme == "file":
         await checks.run("space", subject, asyncio.to_thread(_space, setup, endpoint))
     for op in setup.resolved.ops:
-        if op.weight and op.source is OpSource.LISTED:
+        if op.weight and op.source is OpSource.LISTED and not op.fresh:
             await checks.run(op.op.word if op.op is not Op.GET else "read", subject, _existing(op, control))
 
 

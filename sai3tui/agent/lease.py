@@ -159,6 +159,9 @@ class MixOp:
     compared with that content, in any of its versions. At most `concurrency` connections of the agent (None: all) are
     in it at once; who draws it beyond that waits, so that the proportions between entries are kept. Entries of one
     `group` share their limit.
+
+    `fresh`: the entry is about what PUTs of set `set_id` have made meanwhile, which is only at the endpoint where it
+    was put if `apart`. It shares the weight of its group with the other entries, of `population` objects each.
     """
 
     op: Op
@@ -172,6 +175,9 @@ class MixOp:
     concurrency: int | None = None
     group: int = 0
     io_rate: IoRate | None = None
+    population: int = 0
+    fresh: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sai3tui.agent.figures import Totals, totals_of
+from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource, MixJob
 from sai3tui.agent.stage_run import StageRun
 from sai3tui.agent.worker.handle import WorkerHandle, shares
@@ -39,13 +40,15 @@ class StageTotals:
     """How a stage of the pool ended. `seconds` run from its start time until nothing was in flight any more.
 
     `failure` is why it was given up: too many errors, a source that could not grant, workers that kept dying.
-    `stopped`: it was ended by `stop_stage` or by that failure, maybe before its work was done.
+    `stopped`: it was ended by `stop_stage` or by that failure, maybe before its work was done. `lateness`: how a
+    schedule was kept, if there was one.
     """
 
     totals: Totals
     seconds: float
     stopped: bool = False
     failure: Failure | None = None
+    lateness: Lateness | None = None
 
 
 class WorkerPool:
@@ -273,7 +276,8 @@ class WorkerPool:
             self._failed_attempts = stage.failed_attempts
             self._stage = None
         totals = self.read()
-        return StageTotals(totals, max(0.0, (totals.time_ns - start_ns) / 1e9), stage.stopping, stage.failure)
+        seconds = max(0.0, (totals.time_ns - start_ns) / 1e9)
+        return StageTotals(totals, seconds, stage.stopping, stage.failure, stage.lateness)
 
     async def stop_stage(self, grace_s: float = ABORT_GRACE_S) -> None:
         """End the running stage, if any: no operation begins any more, those in flight get `grace_s` seconds.

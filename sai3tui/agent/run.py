@@ -17,7 +17,7 @@ from sai3tui.agent.controls import Controls
 from sai3tui.agent.exclusion import Excluded, Exclusions
 from sai3tui.agent.leadership import Leadership
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource
-from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.pool import StageTotals, WorkerPool
 from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.run_failures import StageFailed, first_of, internal, timed_out
 from sai3tui.agent.setup import RunSetup
@@ -323,6 +323,7 @@ class AgentRun:
                 ended = await pool.run_leased(job, source)
             else:
                 ended = await pool.run_mix(job, source)
+                self._say_how_late(ended)
         finally:
             reporter.fold()
         if self._aborting or (ended.stopped and ended.failure is None):
@@ -337,6 +338,15 @@ class AgentRun:
             raise StageFailed(self._placed(corrupt))
         if self.setup.is_files and self.setup.config.files.fsync is Fsync.PER_STAGE:
             await self._sync()
+
+    def _say_how_late(self, ended: StageTotals) -> None:
+        lateness = ended.lateness
+        if lateness is None:
+            return
+        if lateness.delivered(ended.seconds):
+            self._note(Level.INFO, lateness.text(), "paced")
+        else:
+            self._note(Level.WARNING, f"the io_rate asked for was not delivered: {lateness.text()}", "not-delivered")
 
     async def _sync(self) -> None:
         """Make durable what the stage has written; that takes part of its time."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, MixJob
 from sai3tui.agent.worker.handle import WorkerHandle
 from sai3tui.agent.worker.messages import (
@@ -18,6 +19,7 @@ from sai3tui.agent.worker.messages import (
     Granted,
     Idle,
     MoreWork,
+    Paced,
     Pause,
     Settled,
     StartStage,
@@ -53,6 +55,8 @@ class StageRun:
         """Nothing is left to do and nobody is doing anything."""
         self.stopping = False
         self.failure: Failure | None = None
+        self.lateness: Lateness | None = None
+        """How the schedules of a mix were kept, as far as workers have told."""
         self.deaths = 0
         self.recovering = 0
         """Dead workers that are not replaced yet."""
@@ -122,6 +126,8 @@ class StageRun:
                     self._brake(count)
             case AttemptsFailed(stage, attempts) if stage == self.number:
                 self.failed_attempts = merge_attempts([self.failed_attempts, attempts])
+            case Paced(stage, lateness) if stage == self.number:
+                self.lateness = lateness if self.lateness is None else self.lateness + lateness
             case Idle(stage, heard) if stage == self.number and heard == worker.calls:
                 worker.idle = True
                 self.check()

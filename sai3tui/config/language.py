@@ -255,10 +255,10 @@ LANGUAGE = BlockSpec(
         Field(
             "dynamic_put_pool",
             Kind.BOOLEAN,
-            "GETs choose among new objects too.",
+            "GET and STAT choose among new objects too, where their pattern means what PUTs make. Each is as likely as "
+            "any other object, but of each worker's new objects only the newest 65,536 are read.",
             "false",
-            status=Status.LATER,
-            note="will work with patterns",
+            note="works with patterns; an agent reads what it has put itself",
         ),
         Field("op_log_path", Kind.TEXT, "A log of every operation.", status=Status.LATER),
         Field("range_engine", Kind.BLOCK, "Parallel reads of one object.", block=RANGE_ENGINE, status=Status.LATER),

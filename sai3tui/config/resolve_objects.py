@@ -8,10 +8,13 @@ from sai3tui.config.coverage import finds_any
 from sai3tui.config.model import Config, EnsureObjects, KeySource, Position, Prepare, WorkloadOp
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import (
+    HEX,
+    NUMBER,
     PathKind,
     kind_of,
     list_prefix,
     literal_prefix,
+    matches_all,
 )
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.resolved import OpSource, ResolvedOp, ResolvedSet, SetKind
@@ -84,19 +87,22 @@ def resolve_ops(
 ) -> tuple[ResolvedOp, ...]:
     """Every entry of the workload, with those of weight 0 too."""
     found = []
+    puts = _new_objects(config, roots, sets) if config.dynamic_put_pool else {}
     for number, entry in enumerate(config.workload):
         try:
             pattern = roots.key_of(entry.path)
         except ConfigError as error:
             problems.error(entry.at, "uri", f"path {error.message}", error.hint)
             continue
-        source, set_ids = OpSource.PREFIX, tuple[int, ...]()
+        source, set_ids, fresh = OpSource.PREFIX, tuple[int, ...](), tuple[int, ...]()
         if entry.op in _DIRECTORY_OPS:
             pattern = _directory(pattern)
         elif entry.op is Op.PUT:
             pattern, source, set_ids = _put(pattern, sets)
         else:
-            pattern, source, set_ids = _existing(entry, pattern, sets, problems)
+            if entry.op in READING:
+                fresh = tuple(other for other, template in puts.items() if matches_all(pattern, template))
+            pattern, source, set_ids = _existing(entry, pattern, sets, problems, made=bool(fresh))
         found.append(
             ResolvedOp(
                 number,
@@ -113,6 +119,7 @@ def resolve_ops(
                 entry.io_rate,
                 entry.popularity,
                 entry.zipf_exponent,
+                fresh,
             )
         )
     _say_what_is_divided(found, problems)
@@ -134,10 +141,25 @@ def _put(pattern: str, sets: tuple[ResolvedSet, ...]) -> tuple[str, OpSource, tu
     return _directory(pattern), OpSource.NEW, ()
 
 
+def _new_objects(config: Config, roots: Roots, sets: tuple[ResolvedSet, ...]) -> dict[int, str]:
+    """What the keys of the new objects of every PUT look like, by the numbers of the entries."""
+    shard = f"{HEX}/" if config.prepare is not None and config.prepare.key_prefix_shards else ""
+    found = {}
+    for number, entry in enumerate(config.workload):
+        if entry.op is Op.PUT and entry.weight:
+            try:
+                prefix, source, _ = _put(roots.key_of(entry.path), sets)
+            except ConfigError:  # reported where the entry is resolved
+                continue
+            if source is OpSource.NEW:
+                found[number] = f"{prefix}{shard}obj_{NUMBER}"
+    return found
+
+
 def _existing(
-    entry: WorkloadOp, pattern: str, sets: tuple[ResolvedSet, ...], problems: ProblemList
+    entry: WorkloadOp, pattern: str, sets: tuple[ResolvedSet, ...], problems: ProblemList, *, made: bool
 ) -> tuple[str, OpSource, tuple[int, ...]]:
-    """What GET, STAT and DELETE find: objects of prepare, else what exists already."""
+    """What GET, STAT and DELETE find: objects of prepare, else what exists already. `made`: PUTs make more of them."""
     if entry.source is KeySource.LIST:
         return pattern, OpSource.LISTED, ()
     deletable = [s for s in sets if s.kind is SetKind.DELETABLE]
@@ -150,6 +172,8 @@ def _existing(
     ids = tuple(s.set_id for s in candidates if finds_any(pattern, s))
     if ids:
         return pattern, OpSource.SETS, ids
+    if made:
+        return pattern, OpSource.LISTED, ()
     covering = [s for s in candidates if s.count and _covers(s, pattern)]
     misplaced = [s for s in candidates if s.prefix and finds_any(s.prefix + pattern, s)]
     what = f"{entry.op.word} {pattern!r}"

@@ -106,7 +106,8 @@ class OpSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResolvedOp:
-    """One entry of the workload. `number` is its place there, from 0; `pattern` is relative to every endpoint root."""
+    """One entry of the workload. `number` is its place there, from 0; `pattern` is relative to every endpoint root.
+    `fresh` are the numbers of the PUTs whose new objects it reads too."""
 
     number: int
     op: Op
@@ -122,6 +123,7 @@ class ResolvedOp:
     io_rate: IoRate | None = None
     popularity: Popularity = Popularity.UNIFORM
     zipf_exponent: float = DEFAULT_ZIPF_EXPONENT
+    fresh: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

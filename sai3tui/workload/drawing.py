@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,14 @@ class Draw:
 def read_half(indices: Places, halves: int) -> NDArray[np.bool_]:
     """Which of these indices are for those who read, where blocks of `halves` are for reads and deletes by turns."""
     return np.equal(indices // halves % 2, 0)
+
+
+class Drawing(Protocol):
+    """Draws one object after another."""
+
+    def next(self) -> int | None:
+        """The index of the next object; None if there is none."""
+        ...
 
 
 class Population:

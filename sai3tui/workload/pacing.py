@@ -51,14 +51,17 @@ class FleetSchedule:
 
     def skip(self, until_ns: int) -> None:
         """Leave out what was due before `until_ns`: somebody who begins late has no operations to make up for."""
+        drawn = self._due
+        while drawn and drawn[-1] < until_ns:
+            drawn.pop()
+        if drawn:
+            return
         if self._kind is ArrivalKind.EXPONENTIAL:
             # The process does not remember.
             self._last = max(self._last, float(until_ns))
-            self._due.clear()
             return
         if self._kind is ArrivalKind.DETERMINISTIC:
             self._cycle = max(self._cycle, int((until_ns - self._last) / (self._mean * self._total)) - 1)
-            self._due.clear()
         due = self.next()
         while due < until_ns:
             due = self.next()

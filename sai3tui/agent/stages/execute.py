@@ -36,7 +36,8 @@ async def run(context: StageContext) -> None:
     setup = context.setup
     config = setup.config
     mix = _Mix(context)
-    for op in setup.resolved.ops:
+    # What PUTs make comes first: others may read it.
+    for op in sorted(setup.resolved.ops, key=lambda op: op.source is not OpSource.NEW):
         if op.weight:
             first = len(mix.ops)
             await mix.add(op)
@@ -172,6 +173,8 @@ class _Mix:
         self._names: list[NameSource] = []
         self._deletes: list[StateSource] = []
         self._parts: dict[int, list[_Part]] = {}
+        self._new_sets: dict[int, int] = {}
+        """The sets of new objects by the numbers of their entries."""
         self._selections: dict[tuple[str, int], Selection] = {}
         self._blocks: dict[int, int] = {}
         self._next_set = len(self.sets)
@@ -200,6 +203,7 @@ class _Mix:
                 self._add_deletes(op)
             case OpSource.SETS:
                 self._add_existing(op)
+                self._add_fresh(op, 0.0)
 
     def _add_set(self, spec: SetSpec) -> int:
         self.sets[spec.set_id] = spec
@@ -222,7 +226,18 @@ class _Mix:
         source = NameSource(self._context.cache, pool, set_id, taken)
         self._names.append(source)
         self.source.add(set_id, source)
+        self._new_sets[op.number] = set_id
         self.ops.append(MixOp(op.op, op.weight, set_id, leased=True))
+
+    def _add_fresh(self, op: ResolvedOp, weight: float) -> None:
+        """What PUTs of the stage make is read too; `weight` is what no other entry of the operation has."""
+        resolved = self._context.setup.resolved
+        verify = op.op is Op.GET and resolved.config.verify
+        for number in op.fresh:
+            set_id = self._new_sets[number]
+            apart = not resolved.shared
+            self.ops.append(MixOp(op.op, weight, set_id, verify=verify, fresh=True, apart=apart))
+            weight = 0.0
 
     def _add_existing(self, op: ResolvedOp) -> None:
         """Every object that matches is as likely as the others, whichever set it is of."""
@@ -251,7 +266,8 @@ class _Mix:
             draws = _draws(selection, homes, like, keep)
             weight = op.weight * len(selection) / total
             verify = verified and self._tells(objects.content, set_id)
-            made = MixOp(op.op, weight, set_id, draws, generation=generation, verify=verify)
+            population = len(selection) // 2 if halves else len(selection)
+            made = MixOp(op.op, weight, set_id, draws, generation=generation, verify=verify, population=population)
             if op.popularity in (Popularity.SEQUENTIAL, Popularity.ONCE):
                 named = self._add_set(replace(self.sets[set_id], set_id=self._next_set))
                 self.source.add(named, InOrder(named, draws, once=op.popularity is Popularity.ONCE))
@@ -348,13 +364,16 @@ class _Mix:
                 text = f"{op.op.word} {op.pattern!r} matches more than {format_count(MAX_LISTED)} objects: "
                 self._context.note(Level.WARNING, text + "the first of them are used", "listed")
                 break
+        self._add_fresh(op, 0.0 if found else op.weight)
+        if not found and op.fresh:
+            return
         if not found:
             raise self._nothing(op)
         if op.op is Op.GET and self._context.setup.config.verify:
             text = f"what get {op.pattern!r} reads was not made by this configuration: it is not verified"
             self._context.note(Level.WARNING, text, "not-verified")
         set_id = self._add_set(SetSpec(self._next_set, Listed(tuple(found))))
-        self.ops.append(MixOp(op.op, op.weight, set_id, (Draw(0, 1, len(found)),)))
+        self.ops.append(MixOp(op.op, op.weight, set_id, (Draw(0, 1, len(found)),), population=len(found)))
 
     def _nothing(self, op: ResolvedOp) -> Exception:
         endpoint = self._context.setup.endpoints[0].uri

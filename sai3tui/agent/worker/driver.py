@@ -290,6 +290,10 @@ class Driver(ABC):
         if attempts:
             self._context.send(AttemptsFailed(self.stage, attempts))
 
+    def _farewell(self) -> None:
+        """Tell what is to be told at the end."""
+        return
+
     def _check(self) -> None:
         """Report that the stage is over, once it is."""
         if self._busy or self._idle_sent or not (self._stopping or self._complete()):
@@ -301,6 +305,7 @@ class Driver(ABC):
         self.supply.report()
         self._recorder.flush()
         self.tick()
+        self._farewell()
         self._context.send(Idle(self.stage, self._heard))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import Job, Lease
 from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import Failure
@@ -154,6 +155,14 @@ class AttemptsFailed:
 
     stage: int
     attempts: tuple[AttemptStats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """How a worker kept a schedule of a mix, told at its end."""
+
+    stage: int
+    lateness: Lateness
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import deque
 from time import monotonic_ns
 
+from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import FleetPart, MixJob, MixOp
 from sai3tui.agent.worker.alarm import Alarm
 from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.lane import Lane, SetRuntime
-from sai3tui.agent.worker.messages import Granted, MoreWork, StartStage
+from sai3tui.agent.worker.messages import Granted, MoreWork, Paced, StartStage
 from sai3tui.agent.worker.streams import Stream, Waiting
 from sai3tui.agent.worker.supply import Held, Shelf
 from sai3tui.config.model import IoRate
 from sai3tui.config.ops import Op
-from sai3tui.workload.drawing import Drawer
+from sai3tui.workload.drawing import Drawer, Drawing
 from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.rng import combine
 
@@ -80,7 +81,7 @@ class _Entry:
         self.verify = op.verify and op.op is Op.GET
         self.leased = op.leased
         self.shelves = shelves
-        self.drawers = [Drawer(draw, combine(seed, place)) for place, draw in enumerate(op.draws)]
+        self.drawers: list[Drawing] = [Drawer(draw, combine(seed, place)) for place, draw in enumerate(op.draws)]
         self.stream: Stream | None = None
 
 
@@ -205,6 +206,12 @@ class MixDriver(Driver):
         super().close()
         if self._alarm is not None:
             self._alarm.close()
+
+    def _farewell(self) -> None:
+        for stream in self._paced:
+            behind = stream.behind(min(monotonic_ns(), self._ends_ns))
+            lateness = Lateness(stream.begun, stream.late_ns, stream.latest_ns, behind)
+            self._context.send(Paced(self.stage, lateness))
 
     def _complete(self) -> bool:
         return all(stream.mix.empty for stream in self._streams)

@@ -23,6 +23,7 @@ from sai3tui.agent.lease import LeasedJob, MixJob
 from sai3tui.agent.worker.answers import AnswerWatch
 from sai3tui.agent.worker.channel import Channel
 from sai3tui.agent.worker.driver import Driver, WorkerContext
+from sai3tui.agent.worker.fresh import FreshMixDriver
 from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.leased import LeasedDriver
 from sai3tui.agent.worker.messages import Broken, Granted, MoreWork, Open, Pause, Ready, StartStage, StopStage
@@ -156,7 +157,8 @@ class Worker:
             case LeasedJob() as job:
                 self._driver = LeasedDriver(message, self._context, job)
             case MixJob() as job:
-                self._driver = MixDriver(message, self._context, job)
+                fresh = any(op.fresh for op in job.ops)
+                self._driver = (FreshMixDriver if fresh else MixDriver)(message, self._context, job)
         self._driver.begin()
 
     def _tick(self) -> None:

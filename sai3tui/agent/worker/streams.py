@@ -50,6 +50,16 @@ class Stream:
         self.due = self._schedule.next()
         return due
 
+    def skip(self, now: int) -> None:
+        """Make up for nothing that was due before `now`."""
+        if self._schedule is not None and self.due < now:
+            self._schedule.skip(now)
+            self.due = self._schedule.next()
+
+    def behind(self, end: int) -> int:
+        """How long the next operation has been due at `end`, in nanoseconds."""
+        return max(0, end - self.due) if self.due and not self.mix.empty else 0
+
     def next(self) -> int:
         """The number of the entry that is drawn; there must be one."""
         return self.entries[self.mix.next()]
