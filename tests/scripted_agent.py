@@ -74,6 +74,7 @@ class ScriptedAgent(AgentServicer):
         self.aborts: list[str] = []
         self.stream_ended_well = 0
         self.pings = 0
+        self.ended_early: set[int] = set()
         self.preflights = 0
         self.working = asyncio.Event()
         self.dying = asyncio.Event()
@@ -141,6 +142,8 @@ class ScriptedAgent(AgentServicer):
             elif kind == "release":
                 self.starts.append((message.release.stage_index, message.release.start_time_ns))
                 await releases.put(message.release)
+            elif kind == "end_stage":
+                self.ended_early.add(message.end_stage.stage_index)
             elif kind == "ping":
                 self.pings += 1
                 pong = pb.Pong(
@@ -201,6 +204,8 @@ class ScriptedAgent(AgentServicer):
         script = self.script
         reports = []
         for i in range(script.intervals):
+            if number in self.ended_early:
+                break
             await asyncio.sleep(script.interval_s)
             begin = start + int(i * script.interval_s * 1e9)
             done = script.ops_per_interval * (i + 1)
@@ -232,7 +237,7 @@ class ScriptedAgent(AgentServicer):
             number,
             name,
             kind,
-            script.intervals * script.interval_s,
+            len(reports) * script.interval_s,
             tuple(merge_ops([r.ops for r in reports])),
             tuple(merge_endpoints([r.endpoints for r in reports])),
             reports[-1].objects,

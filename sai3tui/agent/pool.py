@@ -289,6 +289,11 @@ class WorkerPool:
             stage.stop(grace_s)
             await stage.done.wait()
 
+    def end_mix(self) -> None:
+        """End the mix that is running, if one is, as if its time were up."""
+        if self._stage is not None:
+            self._stage.end_mix()
+
     def read(self) -> Totals:
         """Figures since the current, or last, stage began, merged over all workers. Costs about a millisecond."""
         found = {worker: worker.read() for worker in self._slots if worker is not None}

@@ -111,6 +111,13 @@ class AgentRun:
             self._exclusions.add(stage_index, reason)
             self._stir()
 
+    def end_stage(self, stage_index: int) -> None:
+        """The controller has seen enough of this execute stage. It may be over already."""
+        if self._machine.state is AgentState.RUNNING and stage_index == self._machine.stage_index:
+            pool = self._pool
+            if pool is not None:
+                pool.end_mix()
+
     def abort(self, reason: str) -> bool:
         """End the run; False if it had ended, or was ending, already."""
         if self._abort_reason is not None or not (self._machine.live or self._machine.state is AgentState.FAILED):

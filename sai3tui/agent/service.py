@@ -301,6 +301,8 @@ class AgentService(AgentServicer):
                 logger.info("%s does not lead this run: its %s is not done", seat.controller, body)
             elif body == "release":
                 run.release(message.release)
+            elif body == "end_stage":
+                run.end_stage(message.end_stage.stage_index)
             elif body == "exclude":
                 run.exclude(message.exclude.stage_index, message.exclude.reason)
             else:

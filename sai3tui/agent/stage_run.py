@@ -14,6 +14,7 @@ from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, MixJob
 from sai3tui.agent.worker.handle import WorkerHandle
 from sai3tui.agent.worker.messages import (
     AttemptsFailed,
+    EndMix,
     FailuresSeen,
     Finished,
     Granted,
@@ -246,6 +247,15 @@ class StageRun:
             worker.send(StopStage(self.number, grace_s))
         self._spawn(self._enforce(grace_s + STOP_MARGIN_S))
         self.check()
+
+    def end_mix(self) -> None:
+        """The time of a mix is up: no operation begins any more, those in flight count."""
+        if not isinstance(self.job, MixJob) or self.stopping or self._closed:
+            return
+        self._ends_ns = time.monotonic_ns()
+        for worker in self._workers():
+            worker.send(EndMix(self.number))
+        self._spawn(self._enforce(self.job.drain + STOP_MARGIN_S))
 
     async def _enforce(self, after_s: float) -> None:
         """Kill the workers that are not idle after so many seconds."""

@@ -171,6 +171,36 @@ UNTIL = BlockSpec(
     ),
 )
 
+UNTIL_STEADY = BlockSpec(
+    "until_steady",
+    "Ends a stage once its mean is known well enough. The beginning that is not steady is cut by itself.",
+    (
+        Field(
+            "half_width",
+            Kind.QUANTITY,
+            "The mean is known to plus and minus this share of it, with 95 %: `1%`.",
+            required=True,
+            ours=True,
+        ),
+        Field("max", Kind.SECONDS, "It ends after this time in any case.", required=True, least=1, ours=True),
+    ),
+    example="""\
+target: s3://bucket/
+prepare:
+  ensure_objects: [{base_uri: data/, count: 1000, size_spec: 64KiB}]
+workload:
+  - {op: get, path: "data/*", weight: 1}
+distributed:
+  shared_filesystem: true
+  tree_creation_mode: concurrent
+  path_selection: random
+  agents: ["node{1...4}:7167"]
+  stages:
+    - {name: prepare, order: 1, type: prepare}
+    - {name: read, order: 2, type: execute, until_steady: {half_width: 1%, max: 10m}}
+""",
+)
+
 STAGE = BlockSpec(
     "stages",
     "What is done, one after the other; all agents wait for each other after each. Without a list: preflight, then "
@@ -280,6 +310,14 @@ STAGE = BlockSpec(
             block=UNTIL,
             only=("execute", "hybrid"),
             status=Status.LATER,
+            ours=True,
+        ),
+        Field(
+            "until_steady",
+            Kind.BLOCK,
+            "Ends it once its mean is known well enough.",
+            block=UNTIL_STEADY,
+            only=("execute",),
             ours=True,
         ),
         Field("description", Kind.TEXT, "For people.", status=Status.IGNORED, ours=True),

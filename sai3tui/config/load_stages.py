@@ -15,8 +15,10 @@ from sai3tui.config.model import (
     Stage,
     StageType,
     Until,
+    UntilSteady,
 )
 from sai3tui.config.problems import ProblemList
+from sai3tui.config.thresholds import Unit
 from sai3tui.config.yaml12 import MappingNode, ScalarNode
 
 COMPLETIONS: dict[StageType, tuple[Completion, ...]] = {
@@ -150,6 +152,7 @@ def _read_stage(block: Block, place: int, sync: BarrierSync, duration: float) ->
     if name is None or order is None:
         name, order = name or f"{kind.value}-{place}", place if order is None else order
         block.problems.notice(block.at, "assumed", f"{block.name} is stage {name!r}, order {order}")
+    until_steady, longest = _read_until_steady(block)
     inherited = sync.for_stage(kind)
     barrier = read_barrier(block, "barrier", inherited) or inherited
     stage = Stage(
@@ -158,7 +161,7 @@ def _read_stage(block: Block, place: int, sync: BarrierSync, duration: float) ->
         kind,
         _read_completion(block, kind, name),
         barrier,
-        _read_duration(block, kind, name, duration),
+        _read_duration(block, kind, name, duration) if longest is None else longest,
         block.seconds("timeout_secs", default=None),
         block.boolean("optional", default=False),
         block.count("expected_objects", default=None),
@@ -171,6 +174,7 @@ def _read_stage(block: Block, place: int, sync: BarrierSync, duration: float) ->
         read_io_rate(block),
         block.seconds("warmup_period", default=None),
         _read_until(block),
+        until_steady,
     )
     if kind is StageType.CUSTOM:
         block.require("command")
@@ -207,6 +211,22 @@ def _read_until(parent: Block) -> Until | None:
     found = Until(block.count("operations", default=None), block.size("bytes", default=None))
     block.finish()
     return found
+
+
+def _read_until_steady(parent: Block) -> tuple[UntilSteady | None, float | None]:
+    """The rule, and how long the stage takes at most."""
+    block = parent.block("until_steady")
+    if block is None:
+        return None, None
+    width = block.bound("half_width") if block.require("half_width") else None
+    longest = block.seconds("max", default=None) if block.require("max") else None
+    if width is not None and not (width.unit is Unit.SHARE and 0.0001 <= width.value <= 0.5):
+        block.error(block.position_of("half_width"), "range", "half_width is a share from 0.01% to 50%", "write 1%")
+    if parent.has("duration"):
+        at = parent.position_of("duration")
+        block.error(at, "stage", "a stage with until_steady has no duration", "its longest time is until_steady.max")
+    block.finish()
+    return (UntilSteady(width.value) if width is not None else None), longest
 
 
 def _check_unique(stages: list[Stage], problems: ProblemList) -> None:

@@ -290,6 +290,13 @@ class Until:
 
 
 @dataclass(frozen=True, slots=True)
+class UntilSteady:
+    """Ends an execute stage once the mean of its steady part is known to +/- `half_width`, a share of it."""
+
+    half_width: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One stage, with its barrier already inherited. `duration` is set for execute stages, and is the `max_duration`
     of hybrid ones. `order` is as written; stages of a Config stand in that order. What is None at the end is as the
@@ -313,6 +320,7 @@ class Stage:
     io_rate: IoRate | None = None
     warmup_period: float | None = None
     until: Until | None = None
+    until_steady: UntilSteady | None = None
 
 
 @dataclass(frozen=True, slots=True)

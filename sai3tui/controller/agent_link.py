@@ -152,6 +152,10 @@ class AgentLink:
         at = start_ns - self.clock.offset_ns
         await self._send(pb.ControllerMessage(release=pb.Release(stage_index=stage_index, start_time_ns=at)))
 
+    async def end_stage(self, stage_index: int) -> None:
+        """Have the agent end an execute stage as if its time were up."""
+        await self._send(pb.ControllerMessage(end_stage=pb.EndStage(stage_index=stage_index)))
+
     async def goodbye(self) -> None:
         """The run is over for this agent, in good order: its stream ends without an error. Harmless if it has."""
         self._leaving = True

@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Iterable
 
-from sai3tui.config.model import Barrier, BarrierType, Stage, StageType
+import grpc
+
+from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSteady
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Fail, Release, Wait, decide
 from sai3tui.controller.journal import Journal
@@ -23,6 +25,7 @@ from sai3tui.events import (
     StateChanged,
 )
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.results.steady import known_to
 from sai3tui.results.tally import Item
 
 logger = logging.getLogger(__name__)
@@ -51,6 +54,8 @@ class Conductor:
         self._changed = asyncio.Event()
         self._streams: dict[str, asyncio.Task[None]] = {}
         self._rule: Barrier | None = None
+        self._until_steady: tuple[int, UntilSteady | None] = (0, None)
+        """The stage that ends when it is steady, and the rule; no rule if there is none."""
 
     def open_streams(self, group: asyncio.TaskGroup, specs: dict[str, pb.RunSpec]) -> None:
         """Start the run on every agent; from now on what they say reaches the journal."""
@@ -97,7 +102,8 @@ class Conductor:
             task.cancel()
 
     def look(self, group: asyncio.TaskGroup) -> None:
-        """A few times a second: ask agents that have been silent for too long."""
+        """A few times a second: ask agents that have been silent for too long; end a stage that is steady."""
+        self._end_if_steady(group)
         rule = self._rule
         if rule is None:
             return
@@ -108,7 +114,28 @@ class Conductor:
             if silent > over and agent not in self._gone and agent not in self._queries:
                 self._queries[agent] = group.create_task(self._query(self._links[agent], rule, silent))
 
+    def _end_if_steady(self, group: asyncio.TaskGroup) -> None:
+        """A stage with `until_steady` is over once its mean is known well enough; its agents are told once."""
+        index, rule = self._until_steady
+        tally = self._journal.fleet.tally.stages.get(index)
+        if rule is None or tally is None or not known_to(tally.steady.view, rule.half_width):
+            return
+        self._until_steady = (0, None)
+        text = f"stage {index} {tally.info.name} ends, as its mean is known to ±{rule.half_width:.3%}"
+        self._journal.note(Level.INFO, text, code="steady")
+        for agent, link in self._links.items():
+            if agent not in self._gone:
+                group.create_task(self._end_stage(link, index))
+
+    async def _end_stage(self, link: AgentLink, index: int) -> None:
+        try:
+            await link.end_stage(index)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, Sai3Error) as error:
+            # Its stream is broken; whoever reads it says why.
+            logger.debug("end of stage %d to agent %s: %r", index, link.id, error)
+
     async def _stage(self, index: int, stage: Stage, participants: tuple[str, ...]) -> Release:
+        self._until_steady = (index, stage.until_steady)
         whole = stage.timeout + STAGE_GRACE_S if stage.timeout is not None else None
         if stage.type is StageType.EXECUTE and stage.duration is not None and whole is not None:
             whole = max(whole, stage.duration + STAGE_GRACE_S)

@@ -86,7 +86,7 @@ class Fleet:
         """What the configuration says, once it is read."""
         self.run_id = run_id
         self.judge = judge or Judge((), ())
-        self.tally = Tally(stages)
+        self.tally = Tally(stages, connections={agent.id: agent.concurrency for agent in agents})
         self.agents = {agent.id: agent for agent in agents}
 
     def compare_with(self, baseline: Baseline, layout_hash: str) -> None:

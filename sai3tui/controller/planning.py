@@ -55,7 +55,15 @@ def plan_run(text: bytes, name: str, agents_override: tuple[str, ...]) -> RunPla
         raise ConfigError("two agents have the same id", hint="give each agent an id of its own")
     plan = make_plan(resolved.config, resolved, resolution.problems)
     stages = tuple(
-        StageInfo(index, stage.name, stage.type.value, stage.barrier.type.value, stage.duration or 0.0)
+        StageInfo(
+            index,
+            stage.name,
+            stage.type.value,
+            stage.barrier.type.value,
+            stage.duration or 0.0,
+            stage.until_steady.half_width if stage.until_steady is not None else 0.0,
+            (stage.io_rate or resolved.config.io_rate) is not None,
+        )
         for index, stage in enumerate(resolved.stages, 1)
     )
     return RunPlan(resolved, plan.layout_hash, stages, plan.notices, plan.to_json())

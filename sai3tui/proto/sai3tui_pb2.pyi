@@ -470,6 +470,7 @@ class ControllerMessage(_message.Message):
     PING_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
+    END_STAGE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     @_builtins.property
@@ -484,6 +485,8 @@ class ControllerMessage(_message.Message):
     def goodbye(self) -> Global___Goodbye: ...
     @_builtins.property
     def exclude(self) -> Global___Exclude: ...
+    @_builtins.property
+    def end_stage(self) -> Global___EndStage: ...
     def __init__(
         self,
         *,
@@ -495,12 +498,13 @@ class ControllerMessage(_message.Message):
         ping: Global___Ping | None = ...,
         goodbye: Global___Goodbye | None = ...,
         exclude: Global___Exclude | None = ...,
+        end_stage: Global___EndStage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude", "end_stage"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -602,6 +606,27 @@ class Exclude(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Exclude: _TypeAlias = Exclude  # noqa: Y015
+
+@_typing.final
+class EndStage(_message.Message):
+    """End execute stage `stage_index` now, as if its time were up: what is in flight counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_INDEX_FIELD_NUMBER: _builtins.int
+    stage_index: _builtins.int
+    def __init__(
+        self,
+        *,
+        stage_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stage_index", b"stage_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndStage: _TypeAlias = EndStage  # noqa: Y015
 
 @_typing.final
 class Ping(_message.Message):

@@ -92,18 +92,26 @@ def block_length(series: Floats) -> int:
     """Intervals of a block: three times the integrated autocorrelation time, from 2 to a quarter of them all."""
     count = len(series)
     most = max(2, count // 4)
+    if count < FEWEST_INTERVALS or not series.std():
+        return min(2, most)
+    return int(min(most, max(2, math.ceil(3 * autocorrelation_time(series)))))
+
+
+def autocorrelation_time(series: Floats) -> float:
+    """How many neighbouring intervals tell as much as one would if they did not resemble each other; 1 at least."""
+    count = len(series)
     centred = series - series.mean()
     variance = float(centred @ centred)
-    if count < FEWEST_INTERVALS or variance <= 0:
-        return min(2, most)
     memory = 1.0
+    if variance <= 0:
+        return memory
     for lag in range(1, count // 3):
         correlation = float(centred[lag:] @ centred[:-lag]) / variance
         # The first lags that do not stand out from noise end it (Geyer's cut, made simple).
         if correlation < 1.0 / math.sqrt(count):
             break
         memory += 2 * correlation
-    return int(min(most, max(2, math.ceil(3 * memory))))
+    return memory
 
 
 def block_weights(count: int, length: int, resamples: int, rng: np.random.Generator) -> Floats:
@@ -191,7 +199,7 @@ def _difference(
     tail = (1 - confidence) / 2 / max(1, family)
     # Few intervals understate their own spread; and half a bin of rounding is in every percentile.
     spread = float(np.std(shares)) * _small_sample(min(side.count for side in sides))
-    reach = _normal_quantile(1 - tail) * spread
+    reach = normal_quantile(1 - tail) * spread
     low, high = max(-1.0, share - reach), share + reach
     verdict = Verdict.SAME
     if (low > 0 or high < 0) and abs(share) >= smallest:
@@ -212,7 +220,7 @@ def _shares(first: Floats, second: Floats) -> Floats:
     return np.divide(second - first, first, out=np.zeros_like(first), where=first > 0)
 
 
-def _normal_quantile(p: float) -> float:
+def normal_quantile(p: float) -> float:
     """Of the standard normal distribution, by bisection of its distribution function."""
     low, high = 0.0, 10.0
     for _ in range(60):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from sai3tui.config.ops import GROUPS, Op
 from sai3tui.events import AttemptStats, EndpointStats, OpStats
+from sai3tui.metrics.attribution import Attribution
 from sai3tui.metrics.histogram import Histogram
-from sai3tui.results.views import Rates, StageView
+from sai3tui.results.views import Rates, StageView, SteadyView
 
 MIB = 1024 * 1024
 
@@ -156,9 +157,33 @@ def stage_json(stage: StageView) -> dict[str, object]:
         "errors": stage.errors,
         "client_limited": stage.client_limited,
         "warmup_seconds": round(stage.warmup_s, 3),
+        "steady": steady_json(stage.steady) if stage.steady is not None else None,
+        "attribution": attribution_json(stage.attribution),
         "retries": stage.retries,
         "unreported": list(stage.unreported),
         "failed_attempts": [attempts_json(stats) for stats in stage.failed_attempts],
+    }
+
+
+def steady_json(steady: SteadyView) -> dict[str, object]:
+    """The steady part of a stage; the half-width is a fraction of the mean."""
+    return {
+        "from_seconds": round(steady.from_s, 3),
+        "seconds": round(steady.seconds, 3),
+        "ops_per_s": round(steady.ops, 3),
+        "mib_per_s": round(steady.bytes / MIB, 3),
+        "half_width": round(steady.half_width, 6),
+    }
+
+
+def attribution_json(attribution: Attribution) -> dict[str, object]:
+    """Who limited a stage: the verdict, its confidence (0 to 1), and the facts with their weights."""
+    return {
+        "limited_by": attribution.cause.value,
+        "confidence": round(attribution.confidence, 3),
+        "facts": [
+            {"for": fact.cause.value, "weight": round(fact.weight, 3), "text": fact.text} for fact in attribution.facts
+        ],
     }
 
 

@@ -82,7 +82,16 @@ def metadata_json(
         "perf_interval_secs": meta.perf_interval_s,
         "baseline": meta.baseline,
         "passport": dict(meta.passport),
-        "stages": [stage_json(stage) | {"barrier": stage.barrier, "duration_s": stage.duration_s} for stage in stages],
+        "stages": [
+            stage_json(stage)
+            | {
+                "barrier": stage.barrier,
+                "duration_s": stage.duration_s,
+                "until_half_width": stage.half_width,
+                "paced": stage.paced,
+            }
+            for stage in stages
+        ],
         "thresholds": [threshold_json(view) for view in thresholds],
         "status": outcome.status if outcome else "running",
         "exit_code": outcome.exit_code if outcome else None,
@@ -120,10 +129,7 @@ def parse_metadata(data: bytes) -> ReadMeta:
             version=str(document["version"]),
             hostname=str(document["hostname"]),
             agents=tuple(AgentMeta(**agent) for agent in document["agent_details"]),
-            stages=tuple(
-                StageInfo(int(s["index"]), str(s["name"]), str(s["type"]), str(s["barrier"]), float(s["duration_s"]))
-                for s in document["stages"]
-            ),
+            stages=tuple(_stage_info(s) for s in document["stages"]),
             preflight=document["preflight"] == "run",
             distributed=bool(document["distributed"]),
             command_line=tuple(document["command_line"]),
@@ -142,6 +148,18 @@ def parse_metadata(data: bytes) -> ReadMeta:
         return ReadMeta(meta, outcome, int(document["end_ns"]), tuple(document["stages"]), thresholds)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a metadata document: {type(error).__name__}: {error}") from error
+
+
+def _stage_info(stage: Mapping[str, Any]) -> StageInfo:
+    return StageInfo(
+        int(stage["index"]),
+        str(stage["name"]),
+        str(stage["type"]),
+        str(stage["barrier"]),
+        float(stage["duration_s"]),
+        float(stage.get("until_half_width", 0.0)),
+        bool(stage.get("paced", False)),
+    )
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:

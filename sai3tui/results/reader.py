@@ -76,7 +76,8 @@ def load_run(
     Raises Sai3Error, naming the file, if the directory is not a run's or cannot be read.
     """
     read = _metadata(path)
-    tally = Tally(read.meta.stages, log_lines=None, series_seconds=None)
+    connections = {agent.id: agent.concurrency for agent in read.meta.agents}
+    tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
     try:
         items = _items(path)
     except (OSError, ValueError) as error:

@@ -8,6 +8,7 @@ from sai3tui.errors import Failure
 from sai3tui.events import AttemptStats, Objects, Report, StageSummary, Vitals, merge_attempts
 from sai3tui.results.figures import EndpointTable, Figures, OpTable, merged, rates_of
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
+from sai3tui.results.steady import SteadyMeter
 from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
 
 
@@ -46,6 +47,7 @@ class StageTally:
         self.ops = OpTable()
         self.endpoints = EndpointTable()
         self.failure: Failure | None = None
+        self.steady = SteadyMeter()
         self._aligner: SecondAligner | None = None
 
     def begin(self, start_ns: int, participants: tuple[str, ...]) -> None:
@@ -196,6 +198,9 @@ class StageTally:
             failed_attempts=tuple(self.failed_attempts),
             warmup_s=self.warmup_s,
             unreported=self.unreported,
+            steady=self.steady.view,
+            half_width=self.info.half_width,
+            paced=self.info.paced,
         )
 
     def _seconds(self, part: AgentStage) -> float:

@@ -10,9 +10,10 @@ from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
 from sai3tui.results.metadata import RunMeta
+from sai3tui.results.steady import known_to
 from sai3tui.results.threshold_text import threshold_table
 from sai3tui.results.thresholds import ThresholdView
-from sai3tui.results.views import FailureGroup, Outcome, StageView
+from sai3tui.results.views import FailureGroup, Outcome, StageStatus, StageView, SteadyView
 
 MOST_CAUSES = 20
 MOST_ATTEMPTS = 5
@@ -47,6 +48,13 @@ def stage_notes(stages: Iterable[StageView]) -> list[str]:
             )
         if stage.warmup_s:
             lines.append(f"{name}: the first {stage.warmup_s:.1f} s were warm-up and are left out")
+        if stage.steady is not None:
+            lines.append(f"{name}: {steady_text(stage.steady)}")
+        if stage.attribution.facts:
+            lines.append(f"{name}: limited by {stage.attribution.sentence}")
+        over = stage.status not in (StageStatus.PENDING, StageStatus.RUNNING, StageStatus.SKIPPED)
+        if stage.half_width and over and not known_to(stage.steady, stage.half_width):
+            lines.append(f"{name}: its mean was not known to ± {stage.half_width:.2%} when its longest time was over")
         if stage.failed_attempts:
             count = sum(stats.count for stats in stage.failed_attempts)
             causes = [attempts_text(stats) for stats in stage.failed_attempts[:MOST_ATTEMPTS]]
@@ -54,6 +62,13 @@ def stage_notes(stages: Iterable[StageView]) -> list[str]:
             text = ", ".join(causes) + (f", and {more} more causes" if more else "")
             lines.append(f"{name}: {count} attempts failed, {stage.retries} were made again: {text}")
     return lines
+
+
+def steady_text(steady: SteadyView) -> str:
+    """From when on a stage was steady, and the mean of that part with its interval."""
+    rate = f"{steady.ops:.1f} ops/s" + (f", {steady.bytes / MIB:.1f} MiB/s" if steady.bytes else "")
+    when = f"steady from {steady.from_s:.0f} s on" if steady.from_s >= 0.5 else "steady from the beginning"
+    return f"{when}: over these {steady.seconds:.0f} s {rate}, ± {steady.half_width:.1%} (95 %)"
 
 
 def attempts_text(stats: AttemptStats) -> str:

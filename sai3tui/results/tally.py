@@ -7,7 +7,9 @@ numbers cannot differ. No I/O and no clock: the same items in the same order giv
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from sai3tui.events import (
     AgentState,
@@ -15,6 +17,7 @@ from sai3tui.events import (
     BarrierReleased,
     Event,
     FailureSeen,
+    Finding,
     Level,
     Report,
     RunFinished,
@@ -23,6 +26,8 @@ from sai3tui.events import (
     StageStarted,
     StateChanged,
 )
+from sai3tui.metrics.attribution import Attribution
+from sai3tui.results.attribution_facts import FactCollector
 from sai3tui.results.describe import Narrator
 from sai3tui.results.failures import FailureGroups
 from sai3tui.results.figures import merged
@@ -34,16 +39,20 @@ LOG_LINES = 500
 LIMITED_INTERVALS = 3
 """An agent that limited itself in so many intervals in a row is told of once a stage."""
 SERIES_SECONDS = 3600
+ATTRIBUTION_S = 5.0
+NO_CONNECTIONS: Mapping[str, int] = MappingProxyType({})
 Item = Event | Report
 
 
 class Tally:
-    """Figures of a run. `series_seconds` bounds the fleet's time series (None: all of it)."""
+    """Figures of a run. `connections` is how many each agent has; `series_seconds` bounds the fleet's time series
+    (None: all of it)."""
 
     def __init__(
         self,
         stages: Iterable[StageInfo],
         *,
+        connections: Mapping[str, int] = NO_CONNECTIONS,
         log_lines: int | None = LOG_LINES,
         series_seconds: int | None = SERIES_SECONDS,
     ) -> None:
@@ -59,6 +68,9 @@ class Tally:
         self._narrator = Narrator()
         self._told_limited: set[tuple[int, str]] = set()
         self._series: Series | None = Series()
+        self._connections = connections
+        self._facts = FactCollector()
+        self._attributions: dict[int, tuple[tuple[StageStatus, int], Attribution]] = {}
 
     def apply(self, item: Item) -> list[FleetSecond]:
         """Take in one event or report; returns the fleet's seconds that are complete now."""
@@ -67,6 +79,7 @@ class Tally:
             stage = self.stages.get(item.stage_index)
             if stage is not None:
                 closed = stage.report(item)
+                self._facts.report(item, stage.start_ns)
                 self._limited(stage, item)
         else:
             closed = self._event(item)
@@ -102,7 +115,18 @@ class Tally:
         return self._failures.groups()
 
     def views(self, now_ns: int) -> tuple[StageView, ...]:
-        return tuple(stage.view(now_ns) for _, stage in sorted(self.stages.items()))
+        return tuple(
+            replace(stage.view(now_ns), attribution=self._attribution(stage))
+            for _, stage in sorted(self.stages.items())
+        )
+
+    def _attribution(self, stage: StageTally) -> Attribution:
+        """Judged anew every few seconds, and at the end."""
+        key = (stage.status, int(stage.seconds / ATTRIBUTION_S))
+        known = self._attributions.get(stage.info.index)
+        if known is None or known[0] != key:
+            known = self._attributions[stage.info.index] = key, self._facts.attribution(stage, self._connections)
+        return known[1]
 
     def _limited(self, stage: StageTally, report: Report) -> None:
         """Tell, once a stage, that an agent is its own limit."""
@@ -139,6 +163,8 @@ class Tally:
             case StageFinished():
                 if event.stage_index in self.stages:
                     return self.stages[event.stage_index].finish(event.time_ns, event.failure)
+            case Finding():
+                self._facts.finding(event)
             case FailureSeen():
                 self._failures.add(event.sample, event.count, event.agent, event.time_ns)
             case StateChanged():
@@ -171,6 +197,8 @@ class Tally:
         for second in closed:
             if not second.has_rate:
                 continue
+            if not second.warmup:
+                self.stages[second.stage_index].steady.add(second)
             rates = second.rates
             whole = merged(second.ops.rows())
             p50, p99 = whole.percentile_us(0.5), whole.percentile_us(0.99)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sai3tui.errors import Failure
 from sai3tui.events import AttemptStats, Level
+from sai3tui.metrics.attribution import Attribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,10 @@ class StageInfo:
     type: str
     barrier: str = "all_or_nothing"
     duration_s: float = 0.0
+    half_width: float = 0.0
+    """It ends once its mean is known to plus and minus this share; 0: it does not."""
+    paced: bool = False
+    """Its operations come on a schedule."""
 
 
 class StageStatus(StrEnum):
@@ -56,6 +61,20 @@ class Rates:
     def p99_us(self) -> float:
         """The worst of the three groups' p99."""
         return max(self.get_p99_us, self.put_p99_us, self.meta_p99_us)
+
+
+@dataclass(frozen=True, slots=True)
+class SteadyView:
+    """The steady part of a stage. It begins `from_s` seconds after the warm-up (`from_s` of it were cut) and is
+    `seconds` long. Means are per second; `half_width` is that of the 95 % interval of the mean as a share of it: of
+    operations or of bytes, whichever is wider. `history` holds it over time: seconds measured, half-width."""
+
+    from_s: float
+    seconds: float
+    ops: float
+    bytes: float
+    half_width: float
+    history: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +117,15 @@ class StageView:
     unreported: tuple[str, ...] = ()
     """Agents that were lost: what they did after their last report is not in the figures, which then say what was
     done at the least."""
+
+    steady: SteadyView | None = None
+    """From when on the stage was steady, and how well its mean is known; None while it is not."""
+    half_width: float = 0.0
+    """The stage ends once `steady.half_width` is not more than this; 0: it does not."""
+
+    paced: bool = False
+    attribution: Attribution = Attribution()
+    """Who limits the stage, and by which facts."""
 
     @property
     def retries(self) -> int:

@@ -84,6 +84,13 @@ class StopStage:
 
 
 @dataclass(frozen=True, slots=True)
+class EndMix:
+    """The time of a mix is up, earlier than it was to be."""
+
+    stage: int
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """Begin no operation before `until_ns` (monotonic): errors come too fast."""
 

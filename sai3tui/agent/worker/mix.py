@@ -186,10 +186,10 @@ class MixDriver(Driver):
         for lane in self._lanes:
             lane.entry = -1
         wait = (self._ends_ns - monotonic_ns()) / 1e9
-        self._timers.append(self._loop.call_later(max(0.0, wait), self._over))
+        self._timers.append(self._loop.call_later(max(0.0, wait), self.over))
         super().begin()
 
-    def _over(self) -> None:
+    def over(self) -> None:
         """The time is up: what is in flight counts, nothing new begins."""
         if not self._stopping:
             self._wind_down(self._drain)

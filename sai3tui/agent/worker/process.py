@@ -26,7 +26,7 @@ from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.fresh import FreshMixDriver
 from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.leased import LeasedDriver
-from sai3tui.agent.worker.messages import Broken, Granted, MoreWork, Open, Pause, Ready, StartStage, StopStage
+from sai3tui.agent.worker.messages import Broken, EndMix, Granted, MoreWork, Open, Pause, Ready, StartStage, StopStage
 from sai3tui.agent.worker.mix import MixDriver
 from sai3tui.agent.worker.probe import LagProbe
 from sai3tui.errors import Failure, Sai3Error, failure_of
@@ -141,6 +141,8 @@ class Worker:
                 driver.more_work(message)
             case Pause() if driver is not None and message.stage == driver.stage:
                 driver.pause(message.until_ns)
+            case EndMix() if isinstance(driver, MixDriver) and message.stage == driver.stage:
+                driver.over()
             case StopStage() if driver is not None and message.stage == driver.stage:
                 driver.stop(message.grace)
             case _:
