@@ -22,6 +22,7 @@ CONFIDENCE = 0.95
 FEWEST = 10
 """Intervals that must remain after the cut for anything to be said."""
 FEWEST_INDEPENDENT = 4.0
+ROUNDING = 1e-9
 MOST = 600
 """Longer series are added up to as many intervals."""
 GROWTH = 1.02
@@ -43,11 +44,15 @@ def settle(series: Sequence[float] | Floats) -> Settled | None:
     count = len(values)
     if count < 2 * FEWEST:
         return None
-    # Sums of what follows each cut, from the end.
+    scale = float(values.mean())
+    if scale <= 0:
+        return None
+    # Sums of what follows each cut, from the end, of values around 0, as rounding would drown small differences else.
     left = np.arange(count, 0, -1, dtype=float)
-    sums = np.cumsum(values[::-1])[::-1]
-    squares = np.cumsum((values * values)[::-1])[::-1]
-    deviations = np.maximum(squares - sums * sums / left, 0.0)
+    around = (values / scale - 1.0)[::-1]
+    sums = np.cumsum(around)[::-1]
+    squares = np.cumsum(around * around)[::-1]
+    deviations = np.where((found := squares - sums * sums / left) > ROUNDING, found, 0.0)
     candidates = deviations[: count - FEWEST + 1] / left[: count - FEWEST + 1] ** 2
     cut = int(np.argmin(candidates))
     if cut > count // 2:
@@ -56,6 +61,8 @@ def settle(series: Sequence[float] | Floats) -> Settled | None:
     mean = float(kept.mean())
     if mean <= 0:
         return None
+    if float(kept.std()) <= ROUNDING * mean:
+        return Settled(cut, mean, 0.0)
     independent = len(kept) / autocorrelation_time(kept)
     if independent < FEWEST_INDEPENDENT:
         return None
