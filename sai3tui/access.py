@@ -61,6 +61,11 @@ class Access:
     def encrypts(self) -> bool:
         return self.identity is not None
 
+    def words(self) -> str:
+        """What it is, for people."""
+        shown = ["TLS, certificates of both sides"] if self.encrypts else ["not encrypted"]
+        return ", ".join(shown + (["token"] if self.token else []))
+
     def options(self) -> list[str]:
         """The words of a command line that has the same access; a token of the environment stays there."""
         words = ["--certs", str(self.certs)] if self.certs is not None else []

@@ -51,6 +51,7 @@ class BatchOptions:
     junit: Path | None = None
     summary: Path | None = None
     access: Access = NO_ACCESS
+    measure_rate: bool = False
     baseline: Path | None = None
 
 
@@ -146,6 +147,7 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
         command_line=tuple(sys.argv),
         verbose=options.verbose,
         access=options.access,
+        measure_rate=options.measure_rate,
         baseline=options.baseline,
     )
 

@@ -219,6 +219,7 @@ def _command_parser() -> argparse.ArgumentParser:
     preflight.add_argument("config", metavar="CONFIG", type=Path)
     preflight.add_argument("--json", action="store_true", help="one JSON document on stdout")
     preflight.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+    preflight.add_argument("--no-rate", dest="rate", action="store_false", help="do not measure")
     _add_access(preflight)
 
     certs = command("certs", _certs_help)
@@ -474,6 +475,7 @@ def _preflight(options: argparse.Namespace) -> int:
             agents=options.agents,
             verbose=options.verbose,
             access=_access(options),
+            measure_rate=options.rate,
         )
     )
 

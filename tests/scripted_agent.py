@@ -97,6 +97,8 @@ class ScriptedAgent(AgentServicer):
         )
 
     async def Preflight(self, request, context):
+        if request.step != pb.PREFLIGHT_CHECK:
+            return
         self.preflights += 1
         for finding in self.script.findings:
             yield finding

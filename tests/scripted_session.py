@@ -101,6 +101,9 @@ class ScriptedSession:
         self.calls.append("recheck")
         self.put(self.on_recheck(self._snapshot))
 
+    def accept(self, check: str, reason: str) -> None:
+        self.calls.append(f"accept {check} {reason}")
+
     def abort(self, reason: str, exit_code: int = 130) -> None:
         self.calls.append(f"abort {exit_code} {reason}")
         self.put(self.on_abort(self._snapshot))

@@ -16,7 +16,9 @@ from sai3tui.processes import free_port
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.servers import ServerUnderTest
 
-HOST_CHECKS = {"version", "plan", "disk", "descriptors"}
+HOST_CHECKS = {"version", "plan", "memory", "disk", "descriptors", "idle"}
+NETWORK_CHECKS = {"ports", "nic"}
+WAY_CHECKS = ("connect", "latency", "keepalive", "clock", "auth", "region", "bucket")
 
 
 def config_of(*places: str, op: str = "get", path: str = "data/**/*", prepare: bool = True) -> str:
@@ -42,16 +44,16 @@ async def check(tmp_path: Path, config: str, environ: dict[str, str], *allowed: 
 
 
 def matrix(findings: list[Finding]) -> dict[tuple[str, str], Level]:
-    return {(f.subject, f.check): f.level for f in findings if f.check not in HOST_CHECKS}
+    return {(f.subject, f.check): f.level for f in findings if f.check not in HOST_CHECKS | NETWORK_CHECKS}
 
 
 async def test_every_endpoint_is_touched_and_left_clean(s3_server: ServerUnderTest, tmp_path: Path) -> None:
     bucket = s3_server.bucket("preflight-good")
     places = [f"s3+http://{place}/{bucket}/run/" for place in s3_server.host_ports]
     findings = await check(tmp_path, config_of(*places), s3_server.environ())
-    checks = ("connect", "auth", "write", "read", "delete")
+    checks = (*WAY_CHECKS, "write", "read", "delete", "namespace")
     assert matrix(findings) == {(place, name): Level.OK for place in places for name in checks}
-    assert {f.check for f in findings} >= HOST_CHECKS
+    assert {f.check for f in findings} >= HOST_CHECKS | NETWORK_CHECKS
     assert all(f.evidence for f in findings)
     assert first_error(tuple(findings)) is None
     assert s3_server.keys(bucket) == {}
@@ -66,7 +68,7 @@ async def test_only_what_is_needed_is_asked_for(s3_server: ServerUnderTest, tmp_
     assert missing.advice
     s3_server.client().put_object(Bucket=bucket, Key="data/x", Body=b"1")
     findings = await check(tmp_path, config, s3_server.environ())
-    assert set(matrix(findings)) == {(place, "connect"), (place, "auth"), (place, "read")}
+    assert set(matrix(findings)) == {(place, name) for name in (*WAY_CHECKS, "read")}
     assert set(s3_server.keys(bucket)) == {"data/x"}
 
 
@@ -96,8 +98,8 @@ async def test_what_the_storage_refuses_is_an_error_with_its_kind(
     s3_server.bucket("preflight-auth")
     place = f"s3+http://{s3_server.host_port}/{bucket}/"
     findings = await check(tmp_path, config_of(place), {**s3_server.environ(), **change})
-    (error,) = [f for f in findings if f.level is Level.ERROR]
-    assert (error.check, error.subject) == (check_name, place)
+    error = next(f for f in findings if f.level is Level.ERROR and f.check == check_name)
+    assert error.subject == place
     assert error.failure is not None
     assert error.failure.kind in kinds
     assert error.advice
@@ -119,7 +121,9 @@ async def test_files_are_written_read_and_deleted(tmp_path: Path) -> None:
     target = tmp_path / "target"
     place = f"file://{target}/"
     findings = await check(tmp_path, config_of(place), {}, target)
-    assert matrix(findings) == {(place, name): Level.OK for name in ("path", "write", "read", "delete", "space")}
+    assert matrix(findings) == {
+        (place, name): Level.OK for name in ("path", "mount", "write", "read", "delete", "space")
+    }
     assert [path for path in target.rglob("*") if path.is_file()] == []
 
 

@@ -193,6 +193,9 @@ async def test_preflight_prints_findings_and_touches_nothing_else(tmp_path: Path
     found = json.loads(document.out)
     assert (found["ok"], found["exit"]) == (False, 3)
     assert [(f["agent"], f["check"], f["level"]) for f in found["findings"]] == [
+        ("a1", "agent", "ok"),
+        ("a1", "version", "warning"),
+        ("a1", "clock", "ok"),
         ("a1", "connect", "ok"),
         ("a1", "auth", "error"),
     ]

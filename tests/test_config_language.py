@@ -44,6 +44,7 @@ SKELETONS = {
     "distributed": TARGET + GET + "distributed: {@}",
     "io_rate": TARGET + GET + "io_rate: {@}",
     "perf_log": TARGET + GET + "perf_log: {@}",
+    "preflight": TARGET + GET + "preflight: {@}",
     "error_handling": TARGET + GET + "error_handling: {@}",
     "thresholds": TARGET + GET + "thresholds: [{@}]",
     "sizes": TARGET + GET + "prepare: {ensure_objects: [{count: 1, size_spec: {@}}]}",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sai3tui import cli
+from sai3tui.config.preflight import CHECKS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -16,6 +17,7 @@ DOCUMENTS = [
     "CHANGELOG.md",
     "docs/architecture.md",
     "docs/deploy.md",
+    "docs/preflight.md",
     "docs/security.md",
 ]
 
@@ -48,3 +50,10 @@ def test_make_targets_in_documents_exist() -> None:
     for name in DOCUMENTS:
         for target in re.findall(r"`make ([a-z-]+)`", (REPOSITORY / name).read_text()):
             assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{name} names make {target}"
+
+
+def test_every_preflight_check_is_described() -> None:
+    text = (REPOSITORY / "docs" / "preflight.md").read_text()
+    for check in CHECKS:
+        overridable = "yes" if check.overridable else "no"
+        assert f"| `{check.name}` | {check.text} | {overridable} |" in text

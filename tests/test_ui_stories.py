@@ -438,3 +438,22 @@ def test_a_title_cannot_steer_the_terminal() -> None:
     evil = replace(canned.running(), config_name="\x1b]2;x\x07\x9b2J" + "y" * 500)
     assert title_of(evil).isprintable()
     assert len(title_of(evil)) < 140
+
+
+async def test_a_failed_check_is_accepted_for_a_reason_only() -> None:
+    session = ScriptedSession(canned.blocked())
+    app = room(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await on_screen(pilot, PreflightScreen)
+        await shows(pilot, "the run cannot start")
+        await pilot.press("o")
+        await on_screen(pilot, PathScreen)
+        await pilot.press("escape")
+        await on_screen(pilot, PreflightScreen)
+        await pilot.press("o")
+        await on_screen(pilot, PathScreen)
+        await pilot.press(*"known", "enter")
+        await on_screen(pilot, PreflightScreen)
+        await until(lambda: any(call.startswith("accept ") for call in session.calls))
+    (accepted,) = [call for call in session.calls if call.startswith("accept ")]
+    assert accepted.endswith(" known")

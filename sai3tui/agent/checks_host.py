@@ -7,6 +7,8 @@ import os
 import resource
 import secrets
 import shutil
+import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,9 +16,10 @@ import psutil
 
 from sai3tui.agent.finding import Checks, Told
 from sai3tui.agent.setup import RunSetup
-from sai3tui.config.units import format_bytes, format_count
+from sai3tui.config.units import format_bytes, format_count, format_duration
 from sai3tui.errors import ErrorContext, ResourceError
 from sai3tui.events import PROTOCOL_VERSION, Level
+from sai3tui.host import network_interfaces
 from sai3tui.storage.ceiling import Ceiling, load_ceiling, mix_ops_per_s, workload_mix
 
 SPARE_DESCRIPTORS = 256
@@ -24,17 +27,26 @@ CACHE_SLACK = 64 * 1024 * 1024
 STATE_BYTES_PER_OBJECT = 0.25
 BYTES_PER_CONNECTION = 1024 * 1024
 BYTES_PER_PROCESS = 100 * 1024 * 1024
+BUSY_PCT = 50.0
+BUSY_WINDOW_S = 0.5
+SETTLE_S = 5.0
+"""A host that has just ended another run may still be writing back what that run wrote."""
 
 
-async def check_host(setup: RunSetup, checks: Checks) -> None:
-    """Version, plan, memory, data directory and descriptors."""
-    await checks.run("version", "", _version())
-    await checks.run("plan", "", _plan(setup))
-    await checks.run("disk", str(setup.cache_dir.parent), asyncio.to_thread(_disk, setup))
-    await checks.run("descriptors", "", _descriptors(setup))
+async def check_host(setup: RunSetup, checks: Checks, last_run_ended_ns: int = 0) -> None:
+    """What this host has for the run. `last_run_ended_ns`: when this agent's last run ended (epoch), 0: none did."""
+    await checks.run("version", "", _version)
+    await checks.run("plan", "", partial(_plan, setup))
+    await checks.run("memory", "", partial(_memory, setup))
+    await checks.run("disk", str(setup.cache_dir.parent), partial(asyncio.to_thread, _disk, setup))
+    await checks.run("descriptors", "", partial(_descriptors, setup))
+    if not setup.is_files:
+        await checks.run("ports", "", partial(asyncio.to_thread, _ports, setup))
+        await checks.run("nic", "", partial(asyncio.to_thread, nic_told))
+    await checks.run("idle", "", partial(_idle, last_run_ended_ns))
     ceiling = await asyncio.to_thread(load_ceiling)
     if ceiling is not None and not setup.is_files:
-        await checks.run("generator", "", _generator(setup, ceiling))
+        await checks.run("generator", "", partial(_generator, setup, ceiling))
 
 
 async def _version() -> Told:
@@ -43,16 +55,27 @@ async def _version() -> Told:
 
 async def _plan(setup: RunSetup) -> Told:
     objects = sum(setup.counts.values())
-    needed = int(objects * STATE_BYTES_PER_OBJECT + setup.agent.concurrency * BYTES_PER_CONNECTION)
-    needed += BYTES_PER_PROCESS * (1 + (os.cpu_count() or 1))
-    available = int(psutil.virtual_memory().available)
     evidence = f"layout {setup.layout}, slot {setup.slot} of {setup.slots}"
+    return Told(f"{format_count(objects)} objects of this agent, {format_bytes(setup.bytes_expected)}", evidence)
+
+
+async def _memory(setup: RunSetup) -> Told:
+    objects = sum(setup.counts.values())
+    needed = int(objects * STATE_BYTES_PER_OBJECT + setup.agent.concurrency * BYTES_PER_CONNECTION)
+    needed += BYTES_PER_PROCESS * (1 + worker_count(setup))
+    available = int(psutil.virtual_memory().available)
+    evidence = f"{format_bytes(available)} available, about {format_bytes(needed)} needed"
     if needed > available:
         raise ResourceError(
             f"this run needs about {format_bytes(needed)} of memory, {format_bytes(available)} are available",
             hint="use more agents, fewer connections or fewer objects",
         )
-    return Told(f"{format_count(objects)} objects of this agent, {format_bytes(setup.bytes_expected)}", evidence)
+    return Told("enough for the plan", evidence)
+
+
+def worker_count(setup: RunSetup) -> int:
+    """Worker processes of this agent at the least."""
+    return max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency))
 
 
 def _disk(setup: RunSetup) -> Told:
@@ -90,10 +113,61 @@ async def _descriptors(setup: RunSetup) -> Told:
     return Told(f"enough for {setup.agent.concurrency} connections", evidence)
 
 
+def _ports(setup: RunSetup) -> Told:
+    """Each connection to one address of the storage needs a port of its own."""
+    try:
+        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    except (OSError, ValueError):
+        return Told("this host does not tell its ephemeral ports", "", Level.INFO)
+    most = max(setup.connections, default=0)
+    evidence = f"ports {low} to {high}, up to {most} connections to one endpoint"
+    if most > high - low:
+        return Told(
+            f"{most} connections to one endpoint need more ports than there are",
+            evidence,
+            Level.ERROR,
+            "widen net.ipv4.ip_local_port_range, or use fewer connections",
+        )
+    return Told(f"enough for {most} connections to one endpoint", evidence)
+
+
+def nic_told(root: Path = Path("/")) -> Told:
+    """Interfaces of this host, and what is odd about them."""
+    speeds = network_interfaces(root)
+    parts, odd = [], []
+    for name, speed in speeds.items():
+        try:
+            mtu = int((root / "sys/class/net" / name / "mtu").read_text())
+        except (OSError, ValueError):
+            mtu = 0
+        shown = f"{speed / 1000:g} Gbit/s" if speed else "speed unknown"
+        parts.append(f"{name} {shown}" + (f", MTU {mtu}" if mtu else ""))
+        if speed >= 10_000 and 0 < mtu < 1500:
+            odd.append(f"{name} has an MTU of {mtu}")
+        if 0 < speed < 1000:
+            odd.append(f"{name} runs at {speed} Mbit/s")
+    if odd:
+        return Told("; ".join(odd), "; ".join(parts), Level.WARNING, "check the link, the switch port and the cable")
+    return Told("; ".join(parts) or "loopback only", f"{len(speeds)} interface(s) up", Level.INFO)
+
+
+async def _idle(last_run_ended_ns: int) -> Told:
+    psutil.cpu_percent()
+    await asyncio.sleep(BUSY_WINDOW_S)
+    busy = psutil.cpu_percent()
+    since = (time.time_ns() - last_run_ended_ns) / 1e9 if last_run_ended_ns else -1.0
+    ended = "no run since this agent was started" if since < 0 else f"the last run ended {format_duration(since)} ago"
+    if 0 <= since < SETTLE_S:
+        ended += ": what it wrote may still be on its way to the disks"
+    told = f"{busy:.0f} % of the processor is used by others"
+    # For people to judge: preflight itself, of several agents on a host, is load too.
+    return Told(told, ended, Level.INFO if busy >= BUSY_PCT or 0 <= since < SETTLE_S else Level.OK)
+
+
 async def _generator(setup: RunSetup, ceiling: Ceiling) -> Told:
     """What this host can create, as far as that was measured, against what is asked of it."""
     mix = workload_mix(setup.resolved.ops, setup.sets)
-    workers = max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency))
+    workers = worker_count(setup)
     rate = mix_ops_per_s(ceiling, mix, workers)
     if rate is None:
         return Told("nothing that was measured is in the workload", f"measured {ceiling.time}")

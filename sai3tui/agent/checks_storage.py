@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
-from pathlib import Path
+from functools import partial
 
-from sai3tui.agent.checks_host import nearest_existing
+from sai3tui.agent.checks_bucket import check_bucket
+from sai3tui.agent.checks_files import check_directory, check_room
+from sai3tui.agent.checks_network import check_answers, check_way
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.finding import CHECK_TIMEOUT_S, Checks, Told
-from sai3tui.agent.setup import RunSetup, check_allowed
+from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import StageType
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import literal_prefix
 from sai3tui.config.resolved import OpSource, ResolvedOp
 from sai3tui.config.units import format_bytes
-from sai3tui.errors import ErrorContext, ErrorKind, ResourceError, StorageError
-from sai3tui.events import Level
-from sai3tui.storage.control import Control
+from sai3tui.errors import ErrorKind, StorageError
+from sai3tui.storage.control import Control, ControlPlane
 from sai3tui.storage.engine import Endpoint
+from sai3tui.storage.s3probe import begin_and_abort_upload, get_range
 
 PROBE_DIRECTORY = ".sai3tui/"
 PROBE_BYTES = 64
+RANGE = (16, 32)
+"""Offset and length of the part of a probe that is read."""
 WRITE_ATTEMPTS = 3
 WRITE_PAUSE_S = 0.1
 
@@ -46,66 +49,67 @@ def needed_operations(setup: RunSetup) -> frozenset[Op]:
 async def check_endpoint(setup: RunSetup, number: int, checks: Checks, controls: Controls) -> None:
     """All checks of endpoint `number`; what makes no sense after a failure is left out."""
     endpoint = setup.endpoints[number]
-    if endpoint.scheme == "file":
-        reachable = await checks.run("path", endpoint.uri, asyncio.to_thread(_path, setup, endpoint))
-    else:
-        reachable = await checks.run("connect", endpoint.uri, _connect(endpoint))
-    if not reachable:
+    check = check_directory if endpoint.scheme == "file" else check_way
+    if not await check(setup, endpoint, checks):
         return
     try:
         control = await controls.of(number)
     except StorageError as error:
         # No credentials at all: nothing can be opened.
-        await checks.run("auth", endpoint.uri, _raise(error))
+        await checks.run("auth", endpoint.uri, partial(_raise, error))
     else:
         await _check_operations(setup, endpoint, control, checks)
 
 
 async def _check_operations(setup: RunSetup, endpoint: Endpoint, control: Control, checks: Checks) -> None:
     subject = endpoint.uri
-    if endpoint.scheme != "file" and not await checks.run("auth", subject, _bucket(endpoint, control)):
-        return
+    if isinstance(control, ControlPlane):
+        async with asyncio.TaskGroup() as group:
+            answers = group.create_task(check_answers(setup, endpoint, checks))
+            opened = await checks.run("auth", subject, partial(_bucket, endpoint, control))
+            await answers
+        if not opened:
+            return
     needed = needed_operations(setup)
-    if needed & {Op.PUT, Op.DELETE}:
-        await _check_probe(needed, subject, control, checks)
-    if Op.PUT in needed and endpoint.scheme == "file":
-        await checks.run("space", subject, asyncio.to_thread(_space, setup, endpoint))
-    for op in setup.resolved.ops:
-        if op.weight and op.source is OpSource.LISTED and not op.fresh:
-            await checks.run(op.op.word if op.op is not Op.GET else "read", subject, _existing(op, control))
+    async with asyncio.TaskGroup() as group:
+        if isinstance(control, ControlPlane):
+            group.create_task(check_bucket(setup, control, checks))
+        if needed & {Op.PUT, Op.DELETE}:
+            group.create_task(_check_probe(setup, needed, control, checks))
+        if Op.PUT in needed and endpoint.scheme == "file":
+            group.create_task(check_room(setup, endpoint, checks))
+        for op in setup.resolved.ops:
+            if op.weight and op.source is OpSource.LISTED and not op.fresh:
+                name = op.op.word if op.op is not Op.GET else "read"
+                group.create_task(_existing_once(checks, name, subject, op, control))
 
 
-async def _check_probe(needed: frozenset[Op], subject: str, control: Control, checks: Checks) -> None:
+async def _existing_once(checks: Checks, name: str, subject: str, op: ResolvedOp, control: Control) -> None:
+    await checks.run(name, subject, partial(_existing, op, control))
+
+
+async def _check_probe(setup: RunSetup, needed: frozenset[Op], control: Control, checks: Checks) -> None:
+    subject = control.endpoint.uri
     key = f"{PROBE_DIRECTORY}probe-{secrets.token_hex(8)}"
     content = secrets.token_bytes(PROBE_BYTES)
     try:
-        if not await checks.run("write", subject, _write(control, key, content)):
+        if not await checks.run("write", subject, partial(_write, control, key, content)):
             return
-        await checks.run("read", subject, _read(control, key, content))
+        await checks.run("read", subject, partial(_read, control, key, content))
         if Op.STAT in needed:
-            await checks.run("stat", subject, _stat(control, key))
+            await checks.run("stat", subject, partial(_stat, control, key))
         if Op.LIST in needed:
-            await checks.run("list", subject, _list(control, key))
+            await checks.run("list", subject, partial(_list, control, key))
+        if isinstance(control, ControlPlane):
+            active = [op for op in setup.config.workload if op.weight]
+            if any(op.read_range is not None for op in active):
+                await checks.run("range", subject, partial(_range, control, key, content))
+            if any(op.part_size for op in active):
+                await checks.run("multipart", subject, partial(_multipart, control, f"{key}.parts"))
     finally:
         # Also when preflight is cancelled: the probe is ours to remove, for a bounded time.
-        removal = checks.run("delete", subject, _delete(control, key))
+        removal = checks.run("delete", subject, partial(_delete, control, key))
         await asyncio.shield(asyncio.wait_for(removal, CHECK_TIMEOUT_S + 1.0))
-
-
-async def _connect(endpoint: Endpoint) -> Told:
-    place = f"{endpoint.host}:{endpoint.port}"
-    try:
-        _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-    except OSError as error:
-        raise StorageError(
-            f"cannot connect to {place}",
-            hint="is the server running, and is the address right?",
-            context=ErrorContext(uri=endpoint.uri, endpoint=endpoint.uri, subclass="connect"),
-            kind=ErrorKind.NETWORK,
-        ) from error
-    peer = writer.get_extra_info("peername")
-    writer.close()
-    return Told("connected", f"{peer[0]}:{peer[1]}" if peer else place)
 
 
 async def _bucket(endpoint: Endpoint, control: Control) -> Told:
@@ -114,18 +118,25 @@ async def _bucket(endpoint: Endpoint, control: Control) -> Told:
 
 
 async def _write(control: Control, key: str, content: bytes) -> Told:
+    attempt = await write_probe(control, key, content)
+    return Told("a probe was written", key if attempt == 1 else f"{key}, at attempt {attempt}")
+
+
+async def write_probe(control: Control, key: str, content: bytes) -> int:
+    """Write it; returns at which attempt. Raises StorageError."""
     # Some servers remove a prefix together with its last object, and fail a PUT that comes at that moment: the other
     # agents' probes come and go while we write ours.
-    for attempt in range(1, WRITE_ATTEMPTS + 1):
+    for attempt in range(1, WRITE_ATTEMPTS):
         try:
             await control.put(key, content)
         except StorageError as error:
-            if error.kind is not ErrorKind.STORAGE or attempt == WRITE_ATTEMPTS:
+            if error.kind is not ErrorKind.STORAGE:
                 raise
             await asyncio.sleep(WRITE_PAUSE_S * attempt)
         else:
-            break
-    return Told("a probe was written", key if attempt == 1 else f"{key}, at attempt {attempt}")
+            return attempt
+    await control.put(key, content)
+    return WRITE_ATTEMPTS
 
 
 async def _read(control: Control, key: str, content: bytes) -> Told:
@@ -156,9 +167,28 @@ async def _list(control: Control, key: str) -> Told:
     )
 
 
+async def _range(control: ControlPlane, key: str, content: bytes) -> Told:
+    offset, length = RANGE
+    seen = await get_range(control, key, offset, length)
+    if seen != content[offset : offset + length]:
+        raise StorageError(
+            f"bytes {offset} to {offset + length - 1} were asked for, and {len(seen)} bytes came that are not those",
+            hint="this storage does not read ranges: leave 'range' out of the workload",
+            kind=ErrorKind.CORRUPT,
+        )
+    return Told("a part of the probe was read", f"bytes={offset}-{offset + length - 1}")
+
+
+async def _multipart(control: ControlPlane, key: str) -> Told:
+    await begin_and_abort_upload(control, key, secrets.token_bytes(PROBE_BYTES))
+    return Told("an upload in parts was begun, filled and taken back", key)
+
+
 async def _delete(control: Control, key: str) -> Told:
     await control.delete(key)
-    return Told("the probe was deleted", key)
+    if await control.head(key) is not None:
+        raise StorageError(f"{key} was deleted, and is still there", hint="does the bucket lock its objects?")
+    return Told("the probe was deleted, and is gone", key)
 
 
 async def _existing(op: ResolvedOp, control: Control) -> Told:
@@ -169,30 +199,6 @@ async def _existing(op: ResolvedOp, control: Control) -> Told:
         f"there is nothing below {prefix!r} for {op.op.word} to use",
         hint="add a prepare section, or correct the path",
         kind=ErrorKind.NOT_FOUND,
-    )
-
-
-def _path(setup: RunSetup, endpoint: Endpoint) -> Told:
-    check_allowed(endpoint.prefix, setup.limits.allow_path, endpoint.uri)
-    directory = Path(endpoint.prefix)
-    there = nearest_existing(directory)
-    if not there.is_dir():
-        raise StorageError(f"{there} is not a directory", context=ErrorContext(uri=endpoint.uri))
-    return Told("exists" if there == directory else f"can be made below {there}", str(directory))
-
-
-def _space(setup: RunSetup, endpoint: Endpoint) -> Told:
-    free = shutil.disk_usage(nearest_existing(Path(endpoint.prefix))).free
-    needed = setup.bytes_expected // len(setup.endpoints)
-    evidence = f"{format_bytes(free)} free, {format_bytes(needed)} to be written here"
-    if free >= needed * 1.1:
-        return Told("there is room for the objects", evidence)
-    advice = "make room, or use fewer or smaller objects"
-    if setup.cache_dir.exists():
-        # Some of them may have been written by an earlier run.
-        return Told("there may not be room for the objects", evidence, Level.WARNING, advice)
-    raise ResourceError(
-        f"there is no room for the objects: {evidence}", hint=advice, context=ErrorContext(uri=endpoint.uri)
     )
 
 

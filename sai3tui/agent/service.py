@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import NoReturn
@@ -13,7 +14,7 @@ import grpc
 from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.leadership import Seat
-from sai3tui.agent.preflight import preflight
+from sai3tui.agent.preflight import preflight_step
 from sai3tui.agent.run import AgentRun
 from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
 from sai3tui.agent.spool import Spool
@@ -62,6 +63,7 @@ class AgentService(AgentServicer):
         self._run: AgentRun | None = None
         self._spool: Spool | None = None
         self._starting = ""
+        self._last_ended_ns = 0
         self._spec: pb.RunSpec | None = None
         """Of the current or last run."""
 
@@ -101,7 +103,9 @@ class AgentService(AgentServicer):
         async def check() -> None:
             try:
                 async with Controls(setup.endpoints, setup.environ, setup.config.s3) as controls:
-                    await preflight(setup, found.put_nowait, controls)
+                    await preflight_step(request.step, setup, found.put_nowait, controls, self._last_ended_ns)
+            except Sai3Error as error:
+                logger.warning("a probe of preflight may be left behind: %s", error.failure().sentence())
             finally:
                 found.put_nowait(None)
 
@@ -239,6 +243,7 @@ class AgentService(AgentServicer):
             self._machine = StateMachine(self._on_change)
         finally:
             self._run = None
+            self._last_ended_ns = time.time_ns()
         logger.info("run %s is over", run.setup.run_id)
 
     async def _find(self, run_id: str, context: Stream) -> AgentRun:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sai3tui.config.model import Config, Stage, StageType
 from sai3tui.config.patterns import list_prefix
+from sai3tui.config.preflight import OVERRIDABLE
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved, ResolvedAgent
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Sai3Error
@@ -45,6 +46,7 @@ class RunSetup:
     cache_dir: Path
     limits: AgentLimits
     environ: Mapping[str, str]
+    accepted_checks: frozenset[str] = frozenset()
 
     @property
     def config(self) -> Config:
@@ -117,6 +119,7 @@ def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]
         cache_dir=layout_directory(root, layout),
         limits=limits,
         environ=environ,
+        accepted_checks=frozenset(spec.accepted_checks) & OVERRIDABLE,
     )
 
 

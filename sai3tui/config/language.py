@@ -155,6 +155,25 @@ AUTOTUNE = BlockSpec(
     ),
 )
 
+PREFLIGHT = BlockSpec(
+    "preflight",
+    "What of the checks before a run is left out or does not keep it from starting. Their names are the columns of the "
+    "matrix, and in docs/preflight.md.",
+    (
+        Field("skip", Kind.TEXTS, "Checks that are not made.", ours=True),
+        Field("warn_only", Kind.TEXTS, "Checks whose errors are warnings.", ours=True),
+        Field("rate", Kind.BOOLEAN, "Also measure what each agent reaches at each endpoint.", "false", ours=True),
+    ),
+    example="""\
+target: s3://bucket/
+preflight: {skip: [bucket], warn_only: [latency, space], rate: true}
+prepare:
+  ensure_objects: [{base_uri: data/, count: 1000, size_spec: 64KiB}]
+workload:
+  - {op: get, path: "data/*", weight: 1}
+""",
+)
+
 LANGUAGE = BlockSpec(
     "",
     "A configuration file is YAML 1.2. Sizes are bytes, or have a unit (KB is 1000, KiB 1024); durations are seconds, "
@@ -261,6 +280,7 @@ LANGUAGE = BlockSpec(
             note="works with patterns; an agent reads what it has put itself",
         ),
         Field("op_log_path", Kind.TEXT, "A log of every operation.", status=Status.LATER),
+        Field("preflight", Kind.BLOCK, "The checks before a run.", "all", block=PREFLIGHT, ours=True),
         Field("range_engine", Kind.BLOCK, "Parallel reads of one object.", block=RANGE_ENGINE, status=Status.LATER),
         Field(
             "s3dlio_optimization",

@@ -19,6 +19,7 @@ from sai3tui.config.model import (
     PerfLog,
     StageType,
 )
+from sai3tui.config.preflight import read_preflight
 from sai3tui.config.problems import Problem, ProblemList, has_errors
 from sai3tui.config.yaml12 import MappingNode, ScalarNode, YamlError, parse_yaml
 from sai3tui.errors import ConfigError
@@ -112,6 +113,7 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         read_thresholds(top),
         _read_processes(top),
         top.boolean("dynamic_put_pool", default=False),
+        read_preflight(top),
     )
     top.foreign("range_engine", "s3dlio_optimization", "autotune")
     top.finish()

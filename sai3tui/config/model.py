@@ -425,6 +425,15 @@ class EngineName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PreflightRules:
+    """Names of checks that are not made, and of those whose errors are warnings. `rate`: also measure."""
+
+    skip: frozenset[str] = frozenset()
+    warn_only: frozenset[str] = frozenset()
+    rate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One configuration, complete: what the file left out has its default. `stages` are never empty, and
     `distributed.agents` never is either: a file without them has one local agent. `processes` None: as many as the
@@ -452,6 +461,7 @@ class Config:
     thresholds: tuple[Threshold, ...] = ()
     processes: int | None = None
     dynamic_put_pool: bool = False
+    preflight: PreflightRules = field(default_factory=PreflightRules)
     path: str = field(default="", compare=False)
 
     @property

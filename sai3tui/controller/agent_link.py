@@ -60,6 +60,7 @@ class AgentLink:
         self.state = AgentState.CONNECTING
         self.last_words: Sai3Error | None = None
         self.took_over = ""
+        self.access_words = access.words()
         self._version = version
         self._clock = ClockFilter()
         self._sequence = 0
@@ -109,9 +110,11 @@ class AgentLink:
         self.state = AgentState.IDLE
         return reply
 
-    async def preflight(self, spec: pb.RunSpec) -> AsyncIterator[Finding]:
+    async def preflight(
+        self, spec: pb.RunSpec, step: pb.PreflightStep.ValueType = pb.PREFLIGHT_CHECK
+    ) -> AsyncIterator[Finding]:
         """The agent's findings as they are made. Raises AgentLostError or what the agent refused with."""
-        call = self._stub.Preflight(pb.PreflightRequest(spec=spec), timeout=CHECK_TIMEOUT_S)
+        call = self._stub.Preflight(pb.PreflightRequest(spec=spec, step=step), timeout=CHECK_TIMEOUT_S)
         try:
             async for message in call:
                 yield read_finding(message, self.id, time.time_ns())

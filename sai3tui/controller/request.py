@@ -42,6 +42,7 @@ class RunRequest:
     command_line: tuple[str, ...] = ()
     verbose: bool = False
     access: Access = NO_ACCESS
+    measure_rate: bool = False
     baseline: Path | None = None
 
     @property

@@ -24,6 +24,7 @@ from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.journal import Journal, OnItem, OnSecond
 from sai3tui.controller.local_agent import LocalAgent
 from sai3tui.controller.planning import RunPlan, plan_run
+from sai3tui.controller.preflight import Preflight
 from sai3tui.controller.request import (
     EXIT_PREFLIGHT,
     EXIT_SIGINT,
@@ -72,6 +73,7 @@ class RunSession:
         self._aborting = asyncio.Event()
         self._abort: Ending | None = None
         self._answer: asyncio.Queue[str] = asyncio.Queue()
+        self._preflight: Preflight | None = None
 
     # --- from any thread
 
@@ -86,6 +88,10 @@ class RunSession:
     def recheck(self) -> None:
         """Run preflight again while held."""
         self._post(lambda: self._answer.put_nowait("recheck"))
+
+    def accept(self, check: str, reason: str) -> None:
+        """While held: let the run begin although the preflight check `check` has found errors."""
+        self._post(lambda: self._accept(check, reason))
 
     def request_abort(self, reason: str, exit_code: int = EXIT_SIGINT) -> None:
         """End the run: agents stop and become idle, results are kept. Only the first request counts."""
@@ -153,7 +159,7 @@ class RunSession:
         baseline = await asyncio.to_thread(self._load_baseline, plan)
         self._introduce(plan, addresses, baseline)
         await self._connect(plan, addresses)
-        await self._check_first()
+        await self._check_first(plan)
         if self.request.preflight_only:
             return SUCCESS
         self._open_results(plan, addresses)
@@ -247,14 +253,19 @@ class RunSession:
             text = f"agent {link.id} has sai3tui {hello.package_version}, this controller {self._version}"
             self._journal.note(Level.WARNING, text, agent=link.id, code="version")
 
-    async def _check_first(self) -> None:
+    async def _check_first(self, plan: RunPlan) -> None:
         """Preflight, as often as asked, and the hold after it."""
+        checks = self._preflight = Preflight(
+            self._journal, plan, self._links, self._spec, self._version, rate=self.request.measure_rate
+        )
         checked = self.request.preflight
         while True:
-            errors = await self._check_all() if checked else []
+            if checked:
+                self._journal.phase(Phase.PREFLIGHT)
+                await checks.run()
             if not self.request.hold_after_preflight:
-                if errors:
-                    raise RunStopped(_preflight_failed(errors))
+                if checks.errors:
+                    raise RunStopped(_preflight_failed(checks.errors))
                 return
             self._journal.phase(Phase.READY)
             while True:
@@ -262,39 +273,9 @@ class RunSession:
                 if answer == "recheck":
                     checked = True
                     break
-                if not errors:
+                if not checks.errors:
                     return
                 self._journal.note(Level.WARNING, "not started: preflight has errors; correct them and check again")
-
-    async def _check_all(self) -> list[Finding]:
-        self._journal.fleet.forget_findings()
-        self._journal.phase(Phase.PREFLIGHT)
-        found = await asyncio.gather(*(self._check(link, number) for number, link in enumerate(self._links)))
-        return [finding for findings in found for finding in findings if finding.level is Level.ERROR]
-
-    async def _check(self, link: AgentLink, number: int) -> list[Finding]:
-        findings: list[Finding] = []
-        try:
-            async for finding in link.preflight(self._spec(number)):
-                findings.append(finding)
-                self._journal.emit(finding)
-        except Sai3Error as error:
-            failure = error.failure()
-            finding = Finding(
-                time.time_ns(),
-                link.id,
-                "agent",
-                link.address,
-                Level.ERROR,
-                failure.message,
-                "; ".join(failure.causes),
-                failure.hint,
-                0.0,
-                failure,
-            )
-            findings.append(finding)
-            self._journal.emit(finding)
-        return findings
 
     def _open_results(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
         journal = self._journal
@@ -352,6 +333,7 @@ class RunSession:
             layout_hash=plan.layout_hash,
             fresh=self.request.fresh,
             controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
+            accepted_checks=sorted(self._preflight.accepted) if self._preflight is not None else (),
         )
 
     async def _wind_up(self, ending: Ending) -> None:
@@ -381,6 +363,10 @@ class RunSession:
         return any(
             stage.info.type == "prepare" and stage.status is not StageStatus.PENDING for stage in stages
         ) and not all(stage.status is StageStatus.DONE for stage in stages)
+
+    def _accept(self, check: str, reason: str) -> None:
+        if self._preflight is not None and self._preflight.accept(check, reason):
+            self._journal.refresh()
 
     def _begin_abort(self, ending: Ending) -> None:
         if self._abort is None:

@@ -30,6 +30,9 @@ class SessionThread:
     def recheck(self) -> None:
         self._session.recheck()
 
+    def accept(self, check: str, reason: str) -> None:
+        self._session.accept(check, reason)
+
     def abort(self, reason: str, exit_code: int = EXIT_SIGINT) -> None:
         self._session.request_abort(reason, exit_code)
 

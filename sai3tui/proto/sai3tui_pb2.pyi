@@ -89,6 +89,32 @@ RESOURCE: ErrorKind.ValueType  # 11
 AGENT_LOST: ErrorKind.ValueType  # 12
 Global___ErrorKind: _TypeAlias = ErrorKind  # noqa: Y015
 
+class _PreflightStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PreflightStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PreflightStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PREFLIGHT_CHECK: _PreflightStep.ValueType  # 0
+    PREFLIGHT_LEAVE: _PreflightStep.ValueType  # 1
+    PREFLIGHT_LOOK: _PreflightStep.ValueType  # 2
+    PREFLIGHT_REMOVE: _PreflightStep.ValueType  # 3
+    PREFLIGHT_RATE_ALL: _PreflightStep.ValueType  # 4
+    PREFLIGHT_RATE_EACH: _PreflightStep.ValueType  # 5
+
+class PreflightStep(_PreflightStep, metaclass=_PreflightStepEnumTypeWrapper):
+    """What is to be done. LEAVE, LOOK and REMOVE are one after the other on all agents: each leaves a probe, looks for that
+    of its neighbour, removes its own. RATE_ALL measures all endpoints at once, RATE_EACH one after the other.
+    """
+
+PREFLIGHT_CHECK: PreflightStep.ValueType  # 0
+PREFLIGHT_LEAVE: PreflightStep.ValueType  # 1
+PREFLIGHT_LOOK: PreflightStep.ValueType  # 2
+PREFLIGHT_REMOVE: PreflightStep.ValueType  # 3
+PREFLIGHT_RATE_ALL: PreflightStep.ValueType  # 4
+PREFLIGHT_RATE_EACH: PreflightStep.ValueType  # 5
+Global___PreflightStep: _TypeAlias = PreflightStep  # noqa: Y015
+
 class _Level:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -352,6 +378,7 @@ class RunSpec(_message.Message):
     CONTROLLER_FIELD_NUMBER: _builtins.int
     STARTED_NS_FIELD_NUMBER: _builtins.int
     PREFLIGHT_FIELD_NUMBER: _builtins.int
+    ACCEPTED_CHECKS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     config_name: _builtins.str
     config_yaml: _builtins.bytes
@@ -369,6 +396,10 @@ class RunSpec(_message.Message):
     def agents_override(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """--agents"""
 
+    @_builtins.property
+    def accepted_checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """preflight checks whose errors somebody decided to live with"""
+
     def __init__(
         self,
         *,
@@ -383,10 +414,11 @@ class RunSpec(_message.Message):
         controller: _builtins.str = ...,
         started_ns: _builtins.int = ...,
         preflight: _builtins.bool = ...,
+        accepted_checks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "fresh", b"fresh", "layout_hash", b"layout_hash", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "fresh", b"fresh", "layout_hash", b"layout_hash", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -397,16 +429,19 @@ class PreflightRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SPEC_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    step: Global___PreflightStep.ValueType
     @_builtins.property
     def spec(self) -> Global___RunSpec: ...
     def __init__(
         self,
         *,
         spec: Global___RunSpec | None = ...,
+        step: Global___PreflightStep.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

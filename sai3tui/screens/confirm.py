@@ -71,19 +71,20 @@ class ConfirmScreen(ModalScreen[str]):
 
 
 class PathScreen(ModalScreen[str]):
-    """Asks for a path; the result is empty if there is none."""
+    """Asks for a path, or another line of text; the result is empty if there is none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "none", "Back", show=False)]
 
-    def __init__(self, title: str, value: str = "") -> None:
+    def __init__(self, title: str, value: str = "", keys: str = "enter opens, esc leaves") -> None:
         super().__init__()
         self._question = title
         self._value = value
+        self._keys = keys
 
     def compose(self) -> ComposeResult:
         box = Vertical(Input(self._value, compact=True, id="path"), classes="dialog")
         box.border_title = Text(self._question)
-        box.border_subtitle = Text("enter opens, esc leaves")
+        box.border_subtitle = Text(self._keys)
         yield box
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

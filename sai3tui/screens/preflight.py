@@ -10,9 +10,11 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
+from sai3tui.config.preflight import OVERRIDABLE
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.events import Level
 from sai3tui.screens.base import TICK_S, Pane, RoomScreen
+from sai3tui.screens.confirm import PathScreen
 from sai3tui.screens.services import CheckAgain, LeaveRun, RunIsLive, SessionHandle
 from sai3tui.theme import Palette
 from sai3tui.widgets.check_matrix import Cell, CheckMatrix, Findings
@@ -85,6 +87,7 @@ class PreflightScreen(RoomScreen):
         Binding("f5", "start", "Start"),
         Binding("r", "recheck", "Recheck"),
         Binding("p", "problems", "Problems"),
+        Binding("o", "override", "Override"),
         Binding("y", "copy", "Copy"),
         Binding("escape", "back", "Back"),
     ]
@@ -136,6 +139,7 @@ class PreflightScreen(RoomScreen):
 
     def on_check_matrix_picked(self, event: CheckMatrix.Picked) -> None:
         self._explain(event.cell)
+        self.refresh_bindings()
 
     def _explain(self, cell: Cell) -> None:
         outcome = self._snapshot.outcome
@@ -150,6 +154,10 @@ class PreflightScreen(RoomScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "start":
             return True if start_verdict(self._snapshot).allowed else None
+        if action == "override":
+            held = self._snapshot.phase is Phase.READY and self._snapshot.outcome is None
+            failed = self.query_one(CheckMatrix).current.level is Level.ERROR
+            return True if held and failed else None
         return True
 
     def action_start(self) -> None:
@@ -163,6 +171,21 @@ class PreflightScreen(RoomScreen):
 
     def action_problems(self) -> None:
         self.query_one(CheckMatrix).toggle_problems()
+
+    def action_override(self) -> None:
+        """Accept the errors of the check at the cursor, for a reason."""
+        cell = self.query_one(CheckMatrix).current
+        check = cell.check
+
+        def answered(reason: str | None) -> None:
+            if reason:
+                self._session.accept(check, reason)
+
+        if check not in OVERRIDABLE:
+            self.notify(f"{check}: correct what it found, this cannot be overridden", severity="warning", markup=False)
+            return
+        title = f"Start although {check} failed: why? It goes into the results"
+        self.app.push_screen(PathScreen(title, keys="enter accepts, esc leaves"), answered)
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(cell_plain(self.query_one(CheckMatrix).current))

@@ -32,6 +32,9 @@ class SessionHandle(Protocol):
     def recheck(self) -> None:
         """Make the preflight checks again."""
 
+    def accept(self, check: str, reason: str) -> None:
+        """Let the run begin although a preflight check has found errors."""
+
     def abort(self, reason: str, exit_code: int = 130) -> None: ...
 
     def stop(self, timeout_s: float) -> bool:

@@ -188,6 +188,12 @@ class ControlPlane:
                 raise StorageError(f"LIST of {context.uri} says that there is more, but not where", context=context)
             wanted["ContinuationToken"] = token
 
+    async def ask(self, name: str, op: Op, key: str, **arguments: Any) -> Any:
+        """One call of S3 by its boto name about the bucket; `op` and `key` say in errors what it was about."""
+        return await self._call(
+            getattr(self._client, name), self._context(op, key), Bucket=self.endpoint.bucket, **arguments
+        )
+
     async def _call(self, call: Callable[..., Any], context: ErrorContext, **arguments: Any) -> Any:
         from sai3tui.storage.botos import BOTO_ERRORS, boto_failure
 
