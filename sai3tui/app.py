@@ -18,6 +18,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from sai3tui.access import NO_ACCESS, Access
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.errors import Failure, Sai3Error
 from sai3tui.screens.confirm import ConfirmScreen
@@ -70,6 +71,7 @@ class AppOptions:
     results: Path | None = None
     start: bool = False
     agents: tuple[str, ...] = ()
+    only: StageChoice = StageChoice.ALL
     verbose: bool = False
     access: Access = NO_ACCESS
     baseline: Path | None = None
@@ -397,6 +399,7 @@ def run_app(options: AppOptions) -> int:
             options.access,
             verbose=options.verbose,
             baseline=options.baseline,
+            only=options.only,
         )
         app = Sai3App(services, config, start=options.start, signals=True)
         app.run()

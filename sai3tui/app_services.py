@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.resolve import load_resolved
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.thread import SessionThread
@@ -27,19 +28,21 @@ class LiveServices:
         *,
         verbose: bool,
         baseline: Path | None = None,
+        only: StageChoice = StageChoice.ALL,
     ) -> None:
         self._results = results
         self._agents = agents
         self._access = access
         self._verbose = verbose
         self._baseline = baseline
+        self._only = only
 
     @property
     def results_root(self) -> Path:
         return self._results or Path.cwd()
 
     def check(self, text: str, path: str) -> Checked:
-        found = load_resolved(text, path, agents_override=self._agents)
+        found = load_resolved(text, path, agents_override=self._agents, only=self._only)
         if found.resolved is None:
             return Checked(found.problems)
         plan = make_plan(found.resolved.config, found.resolved, found.problems)
@@ -51,6 +54,7 @@ class LiveServices:
             config_text=order.text,
             results_root=self._results,
             agents_override=self._agents,
+            only=self._only,
             hold_after_preflight=order.hold,
             verbose=self._verbose,
             access=self._access,

@@ -19,6 +19,7 @@ from typing import Any
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.batch_output import JsonPrinter, LinePrinter, Printer, finding_lines, summary_lines
 from sai3tui.batch_progress import ProgressPrinter
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.yaml12 import MAX_BYTES
 from sai3tui.controller.request import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, RunRequest
 from sai3tui.controller.session import RunSession
@@ -47,6 +48,7 @@ class BatchOptions:
     fresh: bool = False
     preflight: bool = True
     agents: tuple[str, ...] = ()
+    only: StageChoice = StageChoice.ALL
     verbose: bool = False
     junit: Path | None = None
     summary: Path | None = None
@@ -143,6 +145,7 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
         fresh=options.fresh,
         preflight=options.preflight,
         agents_override=options.agents,
+        only=options.only,
         preflight_only=preflight_only,
         command_line=tuple(sys.argv),
         verbose=options.verbose,

@@ -130,6 +130,7 @@ def _front_parser() -> argparse.ArgumentParser:
     parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
     _add_access(parser)
+    _add_stage_choice(parser)
     _add_verbose(parser)
     parser.set_defaults(command=_front)
     return parser
@@ -177,6 +178,7 @@ def _command_parser() -> argparse.ArgumentParser:
     plan.add_argument("--json", action="store_true", help="one JSON document on stdout")
     plan.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
     plan.add_argument("--object", metavar="I,J,...", type=_indices, default=(), help="where these objects go")
+    _add_stage_choice(plan)
 
     results = command("results", _results_help)
     results.set_defaults(parser=results)
@@ -220,6 +222,7 @@ def _command_parser() -> argparse.ArgumentParser:
     preflight.add_argument("--json", action="store_true", help="one JSON document on stdout")
     preflight.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
     preflight.add_argument("--no-rate", dest="rate", action="store_false", help="do not measure")
+    _add_stage_choice(preflight)
     _add_access(preflight)
 
     certs = command("certs", _certs_help)
@@ -252,6 +255,17 @@ def _command_parser() -> argparse.ArgumentParser:
         help="schema: JSON Schema; config, compatibility: the pages of the documentation (default: schema)",
     )
     return parser
+
+
+def _add_stage_choice(parser: argparse.ArgumentParser) -> None:
+    choice = parser.add_mutually_exclusive_group()
+    for word, text in (
+        ("prepare-only", "make the objects and do nothing else"),
+        ("skip-prepare", "leave prepare out: the objects are there"),
+        ("cleanup-only", "delete what earlier runs of this layout have made, and do nothing else"),
+        ("verify", "read back what prepare has made and compare it, and do nothing else"),
+    ):
+        choice.add_argument(f"--{word}", dest="only", action="store_const", const=word, default="", help=text)
 
 
 def _add_version(parser: argparse.ArgumentParser) -> None:
@@ -322,6 +336,7 @@ def _front(options: argparse.Namespace) -> int:
     if options.config is None:
         return _usage("--batch needs a CONFIG")
     from sai3tui.batch import BatchOptions, run_batch
+    from sai3tui.config.stage_choice import StageChoice
 
     _log_to_stderr(options.verbose)
     return run_batch(
@@ -332,6 +347,7 @@ def _front(options: argparse.Namespace) -> int:
             fresh=options.fresh,
             preflight=not options.no_preflight,
             agents=options.agents,
+            only=StageChoice(options.only),
             verbose=options.verbose,
             junit=options.junit,
             baseline=options.baseline,
@@ -345,12 +361,14 @@ def _control_room(options: argparse.Namespace) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         return _usage("the control room needs a terminal on stdin, stdout and stderr; use --batch CONFIG without one")
     from sai3tui.app import AppOptions, run_app
+    from sai3tui.config.stage_choice import StageChoice
 
     return run_app(
         AppOptions(
             config=options.config,
             results=options.results,
             agents=options.agents,
+            only=StageChoice(options.only),
             verbose=options.verbose,
             access=_access(options),
             baseline=options.baseline,
@@ -400,9 +418,17 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from sai3tui.config.stage_choice import StageChoice
     from sai3tui.inspect_commands import plan_file
 
-    return plan_file(options.file, options.json, options.object, sys.stdout, agents_override=options.agents)
+    return plan_file(
+        options.file,
+        options.json,
+        options.object,
+        sys.stdout,
+        agents_override=options.agents,
+        only=StageChoice(options.only),
+    )
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -463,6 +489,7 @@ def _bench_engine(options: argparse.Namespace) -> int:
 
 def _preflight(options: argparse.Namespace) -> int:
     from sai3tui.batch import BatchOptions, run_preflight
+    from sai3tui.config.stage_choice import StageChoice
 
     _log_to_stderr(options.verbose)
     return run_preflight(
@@ -473,6 +500,7 @@ def _preflight(options: argparse.Namespace) -> int:
             fresh=False,
             preflight=True,
             agents=options.agents,
+            only=StageChoice(options.only),
             verbose=options.verbose,
             access=_access(options),
             measure_rate=options.rate,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json as json_format
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from sai3tui.config.model import NOWHERE
+from sai3tui.config.model import NOWHERE, Stage
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.resolve import Resolution, load_resolved, strictly
 from sai3tui.config.resolved import Resolved
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.units import format_bytes_both, format_count, format_duration
 from sai3tui.config.yaml12 import MAX_BYTES
 from sai3tui.errors import ConfigError
@@ -24,7 +26,7 @@ EXIT_INVALID = 2
 MAX_ENDPOINTS_SHOWN = 8
 
 
-def read_resolved(path: str, *, agents_override: Sequence[str] = ()) -> Resolution:
+def read_resolved(path: str, *, agents_override: Sequence[str] = (), only: StageChoice = StageChoice.ALL) -> Resolution:
     """Read, load and resolve the file at `path`; what keeps it from being read is a problem too."""
     try:
         with Path(path).open("rb") as file:
@@ -34,7 +36,7 @@ def read_resolved(path: str, *, agents_override: Sequence[str] = ()) -> Resoluti
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         problems.error(NOWHERE, "unreadable", f"cannot read the file: {reason}", "check its name and permissions")
         return Resolution(None, problems.sorted())
-    return load_resolved(source, path, agents_override=agents_override)
+    return load_resolved(source, path, agents_override=agents_override, only=only)
 
 
 def validate_files(
@@ -60,13 +62,19 @@ def validate_files(
 
 
 def plan_file(
-    path: str, json: bool, objects: Sequence[int], out: TextIO, *, agents_override: Sequence[str] = ()
+    path: str,
+    json: bool,
+    objects: Sequence[int],
+    out: TextIO,
+    *,
+    agents_override: Sequence[str] = (),
+    only: StageChoice = StageChoice.ALL,
 ) -> int:
     """Write the plan of a file to `out`. 0, or 2 if the file has errors or an object of `objects` does not exist."""
     # Arrays take longer to import than a file to validate.
     from sai3tui.workload.plan import look_up, make_plan
 
-    found = read_resolved(path, agents_override=agents_override)
+    found = read_resolved(path, agents_override=agents_override, only=only)
     if found.resolved is None:
         sys.stderr.writelines(f"{problem}\n" for problem in found.problems)
         return EXIT_INVALID
@@ -131,10 +139,7 @@ def plan_lines(plan: Plan) -> list[str]:
     lines += _table(rows, right=(2, 3))
     stages = [("stage", "name", "type", "ends by", "barrier")]
     for index, stage in enumerate(plan.stages, 1):
-        ends = stage.completion.value
-        if stage.duration is not None:
-            ends += f" {format_duration(stage.duration)}"
-        stages.append((str(index), stage.name, stage.type.value, ends, stage.barrier.type.value))
+        stages.append((str(index), stage.name, stage.type.value, _end_of(stage), stage.barrier.type.value))
     lines += ["", *_table(stages, right=(0,))]
     lines += _first_and_last(plan)
     if plan.samples:
@@ -146,6 +151,24 @@ def plan_lines(plan: Plan) -> list[str]:
         lines += ["", *_table(samples, right=(0, 1))]
     lines += ["", *(f"notice: {notice}" for notice in plan.notices)] if plan.notices else []
     return lines
+
+
+def _end_of(stage: Stage) -> str:
+    """What ends a stage, and what it has of its own."""
+    ends = stage.completion.value
+    if stage.duration is not None:
+        ends += f" {format_duration(stage.duration)}"
+    if stage.until is not None and stage.until.operations is not None:
+        ends += f", {format_count(stage.until.operations)} operations"
+    if stage.until is not None and stage.until.bytes is not None:
+        ends += f", {format_bytes_both(stage.until.bytes)}"
+    if stage.concurrency is not None:
+        ends += f"; {format_count(stage.concurrency)} connections"
+    if stage.workload is not None:
+        ends += "; a workload of its own"
+    if stage.command:
+        ends += f"; runs {shlex.join((stage.command, *stage.args))}"
+    return ends
 
 
 def _first_and_last(plan: Plan) -> list[str]:

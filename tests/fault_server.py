@@ -9,6 +9,7 @@ import struct
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
 
 from sai3tui.storage.engine import Endpoint
 
@@ -44,7 +45,7 @@ class FaultServer:
         host, port = self._server.sockets[0].getsockname()[:2]
         return Endpoint(f"s3://{host}:{port}/bucket/pre/", "s3", host, port, "bucket", "pre/")
 
-    async def __aenter__(self) -> FaultServer:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self
 

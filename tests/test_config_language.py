@@ -58,6 +58,7 @@ SKELETONS = {
     "stages": TARGET + GET + FLEET + ", stages: [{@}]}",
     "barrier_sync": TARGET + GET + FLEET + ", barrier_sync: {@}}",
     "barrier": TARGET + GET + FLEET + ", barrier_sync: {execute: {@}}}",
+    "until_steady": TARGET + GET + FLEET + ", stages: [{type: execute, until_steady: {@}}]}",
     "until": TARGET + GET + FLEET + ", stages: [{type: execute, until: {@}}]}",
 }
 NOT_READ = {"range_engine", "s3dlio_optimization", "autotune", "ssh", "deployment", "op_log_path", "volumes"}
@@ -265,12 +266,16 @@ def test_two_names_of_one_field_are_a_warning() -> None:
 def test_a_setting_at_its_default_needs_no_notice() -> None:
     quiet = TARGET + GET + "verify: false\npage_cache_mode: auto\nprocesses: auto\ndynamic_put_pool: false\n"
     assert load(quiet).problems == ()
-    assert len(messages(TARGET + GET + "processes: 2\n", Level.NOTICE)) == 1
+    assert len(messages(TARGET + GET + "op_log_path: x\n", Level.NOTICE)) == 1
 
 
 def test_a_notice_is_given_once_for_each_field() -> None:
-    entry = "{op: put, path: a/, weight: 1, object_size: 1MiB, part_size: 5MiB}"
-    assert len(messages(TARGET + f"workload: [{entry}, {entry}, {entry}]\n", Level.NOTICE)) == 1
+    agent = "{address: h, volumes: [a]}"
+    fleet = "distributed: {shared_filesystem: true, tree_creation_mode: isolated, path_selection: random, agents: "
+    text = TARGET + GET + fleet + f"[{agent}, {agent}, {agent}]}}\n"
+    assert [said for said in messages(text, Level.NOTICE) if "volumes" in said] == [
+        "distributed.agents[0].volumes is not acted on yet"
+    ]
 
 
 @pytest.mark.parametrize("stages", ["", FLEET + "}", FLEET + ", stages: [{name: p, order: 3, type: prepare}]}"])

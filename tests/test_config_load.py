@@ -300,7 +300,7 @@ def test_missing_fleet_fields_are_one_notice_each() -> None:
 
 
 def test_features_that_do_not_exist_yet_are_noticed() -> None:
-    loaded = load(MINIMAL + "autotune: {uri: x}\nrange_engine: {enabled: true}\nop_log_path: x\n")
+    loaded = load(MINIMAL + "autotune: {uri: x}\ndynamic_put_pool: true\nop_log_path: x\n")
     assert [(p.level, p.code) for p in loaded.problems] == [(Level.NOTICE, "not-yet")] * 3
 
 

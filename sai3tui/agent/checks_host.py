@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import secrets
 import shutil
@@ -62,7 +61,7 @@ async def _plan(setup: RunSetup) -> Told:
 async def _memory(setup: RunSetup) -> Told:
     objects = sum(setup.counts.values())
     needed = int(objects * STATE_BYTES_PER_OBJECT + setup.agent.concurrency * BYTES_PER_CONNECTION)
-    needed += BYTES_PER_PROCESS * (1 + worker_count(setup))
+    needed += BYTES_PER_PROCESS * (1 + setup.workers)
     available = int(psutil.virtual_memory().available)
     evidence = f"{format_bytes(available)} available, about {format_bytes(needed)} needed"
     if needed > available:
@@ -71,11 +70,6 @@ async def _memory(setup: RunSetup) -> Told:
             hint="use more agents, fewer connections or fewer objects",
         )
     return Told("enough for the plan", evidence)
-
-
-def worker_count(setup: RunSetup) -> int:
-    """Worker processes of this agent at the least."""
-    return max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency))
 
 
 def _disk(setup: RunSetup) -> Told:
@@ -167,7 +161,7 @@ async def _idle(last_run_ended_ns: int) -> Told:
 async def _generator(setup: RunSetup, ceiling: Ceiling) -> Told:
     """What this host can create, as far as that was measured, against what is asked of it."""
     mix = workload_mix(setup.resolved.ops, setup.sets)
-    workers = worker_count(setup)
+    workers = setup.workers
     rate = mix_ops_per_s(ceiling, mix, workers)
     if rate is None:
         return Told("nothing that was measured is in the workload", f"measured {ceiling.time}")

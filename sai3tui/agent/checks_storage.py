@@ -39,8 +39,10 @@ def needed_operations(setup: RunSetup) -> frozenset[Op]:
             needed.add(Op.PUT)
             if not config.prepare.force_overwrite:
                 needed.add(Op.STAT if config.prepare.skip_verification else Op.LIST)
-        elif stage.type is StageType.EXECUTE:
-            needed |= {op.op for op in setup.resolved.ops if op.weight}
+        elif stage.type in (StageType.EXECUTE, StageType.HYBRID):
+            needed |= {op.op for op in setup.resolved.ops_of(stage) if op.weight}
+        elif stage.type is StageType.VERIFY:
+            needed.add(Op.GET)
         elif stage.type is StageType.CLEANUP:
             needed.add(Op.DELETE)
     return frozenset(needed)

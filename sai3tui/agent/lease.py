@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sai3tui.config.model import Content, EndpointStrategy, IoRate
+from sai3tui.config.model import Content, EndpointStrategy, IoRate, ReadRange
 from sai3tui.config.ops import Op
 from sai3tui.errors import Failure
 from sai3tui.workload.drawing import Draw
@@ -20,6 +20,15 @@ from sai3tui.workload.keyspace import KeySpace
 
 MAX_OUTSTANDING = 1024
 """Indices of a set that are leased and not reported yet, over all connections, unless those are more."""
+
+LEASE_SIZE = 8
+"""Indices per lease in a mix, where nothing asks for more."""
+
+TURNS = -2
+"""The set whose leases are turns: leave to begin an operation."""
+
+BYTES = -3
+"""The set whose leases are leave to move some bytes."""
 
 LEASES_PER_CONNECTION = 2
 """The one it works on, and the next, so that it need not wait for the state cache."""
@@ -119,11 +128,12 @@ class SetSpec:
 
 @dataclass(frozen=True, slots=True)
 class LeasedJob:
-    """PUT or DELETE everything that the lease source grants (prepare, cleanup).
+    """PUT, DELETE or (`verify`) GET and compare everything that the lease source grants (prepare, cleanup, verify).
 
     `start_ns` is on CLOCK_MONOTONIC, 0: at once. `lease_size` as from the function of that name. The stage is stopped
     and has failed when more than `max_errors` operations failed for good (None: no limit). `missing_is_done`: a
-    DELETE of what is not there has succeeded.
+    DELETE of what is not there has succeeded. `connections`: how many of the agent's to each endpoint take part; empty:
+    all.
     """
 
     op: Op
@@ -134,6 +144,8 @@ class LeasedJob:
     max_errors: int | None = None
     missing_is_done: bool = False
     brake: ErrorBrake | None = None
+    verify: bool = False
+    connections: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +174,10 @@ class MixOp:
 
     `fresh`: the entry is about what PUTs of set `set_id` have made meanwhile, which is only at the endpoint where it
     was put if `apart`. It shares the weight of its group with the other entries, of `population` objects each.
+
+    What takes more than one request, or less than an object: a GET of a `read_range` only; a GET in ranges of `split`
+    (size, from which size of the object on, how many at once); a PUT in parts of `part_size` bytes; a DELETE of
+    `delete_many` objects at once. `made`: RMDIR of what a MKDIR of the same set has made, each directory once.
     """
 
     op: Op
@@ -178,6 +194,17 @@ class MixOp:
     population: int = 0
     fresh: bool = False
     apart: bool = False
+    read_range: ReadRange | None = None
+    split: tuple[int, int, int] | None = None
+    part_size: int = 0
+    delete_many: int = 1
+    made: bool = False
+
+    @property
+    def stepped(self) -> bool:
+        """Whether an operation needs more than one request, is about a part of an object, or about a directory."""
+        many = self.split or self.part_size or self.delete_many > 1
+        return bool(many or self.read_range or self.op in (Op.MKDIR, Op.RMDIR))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +213,16 @@ class MixJob:
     own, for the whole fleet, of which the agent is `fleet` (None: all of it).
 
     `strategy` says which endpoint gets an operation that is due. `seed` decides which operations are drawn. Operations
-    in flight at the end have `drain` seconds to complete; they count.
+    in flight at the end have `drain` seconds to complete; they count. `turns`: the stage ends after so many operations,
+    whose turns are leases of set `TURNS`; `until_bytes`: once so many bytes have been moved, which are leased as
+    `byte_turns` of set `BYTES`. `connections` as in `LeasedJob`.
     """
 
     ops: tuple[MixOp, ...]
     sets: tuple[SetSpec, ...]
     duration: float
     seed: int = 1
-    lease_size: int = 8
+    lease_size: int = LEASE_SIZE
     start_ns: int = 0
     drain: float = 10.0
     io_rate: IoRate | None = None
@@ -202,6 +231,24 @@ class MixJob:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_errors: int | None = None
     brake: ErrorBrake | None = None
+    turns: int | None = None
+    until_bytes: int | None = None
+    connections: tuple[int, ...] = ()
+
+    @property
+    def byte_turn(self) -> int:
+        """How many bytes each of the leased turns stands for."""
+        return max(4096, (self.until_bytes or 0) >> 17)
+
+    @property
+    def byte_turns(self) -> int:
+        """How many of them there are."""
+        return -(-(self.until_bytes or 0) // self.byte_turn)
+
+    @property
+    def stepped(self) -> bool:
+        """Whether more has to be looked after than one request an operation."""
+        return self.turns is not None or self.until_bytes is not None or any(op.stepped for op in self.ops)
 
 
 Job = LeasedJob | MixJob

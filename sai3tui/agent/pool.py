@@ -19,7 +19,7 @@ from sai3tui.agent.figures import Totals, totals_of
 from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource, MixJob
 from sai3tui.agent.stage_run import StageRun
-from sai3tui.agent.worker.handle import WorkerHandle, shares
+from sai3tui.agent.worker.handle import WorkerHandle, shares, stage_lanes
 from sai3tui.agent.worker.messages import FailuresSeen, WorkerSetup
 from sai3tui.errors import ConfigError, Failure, ResourceError, Sai3Error, StateError
 from sai3tui.events import AttemptStats
@@ -251,7 +251,9 @@ class WorkerPool:
 
         Raises ConfigError if there is nothing that any operation could be done to.
         """
-        if not any(op.weight > 0 and (op.leased or any(d.count or d.listed for d in op.draws)) for op in job.ops):
+        if not any(
+            op.weight > 0 and (op.leased or op.made or any(d.count or d.listed for d in op.draws)) for op in job.ops
+        ):
             raise ConfigError("there is no object that any of the operations could be done to")
         return await self._run(job, source, job.duration)
 
@@ -264,7 +266,8 @@ class WorkerPool:
         ends_ns = start_ns + round(duration * 1e9)
         self._stage_number += 1
         self._buried.clear()
-        stage = self._stage = StageRun(self._stage_number, job, source, ends_ns, self._living, self._on_pause)
+        lanes = stage_lanes(self._opens, job.connections) if job.connections else ()
+        stage = self._stage = StageRun(self._stage_number, job, source, ends_ns, self._living, self._on_pause, lanes)
         try:
             stage.begin(self._living(), (ends_ns - now) / 1e9)
             await stage.done.wait()

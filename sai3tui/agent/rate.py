@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
-from sai3tui.agent.checks_host import worker_count
 from sai3tui.agent.checks_storage import PROBE_DIRECTORY, needed_operations
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.finding import Checks, Told
@@ -93,7 +92,7 @@ async def _against_plan(setup: RunSetup, controls: Controls, numbers: Sequence[i
     evidence = f"all {len(numbers)} endpoints at once, as on the other agents"
     share = setup.resolved.rate_share(setup.agent.index)
     asked = setup.config.io_rate.iops * share if setup.config.io_rate else 0
-    if asked > max(rate.puts, rate.gets) * worker_count(setup) > 0:
+    if asked > max(rate.puts, rate.gets) * setup.workers > 0:
         parts.append(f"io_rate asks for {asked:,.0f} a second")
         return Told("; ".join(parts), evidence, Level.WARNING, "a lower io_rate, or more agents and connections")
     return Told("; ".join(parts), evidence, Level.INFO)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -22,7 +21,7 @@ from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.run_failures import StageFailed, first_of, internal, timed_out
 from sai3tui.agent.setup import RunSetup
 from sai3tui.agent.spool import Spool
-from sai3tui.agent.stages import cleanup, execute, prepare, validation
+from sai3tui.agent.stages import cleanup, custom, execute, prepare, validation, verify
 from sai3tui.agent.stages.base import StageContext
 from sai3tui.agent.state import StateMachine
 from sai3tui.agent.vitals import VitalsMeter
@@ -64,6 +63,9 @@ STAGES: Mapping[StageType, Callable[[StageContext], Awaitable[None]]] = {
     StageType.PREPARE: prepare.run,
     StageType.EXECUTE: execute.run,
     StageType.CLEANUP: cleanup.run,
+    StageType.HYBRID: execute.run,
+    StageType.CUSTOM: custom.run,
+    StageType.VERIFY: verify.run,
 }
 
 
@@ -214,13 +216,13 @@ class AgentRun:
             pool = WorkerPool(
                 WorkerSetup(
                     endpoints=setup.endpoints,
-                    connections=setup.connections,
+                    connections=setup.opened,
                     engine=setup.config.engine.value,
                     region=region_of(setup.environ),
                     s3=setup.config.s3,
                     files=setup.config.files,
                 ),
-                workers=max(1, min((os.cpu_count() or 2) - 1, setup.agent.concurrency)),
+                workers=setup.workers,
                 on_worker_lost=self._worker_lost,
                 on_failures=self._failures_seen,
                 on_pause=self._paused,
@@ -269,7 +271,7 @@ class AgentRun:
         )
         self._objects = lambda: context.progress.objects()
         warmup = 0.0
-        if stage.type is StageType.EXECUTE:
+        if stage.type in (StageType.EXECUTE, StageType.HYBRID):
             own = stage.warmup_period
             warmup = self.setup.config.warmup_period if own is None else own
         reporter = StageReporter(
@@ -337,9 +339,9 @@ class AgentRun:
             # Workers were stopped: this is no end of the job. The cancellation that stopped them for follows.
             await asyncio.sleep(ABORT_GRACE_S + ABORT_SLACK_S)
             raise Sai3Error("the workers were stopped")
-        if ended.failure is not None:
-            raise StageFailed(self._placed(ended.failure))
         corrupt, self._corrupt = self._corrupt, None
+        if ended.failure is not None:
+            raise StageFailed(self._placed(corrupt or ended.failure))
         if corrupt is not None:
             # The stage went on, so that all that is wrong is counted; but no run is a success that read wrong data.
             raise StageFailed(self._placed(corrupt))

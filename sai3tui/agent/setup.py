@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from sai3tui.config.patterns import list_prefix
 from sai3tui.config.preflight import OVERRIDABLE
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved, ResolvedAgent
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Sai3Error
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.layout import layout_directory
@@ -81,6 +83,21 @@ class RunSetup:
         return tuple(endpoint.connections for endpoint in self.agent.endpoints)
 
     @property
+    def workers(self) -> int:
+        """Worker processes: as the configuration says, else one less than there are cores."""
+        wanted = self.config.processes or (os.cpu_count() or 2) - 1
+        return max(1, min(wanted, sum(self.opened)))
+
+    @property
+    def opened(self) -> tuple[int, ...]:
+        """Connections that are opened to each endpoint: as many as the stage with the most has."""
+        return self.agent.dealt(max(self.resolved.connections_in(stage, self.agent.index) for stage in self.stages))
+
+    def connections_in(self, stage: Stage) -> tuple[int, ...]:
+        """Connections to each endpoint that take part in a stage."""
+        return self.agent.dealt(self.resolved.connections_in(stage, self.agent.index))
+
+    @property
     def is_files(self) -> bool:
         return self.endpoints[0].scheme == "file"
 
@@ -89,7 +106,10 @@ def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]
     """Read the configuration that a controller sent. Raises ConfigError, or Sai3Error of kind PERMISSION for files
     that this agent may not touch."""
     resolution = load_resolved(
-        spec.config_yaml, spec.config_name or "config.yaml", agents_override=tuple(spec.agents_override)
+        spec.config_yaml,
+        spec.config_name or "config.yaml",
+        agents_override=tuple(spec.agents_override),
+        only=_stage_choice(spec.only),
     )
     resolved = resolution.require()
     resolved.require_runnable()
@@ -137,13 +157,26 @@ def _check_leave(resolved: Resolved, agent: ResolvedAgent, limits: AgentLimits) 
                 check_allowed(location.prefix + prefix, limits.allow_path, location.uri)
     if agent.kv_cache_dir:
         check_allowed(agent.kv_cache_dir, (limits.data_dir, *limits.allow_path), agent.kv_cache_dir)
-    custom = next((stage for stage in resolved.stages if stage.type is StageType.CUSTOM), None)
-    if custom is not None and not limits.allow_custom:
+    for stage in resolved.stages:
+        check_custom(stage, limits)
+
+
+def check_custom(stage: Stage, limits: AgentLimits) -> None:
+    """Raises Sai3Error of kind PERMISSION if the stage runs a command and this agent may not."""
+    if stage.type is StageType.CUSTOM and not limits.allow_custom:
         raise Sai3Error(
-            f"stage {custom.name!r} runs a command, and this agent may run none",
+            f"stage {stage.name!r} runs a command, and this agent may run none",
             hint="start the agent with --allow-custom",
             kind=ErrorKind.PERMISSION,
         )
+
+
+def _stage_choice(word: str) -> StageChoice:
+    try:
+        return StageChoice(word)
+    except ValueError as error:
+        hint = "install the same version of sai3tui on all hosts"
+        raise ConfigError(f"this agent does not know the choice of stages {word!r}", hint=hint) from error
 
 
 def check_allowed(directory: str, allow_path: tuple[Path, ...], uri: str) -> None:

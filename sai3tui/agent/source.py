@@ -31,11 +31,12 @@ class TrackedSet:
 @dataclass(frozen=True, slots=True)
 class Purpose:
     """What leases are for: objects in a state of `take` are granted, are `during` while a worker has them (None:
-    unchanged) and `after` when it is done. Failures of a kind in `tolerated` count as done."""
+    unchanged) and `after` when it is done (None: unchanged, whether it succeeds or not). Failures of a kind in
+    `tolerated` count as done."""
 
     take: frozenset[ObjectState]
     during: ObjectState | None
-    after: ObjectState
+    after: ObjectState | None
     tolerated: frozenset[ErrorKind] = NO_KINDS
     back: ObjectState | None = None
     """What becomes of objects that a worker had and did not begin; None: they stay `during`."""
@@ -52,6 +53,7 @@ DELETE = Purpose(
     ObjectState.DELETED,
     frozenset({ErrorKind.NOT_FOUND}),
 )
+VERIFY = Purpose(frozenset({ObjectState.CREATED}), None, None)
 TAKE = Purpose(frozenset({ObjectState.CREATED}), ObjectState.CREATING, ObjectState.DELETED, back=ObjectState.CREATED)
 """Deletes of an execute stage: until one is done, its object may or may not exist, which is what CREATING says."""
 
@@ -157,8 +159,10 @@ class StateSource:
         listed = [np.frombuffer(done, dtype=np.uint64).astype(np.int64), np.array(tolerated, dtype=np.int64)]
         settled = np.concatenate(listed)
         settled = settled[self._close(out, settled)]
+        after = self._purpose.after
         if settled.size:
-            out.tracked.states.set(np.sort(self._ks(settled)), self._purpose.after)
+            if after is not None:
+                out.tracked.states.set(np.sort(self._ks(settled)), after)
             self.done += int(settled.size)
             self.bytes += out.tracked.bytes_of(settled)
         for index, failure in failed:
@@ -169,11 +173,14 @@ class StateSource:
                 self.failed += 1
                 if len(self.samples) < 16:
                     self.samples.append(failure)
+                if after is None:
+                    continue
                 key = StatesKey(out.tracked.set_id, self._record.number, self._record.slot)
                 self._cache.note_failed(key, int(self._ks(at)[0]), failure)
         if not out.open.any():
             del self._out[lease_id]
-        self._cache.flush_soon()
+        if after is not None:
+            self._cache.flush_soon()
 
     def unused(self, lease_id: int, count: int) -> None:
         """The last `count` objects of a lease are as they were before."""

@@ -49,6 +49,7 @@ class StageRun:
         ends_ns: int,
         workers: Callable[[], Sequence[WorkerHandle]],
         on_pause: Callable[[ErrorBrake, int], None] | None = None,
+        lanes: Sequence[tuple[int, ...]] = (),
     ) -> None:
         self.number = number
         self.job = job
@@ -69,6 +70,8 @@ class StageRun:
         self._paused_until = 0.0
         self._source = source
         self._ends_ns = ends_ns
+        self._lanes = lanes
+        """Of each worker, the connections that take part; empty: all of all."""
         self._workers = workers
         self._granting = 0
         self._errors = 0
@@ -87,7 +90,12 @@ class StageRun:
         worker.leases.clear()
         worker.idle = False
         worker.calls = 0
-        worker.send(StartStage(self.number, self.job, self._ends_ns))
+        lanes: tuple[int, ...] = ()
+        first = 0
+        if self._lanes:
+            lanes = self._lanes[worker.number]
+            first = sum(map(sum, self._lanes[: worker.number]))
+        worker.send(StartStage(self.number, self.job, self._ends_ns, lanes, first))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

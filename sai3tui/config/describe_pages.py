@@ -79,7 +79,7 @@ def _meaning(field: Field, block: BlockSpec) -> str:
     if field.aliases:
         parts.append(f"Older: {', '.join(f'`{name}`' for name in field.aliases)}.")
     if field.status is Status.IGNORED:
-        parts.append("*Changes nothing.*")
+        parts.append(f"*Changes nothing: {field.notice}.*" if field.notice else "*Changes nothing.*")
     if field.status is Status.LATER:
         parts.append("*Not acted on yet.*")
     if field.later_words:
@@ -112,6 +112,8 @@ def _treatment(field: Field) -> str:
     text = field.status.value
     if field.note:
         text += f"; {field.note}"
+    if field.notice:
+        text += f" but for a notice: {field.notice}"
     if field.later_words:
         text += f"; accepted with a notice and not acted on yet: {', '.join(f'`{word}`' for word in field.later_words)}"
     return text

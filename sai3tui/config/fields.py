@@ -249,6 +249,9 @@ class Block:
             elif field.status is Status.LATER and not _is_default(first.value, field):
                 what = f"{self.spec.name}.{field.name}"
                 self.problems.notice_once(what, first.key_at, "not-yet", f"{said} is not acted on yet")
+            elif field.notice and not _is_default(first.value, field):
+                what = f"{self.spec.name}.{field.name}"
+                self.problems.notice_once(what, first.key_at, "no-effect", f"{said} has no effect: {field.notice}")
 
     def warn_of_unknown(self) -> None:
         unknown = 0

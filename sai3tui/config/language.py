@@ -27,13 +27,12 @@ ERROR_HANDLING = BlockSpec(
         Field(
             "error_rate_threshold",
             Kind.NUMBER,
-            "Errors per second that slow it down.",
+            "More errors per second than this, of kinds that time may mend, have an agent pause; 0: none do.",
             "5",
             least=0,
-            status=Status.LATER,
         ),
-        Field("backoff_duration", Kind.SECONDS, "For how long.", "5", status=Status.LATER),
-        Field("error_rate_window", Kind.SECONDS, "The rate is measured over this time.", "1", status=Status.LATER),
+        Field("backoff_duration", Kind.SECONDS, "For how long.", "5"),
+        Field("error_rate_window", Kind.SECONDS, "The rate is measured over this time.", "1"),
         Field("retry_on_error", Kind.BOOLEAN, "Try operations of execute again.", "false"),
         Field("max_retries", Kind.COUNT, "How often at most.", "3", most=1000),
         Field("initial_retry_delay_ms", Kind.NUMBER, "Milliseconds before the first.", "100", least=0),
@@ -94,14 +93,30 @@ thresholds:
 
 RANGE_ENGINE = BlockSpec(
     "range_engine",
-    "Parallel reads of parts of one object.",
+    "GETs of large objects read several ranges at the same time. Ranges are read by the connection that began the GET "
+    "and by those to the same endpoint that become free meanwhile; it counts as one operation.",
     (
-        Field("enabled", Kind.BOOLEAN, "", "false", status=Status.LATER),
-        Field("chunk_size", Kind.SIZE, "", "64 MiB", status=Status.LATER),
-        Field("max_concurrent_ranges", Kind.COUNT, "", "16", status=Status.LATER),
-        Field("min_split_size", Kind.SIZE, "", "16 MiB", status=Status.LATER),
-        Field("range_timeout_secs", Kind.SECONDS, "", "30", status=Status.LATER),
+        Field("enabled", Kind.BOOLEAN, "Whether it is done.", "false"),
+        Field("chunk_size", Kind.SIZE, "Bytes of each range.", "64 MiB", least=1),
+        Field("max_concurrent_ranges", Kind.COUNT, "Of one object at once.", "16", least=1, most=10_000),
+        Field("min_split_size", Kind.SIZE, "Smaller objects are read at once.", "16 MiB"),
+        Field(
+            "range_timeout_secs",
+            Kind.SECONDS,
+            "",
+            "30",
+            status=Status.IGNORED,
+            notice="every request has the same limit of two minutes",
+        ),
     ),
+    example="""\
+target: s3://bucket/large/
+range_engine: {enabled: true, chunk_size: 8MiB, max_concurrent_ranges: 4, min_split_size: 16MiB}
+prepare:
+  ensure_objects: [{base_uri: data/, count: 100, size_spec: 64MiB}]
+workload:
+  - {op: get, path: "data/*", weight: 1}
+""",
 )
 
 CLIENT_TUNING = BlockSpec(
@@ -269,7 +284,7 @@ LANGUAGE = BlockSpec(
             "false",
             ours=True,
         ),
-        Field("processes", Kind.PROCESSES, "Worker processes of each agent.", "auto", status=Status.LATER),
+        Field("processes", Kind.PROCESSES, "Worker processes of each agent.", "auto", note="`auto` if left out"),
         Field("processing_mode", Kind.ANYTHING, "Workers are always processes.", status=Status.IGNORED),
         Field(
             "dynamic_put_pool",
@@ -281,15 +296,22 @@ LANGUAGE = BlockSpec(
         ),
         Field("op_log_path", Kind.TEXT, "A log of every operation.", status=Status.LATER),
         Field("preflight", Kind.BLOCK, "The checks before a run.", "all", block=PREFLIGHT, ours=True),
-        Field("range_engine", Kind.BLOCK, "Parallel reads of one object.", block=RANGE_ENGINE, status=Status.LATER),
+        Field("range_engine", Kind.BLOCK, "Parallel reads of one object.", block=RANGE_ENGINE),
         Field(
             "s3dlio_optimization",
             Kind.BLOCK,
             "Settings of another storage library.",
             block=CLIENT_TUNING,
-            status=Status.LATER,
+            status=Status.IGNORED,
+            notice="it tunes a storage library that is not used here; see range_engine and part_size",
         ),
-        Field("distributed_env", Kind.MAP, "Credentials for agents.", status=Status.LATER),
+        Field(
+            "distributed_env",
+            Kind.MAP,
+            "Credentials for agents.",
+            status=Status.IGNORED,
+            notice="each agent has its credentials from its own environment, and a file is no place for secrets",
+        ),
         Field("autotune", Kind.BLOCK, "A search for the best settings.", block=AUTOTUNE, status=Status.LATER),
     ),
     example="""\

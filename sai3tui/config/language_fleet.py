@@ -166,8 +166,8 @@ UNTIL = BlockSpec(
     "until",
     "Ends a stage early, at whichever comes first.",
     (
-        Field("operations", Kind.COUNT, "So many operations of the fleet are done.", least=1, ours=True),
-        Field("bytes", Kind.SIZE, "So many bytes have been moved.", least=1, ours=True),
+        Field("operations", Kind.COUNT, "So many operations of the fleet, exactly.", least=1, ours=True),
+        Field("bytes", Kind.SIZE, "So many bytes of the fleet, to the size of an object.", least=1, ours=True),
     ),
 )
 
@@ -217,7 +217,6 @@ STAGE = BlockSpec(
             required=True,
             words=words_of(StageType),
             other_words=STAGE_WORDS,
-            later_words=("custom", "hybrid", "verify"),
             note="may stand in a nested `config:`; `verify` is added",
         ),
         Field(
@@ -262,8 +261,23 @@ STAGE = BlockSpec(
             only=("prepare", "cleanup", "verify"),
             status=Status.IGNORED,
         ),
-        Field("expected_tasks", Kind.COUNT, "For people.", only=("hybrid",), status=Status.IGNORED),
-        Field("command", Kind.TEXT, "What to run on each agent.", "", ("script",), only=("custom",)),
+        Field(
+            "expected_tasks",
+            Kind.COUNT,
+            "It ends after so many operations of the fleet.",
+            only=("hybrid",),
+            least=1,
+            note="ends the stage, if `max_duration` does not first",
+        ),
+        Field(
+            "command",
+            Kind.TEXT,
+            "What to run on each agent's host; no shell reads it. Agents need `--allow-custom`.",
+            "",
+            ("script",),
+            only=("custom",),
+            note="refused unless the agent was started with `--allow-custom`",
+        ),
         Field("args", Kind.TEXTS, "Arguments of the command.", only=("custom",)),
         Field(
             "workload",
@@ -272,7 +286,6 @@ STAGE = BlockSpec(
             "the file's",
             block=OP,
             only=("execute", "hybrid"),
-            status=Status.LATER,
             ours=True,
         ),
         Field(
@@ -282,7 +295,6 @@ STAGE = BlockSpec(
             "the file's",
             least=1,
             most=1_000_000,
-            status=Status.LATER,
             ours=True,
         ),
         Field(
@@ -292,7 +304,6 @@ STAGE = BlockSpec(
             "the file's",
             block=IO_RATE,
             only=("execute", "hybrid"),
-            status=Status.LATER,
             ours=True,
         ),
         Field(
@@ -309,7 +320,6 @@ STAGE = BlockSpec(
             "Ends it early.",
             block=UNTIL,
             only=("execute", "hybrid"),
-            status=Status.LATER,
             ours=True,
         ),
         Field(

@@ -180,7 +180,6 @@ OP = BlockSpec(
             "Compare what is read with what was written; a difference is corruption.",
             "false",
             only=("get",),
-            status=Status.LATER,
             ours=True,
         ),
         Field(
@@ -189,27 +188,25 @@ OP = BlockSpec(
             "Read a part of each object.",
             block=RANGE,
             only=("get",),
-            status=Status.LATER,
             ours=True,
         ),
         Field(
             "part_size",
             Kind.SIZE,
-            "Larger objects are written in parts of this size.",
+            "Larger objects are uploaded in parts of this size, by the connection that began and those to the same "
+            "endpoint that become free; one operation. S3 only.",
             least=5 * 1024 * 1024,
             only=("put",),
-            status=Status.LATER,
             ours=True,
         ),
         Field(
             "delete_many",
             Kind.COUNT,
-            "So many keys in each request.",
+            "At most so many keys in each request, which counts as one operation. S3 only.",
             "1",
             least=1,
             most=1000,
             only=("delete",),
-            status=Status.LATER,
             ours=True,
         ),
         Field(
@@ -360,7 +357,7 @@ PREPARE = BlockSpec(
             note="the predecessor then assumes that everything exists",
         ),
         Field("force_overwrite", Kind.BOOLEAN, "Write all objects, whatever exists.", "false"),
-        Field("verify", Kind.BOOLEAN, "Read back what was written.", "false", status=Status.LATER, ours=True),
+        Field("verify", Kind.BOOLEAN, "Read back all objects at the end and compare them.", "false", ours=True),
         Field(
             "cleanup",
             Kind.BOOLEAN,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sai3tui.config.fields import Block
 from sai3tui.config.language import LANGUAGE
 from sai3tui.config.load_fleet import read_distributed, read_multi_endpoint
-from sai3tui.config.load_stages import only_cleanup, read_stages, synthesised_stages
+from sai3tui.config.load_stages import read_stages, synthesised_stages
 from sai3tui.config.load_storage import read_file_options, read_s3_options
 from sai3tui.config.load_thresholds import check_threshold_stages, read_thresholds
 from sai3tui.config.load_workload import read_error_handling, read_io_rate, read_prepare, read_workload
@@ -17,10 +17,12 @@ from sai3tui.config.model import (
     Config,
     EngineName,
     PerfLog,
+    RangeEngine,
     StageType,
 )
 from sai3tui.config.preflight import read_preflight
 from sai3tui.config.problems import Problem, ProblemList, has_errors
+from sai3tui.config.stage_choice import StageChoice, chosen_stages
 from sai3tui.config.yaml12 import MappingNode, ScalarNode, YamlError, parse_yaml
 from sai3tui.errors import ConfigError
 
@@ -46,8 +48,11 @@ class Loaded:
         return self.config
 
 
-def load_config(source: str | bytes, path: str, *, agents_override: Sequence[str] = ()) -> Loaded:
-    """Read `source`; `path` is its name in messages. `agents_override` are the addresses of `--agents`.
+def load_config(
+    source: str | bytes, path: str, *, agents_override: Sequence[str] = (), only: StageChoice = StageChoice.ALL
+) -> Loaded:
+    """Read `source`; `path` is its name in messages. `agents_override` are the addresses of `--agents`, `only` says
+    which stages are left.
 
     Never raises for what a file can contain: problems are values.
     """
@@ -60,7 +65,7 @@ def load_config(source: str | bytes, path: str, *, agents_override: Sequence[str
     if not isinstance(root, MappingNode):
         problems.error(root.at, "type", "the file is no mapping", "begin with lines such as 'target:' and 'workload:'")
         return Loaded(None, problems.sorted())
-    config = _read(Block(root, "", problems, LANGUAGE), agents_override)
+    config = _read(Block(root, "", problems, LANGUAGE), agents_override, only)
     found = problems.sorted()
     return Loaded(None if has_errors(found) else replace(config, path=path), found)
 
@@ -71,7 +76,7 @@ def problems_error(problems: Sequence[Problem]) -> ConfigError:
     return ConfigError("\n".join(lines) or "the configuration is not valid")
 
 
-def _read(top: Block, agents_override: Sequence[str]) -> Config:
+def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Config:
     duration = top.seconds("duration", default=DEFAULT_DURATION)
     top.require("workload")
     workload = read_workload(top)
@@ -83,11 +88,12 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         if block is not None and not block.items("stages"):
             names = ", ".join(stage.name for stage in stages)
             top.problems.notice(block.at, "assumed", f"distributed.stages is not given: taken as {names}")
-    elif prepare is not None and prepare.cleanup_only:
-        stages = only_cleanup(stages, fleet.barrier_sync)
     elif prepare is not None and prepare.cleanup and not any(s.type is StageType.CLEANUP for s in stages):
         message = "prepare.cleanup is true, but the list of stages has no cleanup stage: nothing will be deleted"
         top.problems.warning(prepare.at, "stage", message, "add {name: cleanup, type: cleanup, order: ...}")
+    if only is StageChoice.ALL and prepare is not None and prepare.cleanup_only:
+        only = StageChoice.CLEANUP_ONLY
+    stages = chosen_stages(stages, only, prepare, fleet.barrier_sync, top.problems)
     if block is not None:
         block.finish()
     config = Config(
@@ -114,8 +120,9 @@ def _read(top: Block, agents_override: Sequence[str]) -> Config:
         _read_processes(top),
         top.boolean("dynamic_put_pool", default=False),
         read_preflight(top),
+        _read_range_engine(top),
     )
-    top.foreign("range_engine", "s3dlio_optimization", "autotune")
+    top.foreign("s3dlio_optimization", "autotune")
     top.finish()
     _check_stages(config, top.problems)
     check_threshold_stages(config, top.problems)
@@ -151,10 +158,26 @@ def _read_processes(top: Block) -> int | None:
     return found
 
 
+def _read_range_engine(top: Block) -> RangeEngine | None:
+    block = top.block("range_engine")
+    if block is None:
+        return None
+    enabled = block.boolean("enabled", default=False)
+    default = RangeEngine()
+    found = RangeEngine(
+        block.size("chunk_size", default=default.chunk_size),
+        block.count("max_concurrent_ranges", default=default.max_concurrent_ranges),
+        block.size("min_split_size", default=default.min_split_size),
+    )
+    block.finish()
+    return found if enabled else None
+
+
 def _check_stages(config: Config, problems: ProblemList) -> None:
     has_objects = config.prepare is not None and bool(config.prepare.ensure_objects)
     for stage in config.stages:
-        if stage.type in (StageType.EXECUTE, StageType.HYBRID) and not any(op.weight for op in config.workload):
+        entries = config.workload if stage.workload is None else stage.workload
+        if stage.type in (StageType.EXECUTE, StageType.HYBRID) and not any(op.weight for op in entries):
             message = f"stage {stage.name!r} has nothing to do: the workload has no entry with a weight above 0"
             problems.error(stage.at, "workload", message, "add entries to workload:")
         if stage.type is StageType.PREPARE and not has_objects:

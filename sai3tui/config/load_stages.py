@@ -104,16 +104,6 @@ def synthesised_stages(prepare: Prepare | None, execute: bool, duration: float, 
     return _made(kinds, duration, sync)
 
 
-def only_cleanup(stages: tuple[Stage, ...], sync: BarrierSync) -> tuple[Stage, ...]:
-    """What is left of `stages` under `cleanup_only`: nothing that writes or reads objects."""
-    kept = tuple(stage for stage in stages if stage.type in (StageType.VALIDATION, StageType.CLEANUP))
-    if any(stage.type is StageType.CLEANUP for stage in kept):
-        return kept
-    last = max((stage.order for stage in stages), default=0)
-    kind = StageType.CLEANUP
-    return (*kept, Stage("cleanup", last + 1, kind, COMPLETIONS[kind][0], sync.for_stage(kind)))
-
-
 def _made(kinds: list[tuple[StageType, str]], duration: float, sync: BarrierSync) -> tuple[Stage, ...]:
     return tuple(
         Stage(
@@ -173,7 +163,7 @@ def _read_stage(block: Block, place: int, sync: BarrierSync, duration: float) ->
         block.count("concurrency", default=None),
         read_io_rate(block),
         block.seconds("warmup_period", default=None),
-        _read_until(block),
+        _read_until(block, kind),
         until_steady,
     )
     if kind is StageType.CUSTOM:
@@ -195,7 +185,11 @@ def _read_completion(block: Block, kind: StageType, name: str) -> Completion:
 
 def _read_duration(block: Block, kind: StageType, name: str, duration: float) -> float | None:
     if kind is StageType.HYBRID:
-        return block.seconds("max_duration" if block.has("max_duration") else "duration", default=None)
+        found = block.seconds("max_duration" if block.has("max_duration") else "duration", default=None)
+        if found is None and not block.has("until") and not block.has("expected_tasks"):
+            block.problems.notice(block.at, "assumed", f"stage {name!r} takes the file's duration of {duration:g} s")
+            return duration
+        return found
     if kind is not StageType.EXECUTE:
         return None
     found = block.seconds("duration", default=None)
@@ -204,11 +198,15 @@ def _read_duration(block: Block, kind: StageType, name: str, duration: float) ->
     return duration if found is None else found
 
 
-def _read_until(parent: Block) -> Until | None:
+def _read_until(parent: Block, kind: StageType) -> Until | None:
+    """`until`; the tasks that a hybrid stage expects are operations of the fleet."""
+    tasks = parent.count("expected_tasks", default=None) if kind is StageType.HYBRID else None
     block = parent.block("until")
     if block is None:
-        return None
-    found = Until(block.count("operations", default=None), block.size("bytes", default=None))
+        return None if tasks is None else Until(tasks)
+    operations = block.count("operations", default=None)
+    found = Until(tasks if operations is None else operations, block.size("bytes", default=None))
+    block.require("operations", "bytes")
     block.finish()
     return found
 

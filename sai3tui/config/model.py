@@ -245,6 +245,15 @@ class MultiEndpoint:
     policy: EndpointPolicy = EndpointPolicy.TOLERANT
 
 
+@dataclass(frozen=True, slots=True)
+class RangeEngine:
+    """GETs of objects of `min_split_size` bytes or more read ranges of `chunk_size`, so many of an object at once."""
+
+    chunk_size: int = 64 * MIB
+    max_concurrent_ranges: int = 16
+    min_split_size: int = 16 * MIB
+
+
 class BarrierType(StrEnum):
     ALL_OR_NOTHING = "all_or_nothing"
     MAJORITY = "majority"
@@ -462,7 +471,13 @@ class Config:
     processes: int | None = None
     dynamic_put_pool: bool = False
     preflight: PreflightRules = field(default_factory=PreflightRules)
+    range_engine: RangeEngine | None = None
     path: str = field(default="", compare=False)
+
+    @property
+    def entries(self) -> tuple[WorkloadOp, ...]:
+        """Every entry of the workload of the file and of those of its stages."""
+        return (*self.workload, *(op for stage in self.stages for op in stage.workload or ()))
 
     @property
     def agents(self) -> tuple[AgentConfig, ...]:

@@ -9,15 +9,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sai3tui.config.language_fleet import STAGE
 from sai3tui.config.load import load_config, problems_error
 from sai3tui.config.locations import RUNNABLE_SCHEMES, Location
-from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, Namespace
+from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, EngineName, Namespace
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level, Problem, ProblemList, has_errors
 from sai3tui.config.resolve_objects import divided_sets, resolve_ops, resolve_sets
 from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint
 from sai3tui.config.roots import Roots, find_roots
+from sai3tui.config.stage_choice import StageChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,11 @@ class Resolution:
         return self.resolved
 
 
-def load_resolved(source: str | bytes, path: str, *, agents_override: Sequence[str] = ()) -> Resolution:
+def load_resolved(
+    source: str | bytes, path: str, *, agents_override: Sequence[str] = (), only: StageChoice = StageChoice.ALL
+) -> Resolution:
     """Load a file and resolve it, with the problems of both. Never raises for what a file can contain."""
-    loaded = load_config(source, path, agents_override=agents_override)
+    loaded = load_config(source, path, agents_override=agents_override, only=only)
     if loaded.config is None:
         return Resolution(None, loaded.problems)
     resolution = resolve(loaded.config)
@@ -118,6 +120,10 @@ def _agents(config: Config, roots: Roots, shared: bool, problems: ProblemList) -
         if concurrency < len(locations):
             message = f"agent {agent.id!r} has {concurrency} connections for {len(locations)} endpoints"
             problems.error(agent.at, "concurrency", message, "raise concurrency to at least one for each endpoint")
+        for stage in config.stages:
+            if stage.concurrency is not None and stage.concurrency < len(locations):
+                message = f"stage {stage.name!r} has {stage.concurrency} connections for {len(locations)} endpoints"
+                problems.error(stage.at, "concurrency", message, "raise it to at least one for each endpoint")
         endpoints = tuple(
             ResolvedEndpoint(_as_run(location), share)
             for location, share in zip(locations, deal(concurrency, len(locations)), strict=True)
@@ -171,17 +177,24 @@ def _blockers(config: Config, roots: Roots, problems: ProblemList) -> tuple[str,
     if scheme not in RUNNABLE_SCHEMES:
         found.append(f"{scheme}:// cannot be run yet")
         problems.notice(at, "not-yet", found[-1])
-    found += [
-        f"stages of type {stage.type.value} cannot be run yet ({stage.name!r})"
-        for stage in config.stages
-        if stage.type.value in STAGE.field("type").later_words
-    ]
+    if scheme != "s3" or config.engine is not EngineName.WIRE:
+        _notice_wire_only(config, scheme, problems)
     if scheme not in ("file", "direct"):
-        for op in config.workload:
+        for op in config.entries:
             if op.op in (Op.MKDIR, Op.RMDIR) and op.weight:
                 message = f"{op.op.word} has no meaning on {scheme}://, which has no directories"
                 problems.error(op.at, "operation", message, "remove the entry")
     return tuple(found)
+
+
+def _notice_wire_only(config: Config, scheme: str, problems: ProblemList) -> None:
+    """What only requests of our own to S3 can do."""
+    where = f"on {scheme}://" if scheme != "s3" else f"with engine: {config.engine.value}"
+    for op in config.entries:
+        if op.part_size:
+            problems.notice(op.at, "no-effect", f"part_size has no effect {where}: objects are written at once")
+        if op.delete_many > 1:
+            problems.notice(op.at, "no-effect", f"delete_many has no effect {where}: objects are deleted one by one")
 
 
 def strictly(found: Resolution) -> Resolution:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from sai3tui.config.coverage import finds_any
 from sai3tui.config.model import Config, EnsureObjects, KeySource, Position, Prepare, WorkloadOp
@@ -31,7 +32,7 @@ def has_delete_pool(config: Config) -> bool:
     prepare = config.prepare
     if prepare is None or prepare.directory_structure is not None:
         return False
-    ops = {entry.op for entry in config.workload}
+    ops = {entry.op for entry in config.entries}
     return bool(ops & READING) and bool(ops & DELETING)
 
 
@@ -86,9 +87,9 @@ def resolve_ops(
     config: Config, roots: Roots, sets: tuple[ResolvedSet, ...], problems: ProblemList
 ) -> tuple[ResolvedOp, ...]:
     """Every entry of the workload, with those of weight 0 too."""
-    found = []
+    found: list[ResolvedOp] = []
     puts = _new_objects(config, roots, sets) if config.dynamic_put_pool else {}
-    for number, entry in enumerate(config.workload):
+    for number, (owner, entry) in enumerate(_entries(config)):
         try:
             pattern = roots.key_of(entry.path)
         except ConfigError as error:
@@ -97,11 +98,14 @@ def resolve_ops(
         source, set_ids, fresh = OpSource.PREFIX, tuple[int, ...](), tuple[int, ...]()
         if entry.op in _DIRECTORY_OPS:
             pattern = _directory(pattern)
+            if entry.op is Op.MKDIR:
+                source = OpSource.NEW
         elif entry.op is Op.PUT:
             pattern, source, set_ids = _put(pattern, sets)
         else:
             if entry.op in READING:
-                fresh = tuple(other for other, template in puts.items() if matches_all(pattern, template))
+                made = puts.get(owner, {})
+                fresh = tuple(other for other, template in made.items() if matches_all(pattern, template))
             pattern, source, set_ids = _existing(entry, pattern, sets, problems, made=bool(fresh))
         found.append(
             ResolvedOp(
@@ -120,10 +124,32 @@ def resolve_ops(
                 entry.popularity,
                 entry.zipf_exponent,
                 fresh,
+                owner,
+                entry.verify,
+                entry.read_range,
+                entry.part_size,
+                entry.delete_many,
             )
         )
     _say_what_is_divided(found, problems)
-    return tuple(found)
+    return tuple(_made(op, found, problems) if op.op is Op.RMDIR else op for op in found)
+
+
+def _made(op: ResolvedOp, ops: list[ResolvedOp], problems: ProblemList) -> ResolvedOp:
+    """RMDIR takes what MKDIR makes at the same path of the same workload."""
+    if any(o.op is Op.MKDIR and o.pattern == op.pattern and o.stage == op.stage and o.weight for o in ops):
+        return replace(op, source=OpSource.MADE)
+    if op.weight:
+        message = f"rmdir {op.pattern!r}: no mkdir entry makes directories there, so it is that directory itself"
+        problems.warning(op.at, "operation", message, "give it the path of a mkdir entry")
+    return op
+
+
+def _entries(config: Config) -> Iterator[tuple[str, WorkloadOp]]:
+    """Every entry of the file's workload, and of those of stages with the stage's name."""
+    for owner, entries in [("", config.workload), *((stage.name, stage.workload or ()) for stage in config.stages)]:
+        for entry in entries:
+            yield owner, entry
 
 
 def _directory(pattern: str) -> str:
@@ -141,18 +167,19 @@ def _put(pattern: str, sets: tuple[ResolvedSet, ...]) -> tuple[str, OpSource, tu
     return _directory(pattern), OpSource.NEW, ()
 
 
-def _new_objects(config: Config, roots: Roots, sets: tuple[ResolvedSet, ...]) -> dict[int, str]:
-    """What the keys of the new objects of every PUT look like, by the numbers of the entries."""
+def _new_objects(config: Config, roots: Roots, sets: tuple[ResolvedSet, ...]) -> dict[str, dict[int, str]]:
+    """What the keys of the new objects of every PUT look like, by the stages whose own workload it is in and the
+    numbers of the entries."""
     shard = f"{HEX}/" if config.prepare is not None and config.prepare.key_prefix_shards else ""
-    found = {}
-    for number, entry in enumerate(config.workload):
+    found: dict[str, dict[int, str]] = {}
+    for number, (owner, entry) in enumerate(_entries(config)):
         if entry.op is Op.PUT and entry.weight:
             try:
                 prefix, source, _ = _put(roots.key_of(entry.path), sets)
             except ConfigError:  # reported where the entry is resolved
                 continue
             if source is OpSource.NEW:
-                found[number] = f"{prefix}{shard}obj_{NUMBER}"
+                found.setdefault(owner, {})[number] = f"{prefix}{shard}obj_{NUMBER}"
     return found
 
 

@@ -17,6 +17,7 @@ from sai3tui.config.model import (
     IoRate,
     Popularity,
     Position,
+    ReadRange,
     SizeSpec,
     Stage,
 )
@@ -45,6 +46,18 @@ class ResolvedAgent:
     endpoints: tuple[ResolvedEndpoint, ...]
     strategy: EndpointStrategy = EndpointStrategy.ROUND_ROBIN
     kv_cache_dir: str | None = None
+
+    def dealt(self, total: int) -> tuple[int, ...]:
+        """`total` connections dealt over the endpoints in the proportion of the agent's own, at least one each."""
+        own = [endpoint.connections for endpoint in self.endpoints]
+        found = [max(1, total * each // sum(own)) for each in own]
+        while sum(found) != total:
+            step = 1 if sum(found) < total else -1
+            # The one that is furthest from its share.
+            gaps = [(total * each / sum(own) - have) * step for each, have in zip(own, found, strict=True)]
+            allowed = [number for number, have in enumerate(found) if have + step >= 1]
+            found[max(allowed, key=lambda number: (gaps[number], -number))] += step
+        return tuple(found)
 
 
 class SetKind(StrEnum):
@@ -99,15 +112,18 @@ class OpSource(StrEnum):
     LISTED = "listed"
     """Objects that must exist already and are found by LIST."""
     NEW = "new"
-    """A PUT makes objects of its own below `pattern`."""
+    """A PUT or MKDIR makes objects or directories of its own below `pattern`."""
     PREFIX = "prefix"
-    """LIST, MKDIR, RMDIR: `pattern` is the directory itself."""
+    """LIST, and RMDIR of what no MKDIR makes: `pattern` is the directory itself."""
+    MADE = "made"
+    """RMDIR: directories that a MKDIR of the same workload has made below `pattern`, each once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedOp:
-    """One entry of the workload. `number` is its place there, from 0; `pattern` is relative to every endpoint root.
-    `fresh` are the numbers of the PUTs whose new objects it reads too."""
+    """One entry of the workload. `number` is its place there, from 0, those of stages behind those of the file;
+    `pattern` is relative to every endpoint root. `fresh` are the numbers of the PUTs whose new objects it reads too.
+    `stage` is the one whose own workload it is in, empty for the file's."""
 
     number: int
     op: Op
@@ -124,6 +140,11 @@ class ResolvedOp:
     popularity: Popularity = Popularity.UNIFORM
     zipf_exponent: float = DEFAULT_ZIPF_EXPONENT
     fresh: tuple[int, ...] = ()
+    stage: str = ""
+    verify: bool = False
+    read_range: ReadRange | None = None
+    part_size: int = 0
+    delete_many: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,22 +185,33 @@ class Resolved:
         """Shards that new objects of PUT are spread over; 0 for none."""
         return self.config.prepare.key_prefix_shards if self.config.prepare is not None else 0
 
+    def ops_of(self, stage: Stage) -> tuple[ResolvedOp, ...]:
+        """The entries that an execute or hybrid stage draws from."""
+        name = "" if stage.workload is None else stage.name
+        return tuple(op for op in self.ops if op.stage == name)
+
     def slot_of(self, agent: int) -> int:
         """The slot that agent number `agent` begins with."""
         return agent if self.shared else 0
 
-    @property
-    def connections(self) -> int:
-        """Those of the whole fleet."""
-        return sum(each.concurrency for each in self.agents)
+    def connections_in(self, stage: Stage, agent: int) -> int:
+        """How many connections agent number `agent` uses in a stage."""
+        return stage.concurrency or self.agents[agent].concurrency
 
-    def first_connection(self, agent: int) -> int:
-        """The number of agent number `agent`'s first connection among those of the fleet."""
-        return sum(each.concurrency for each in self.agents[:agent])
+    def connections_before(self, stage: Stage, agent: int) -> int:
+        """How many those before agent number `agent` use in a stage; for one more than there are, the whole fleet."""
+        return sum(self.connections_in(stage, number) for number in range(agent))
+
+    def share_of(self, total: int, stage: Stage, agent: int) -> int:
+        """The part of the fleet's `total` (operations, bytes) that agent number `agent` does in a stage, by its
+        connections. The parts of all agents add up to it."""
+        whole = self.connections_before(stage, len(self.agents))
+        before, after = self.connections_before(stage, agent), self.connections_before(stage, agent + 1)
+        return total * after // whole - total * before // whole
 
     def rate_share(self, agent: int) -> float:
         """The part of the fleet's `io_rate` that agent number `agent` delivers: that of its connections."""
-        return self.agents[agent].concurrency / self.connections
+        return self.agents[agent].concurrency / sum(each.concurrency for each in self.agents)
 
     def require_runnable(self) -> None:
         """Raises ConfigError where the file asks for what this version cannot run yet."""

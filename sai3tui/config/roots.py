@@ -134,7 +134,7 @@ def _target_root(
 
 def _absolute_places(config: Config) -> list[tuple[Location, Position]]:
     """The directories of all absolute URIs in object sets and workload that can be parsed."""
-    texts = [(op.path, op.at) for op in config.workload]
+    texts = [(op.path, op.at) for op in config.entries]
     if config.prepare is not None:
         bases = [entry.base_uri for entry in config.prepare.ensure_objects if entry.base_uri is not None]
         texts += [(base.text if base.text.endswith("/") else base.text + "/", base.at) for base in bases]

@@ -50,7 +50,7 @@ class Field:
     value that needs no notice. `words` are the values of a CHOICE, `other_words` other spellings of them as (spelling,
     word), `later_words` those that are not acted on yet. `only` are the values of the block's tag (an operation's
     `op`, a stage's `type`) for which it means something; none: all. `ours`: the predecessor does not know it. `note`
-    says what is done differently from the predecessor.
+    says what is done differently from the predecessor, `notice` why the field does nothing, to whoever gives it.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Field:
     only: tuple[str, ...] = ()
     ours: bool = False
     note: str = ""
+    notice: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -137,7 +137,7 @@ class Conductor:
     async def _stage(self, index: int, stage: Stage, participants: tuple[str, ...]) -> Release:
         self._until_steady = (index, stage.until_steady)
         whole = stage.timeout + STAGE_GRACE_S if stage.timeout is not None else None
-        if stage.type is StageType.EXECUTE and stage.duration is not None and whole is not None:
+        if stage.type in (StageType.EXECUTE, StageType.HYBRID) and stage.duration is not None and whole is not None:
             whole = max(whole, stage.duration + STAGE_GRACE_S)
         rule = BarrierRule(stage.barrier.type, f"{index} ({stage.name})", stage.barrier.agent_barrier_timeout, whole)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from sai3tui.config.model import StageType
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.errors import ConfigError
 from sai3tui.results.views import StageInfo
 from sai3tui.workload.plan import make_plan
@@ -45,9 +46,9 @@ class RunPlan:
         )
 
 
-def plan_run(text: bytes, name: str, agents_override: tuple[str, ...]) -> RunPlan:
+def plan_run(text: bytes, name: str, agents_override: tuple[str, ...], only: StageChoice = StageChoice.ALL) -> RunPlan:
     """Raises ConfigError with every problem of the file if it cannot be run."""
-    resolution = load_resolved(text, name, agents_override=agents_override)
+    resolution = load_resolved(text, name, agents_override=agents_override, only=only)
     resolved = resolution.require()
     resolved.require_runnable()
     agents = resolved.agents

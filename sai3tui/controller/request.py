@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.model import StageType
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.errors import ErrorKind, Failure
 
 EXIT_OK = 0
@@ -27,9 +28,9 @@ THRESHOLD_MISSED = "threshold_missed"
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One run. `results_root` is where its directory is made (None: the current directory). `preflight_only` ends
-    after the checks, `hold_after_preflight` waits there for `proceed()`. `baseline` is the results directory of a run
-    to compare with."""
+    """One run. `results_root` is where its directory is made (None: the current directory). `only` says which stages
+    are done. `preflight_only` ends after the checks, `hold_after_preflight` waits there for `proceed()`. `baseline` is
+    the results directory of a run to compare with."""
 
     config_path: Path
     config_text: bytes
@@ -37,6 +38,7 @@ class RunRequest:
     fresh: bool = False
     preflight: bool = True
     agents_override: tuple[str, ...] = ()
+    only: StageChoice = StageChoice.ALL
     hold_after_preflight: bool = False
     preflight_only: bool = False
     command_line: tuple[str, ...] = ()
@@ -60,6 +62,8 @@ class RunRequest:
             words += ["--results", str(self.results_root)]
         if self.agents_override:
             words += ["--agents", ",".join(self.agents_override)]
+        if self.only is not StageChoice.ALL:
+            words.append(f"--{self.only.value}")
         if not self.preflight:
             words.append("--no-preflight")
         words += self.access.options()

@@ -154,7 +154,11 @@ class RunSession:
         self._run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
         addresses = {agent.id: agent.address for agent in plan.resolved.agents}
         if plan.local:
-            self._local = LocalAgent(plan.file_paths, self._environ, verbose=self.request.verbose)
+            self._local = LocalAgent(
+                plan.file_paths,
+                self._environ,
+                verbose=self.request.verbose,
+            )
             addresses = {plan.resolved.agents[0].id: await self._local.start()}
         baseline = await asyncio.to_thread(self._load_baseline, plan)
         self._introduce(plan, addresses, baseline)
@@ -168,7 +172,9 @@ class RunSession:
         return await self._conductor.play()
 
     def _make_plan(self) -> RunPlan:
-        return plan_run(self.request.config_text, str(self.request.config_path), self.request.agents_override)
+        return plan_run(
+            self.request.config_text, str(self.request.config_path), self.request.agents_override, self.request.only
+        )
 
     def _load_baseline(self, plan: RunPlan) -> Baseline | None:
         """Raises ConfigError if it cannot be read, or if there is none and a threshold needs one."""
@@ -332,6 +338,7 @@ class RunSession:
             agent_index=number,
             layout_hash=plan.layout_hash,
             fresh=self.request.fresh,
+            only=self.request.only.value,
             controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
             accepted_checks=sorted(self._preflight.accepted) if self._preflight is not None else (),
         )

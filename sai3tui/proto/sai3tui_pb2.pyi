@@ -379,6 +379,7 @@ class RunSpec(_message.Message):
     STARTED_NS_FIELD_NUMBER: _builtins.int
     PREFLIGHT_FIELD_NUMBER: _builtins.int
     ACCEPTED_CHECKS_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     config_name: _builtins.str
     config_yaml: _builtins.bytes
@@ -392,6 +393,8 @@ class RunSpec(_message.Message):
     """on the clock of the controller that started the run"""
     preflight: _builtins.bool
     """whether it was checked before"""
+    only: _builtins.str
+    """which stages are done: empty for all, else as the option without its dashes"""
     @_builtins.property
     def agents_override(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """--agents"""
@@ -415,10 +418,11 @@ class RunSpec(_message.Message):
         started_ns: _builtins.int = ...,
         preflight: _builtins.bool = ...,
         accepted_checks: _abc.Iterable[_builtins.str] | None = ...,
+        only: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "fresh", b"fresh", "layout_hash", b"layout_hash", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "fresh", b"fresh", "layout_hash", b"layout_hash", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,7 +12,7 @@ from typing import Any
 class NamePool:
     """The names that the PUTs of one workload entry make in one slot: sequence 0.. below `prefix`. `stage` is any
     number that tells stages and entries apart. Sequence number q is at home at endpoint q mod `homes`, which is 1
-    where any endpoint serves any object."""
+    where any endpoint serves any object. `directories`: of directories that MKDIR made."""
 
     prefix: str
     seed: int
@@ -20,10 +20,15 @@ class NamePool:
     slot: int
     shards: int = 0
     homes: int = 1
+    directories: bool = False
 
     def digest(self) -> bytes:
         """32 bytes that name the pool."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
+        fields = asdict(self)
+        if not self.directories:
+            # As it was before there were any, so that what is on disk is found.
+            del fields["directories"]
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)

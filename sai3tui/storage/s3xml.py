@@ -9,6 +9,7 @@ import html
 import re
 from dataclasses import dataclass
 
+_ERROR_ROOT = re.compile(rb"\s*(?:\xef\xbb\xbf)?(?:<\?xml[^>]{0,200}>\s*)?<Error[\s>]")
 _FIELD = re.compile(rb"<(Code|Message|RequestId|Region|Endpoint|Bucket)>([^<]{0,2000})</\1>")
 
 
@@ -43,5 +44,5 @@ def is_listing(body: bytes | bytearray) -> bool:
 
 
 def is_error(body: bytes | bytearray) -> bool:
-    """Whether `body` is an error document."""
-    return b"<Error>" in body[:1024] or b"<Error " in body[:1024]
+    """Whether `body` is an error document: the answer to a batch has errors too, but not at its root."""
+    return _ERROR_ROOT.match(body) is not None

@@ -16,8 +16,9 @@ def shard_name(number: int, shards: int) -> str:
     return f"{number % shards:02x}"
 
 
-def new_name(seed: int, stage: int, slot: int, sequence: int, shards: int = 0) -> str:
-    """The name of the object that PUT number `sequence` of a slot makes in a stage: `obj_<u64>`, below its shard."""
+def new_name(seed: int, stage: int, slot: int, sequence: int, shards: int = 0, kind: str = "obj") -> str:
+    """The name of the object that PUT number `sequence` of a slot makes in a stage: `obj_<u64>`, below its shard.
+    `kind` is what it begins with instead of `obj`."""
     number = combine(seed, stage, slot, sequence)
-    name = f"obj_{number}"
+    name = f"{kind}_{number}"
     return f"{shard_name(number, shards)}/{name}" if shards else name

@@ -249,6 +249,14 @@ def _stage_json(index: int, stage: Stage) -> dict[str, object]:
         document["duration"] = stage.duration
     if stage.timeout is not None:
         document["timeout_secs"] = stage.timeout
+    if stage.until is not None:
+        document["until"] = {"operations": stage.until.operations, "bytes": stage.until.bytes}
+    if stage.concurrency is not None:
+        document["concurrency"] = stage.concurrency
+    if stage.io_rate is not None:
+        document["iops"] = stage.io_rate.iops
+    if stage.command:
+        document["command"] = [stage.command, *stage.args]
     return document
 
 

@@ -20,10 +20,23 @@ class Verifier:
     """Compares one object after another (`storage.engine.Sink`). Raises CorruptError at the first byte that differs.
 
     With stamps, any version of the object is taken for right, because a reader cannot know which write came last; all
-    of the object must be of that one.
+    of the object must be of that one. A part of an object is compared likewise, if it begins where a stamp stands, a
+    multiple of 4 KiB; else it must be of the version that prepare writes.
     """
 
-    __slots__ = ("_chunk", "_end", "_expected", "_generation", "_index", "_maker", "_payload", "_size", "_version")
+    __slots__ = (
+        "_begin",
+        "_chunk",
+        "_end",
+        "_expected",
+        "_generation",
+        "_index",
+        "_length",
+        "_maker",
+        "_payload",
+        "_size",
+        "_version",
+    )
 
     def __init__(self) -> None:
         self._expected = bytearray(CHUNK_BYTES)
@@ -32,15 +45,21 @@ class Verifier:
         self._generation = self._index = 0
         self._version = 0
         self._size = 0
+        self._begin = 0
+        self._length = 0
         self._chunk = -1
         self._end = 0
 
-    def become(self, maker: ContentMaker, generation: int, index: int, size: int) -> None:
-        """From now on, expect this object. `size` in bytes."""
+    def become(
+        self, maker: ContentMaker, generation: int, index: int, size: int, begin: int = 0, length: int = -1
+    ) -> None:
+        """From now on, expect this object of `size` bytes, or `length` of them from `begin` on."""
         self._maker = maker
         self._generation = generation
         self._index = index
         self._size = size
+        self._begin = begin
+        self._length = size - begin if length < 0 else length
 
     def begin(self) -> None:
         self._expect(0)
@@ -54,18 +73,21 @@ class Verifier:
 
     def take(self, offset: int, data: memoryview) -> None:
         length = len(data)
-        if offset + length > self._size:
+        if offset + length > self._length:
             raise CorruptError(
-                f"object {self._index} is longer than it was made: {self._size} bytes",
+                f"object {self._index} is longer than it was made: {self._size} bytes"
+                if self._length == self._size
+                else f"object {self._index}: more than the {self._length} bytes that were asked for",
                 hint="something else writes to the place under test, or its layout has changed",
             )
-        if offset == 0 and length >= STAMP.size and self._maker is not None and self._maker.stamped:
+        stamped = self._maker is not None and self._maker.stamped
+        if stamped and offset == 0 and length >= STAMP.size and not self._begin % BLOCK_BYTES:
             generation, index, version, _ = read_stamp(data)
             if version and index == self._index and generation == self._generation & 0xFFFF:
                 self._expect(version)
         at = 0
         while at < length:
-            place = offset + at
+            place = self._begin + offset + at
             chunk, within = divmod(place, CHUNK_BYTES)
             if chunk != self._chunk:
                 self._make(chunk)
@@ -76,8 +98,11 @@ class Verifier:
             at += taken
 
     def end(self, size: int) -> None:
-        if size != self._size:
-            raise CorruptError(f"object {self._index} has {size} bytes, {self._size} were written")
+        if size != self._length:
+            what = f"object {self._index} has {size} bytes, {self._size} were written"
+            if self._length != self._size:
+                what = f"object {self._index} gave {size} of the {self._length} bytes from {self._begin} on"
+            raise CorruptError(what)
 
     def _make(self, chunk: int) -> None:
         """Have `_expected` hold this chunk of the object."""

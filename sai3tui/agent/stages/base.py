@@ -102,6 +102,12 @@ class StageContext:
         )
 
     @property
+    def connections(self) -> tuple[int, ...]:
+        """How many connections to each endpoint take part in the stage; empty: all that are open."""
+        found = self.setup.connections_in(self.stage)
+        return () if found == self.setup.opened else found
+
+    @property
     def brake(self) -> ErrorBrake | None:
         """When errors come too fast; None where the configuration gives no bound or no pause."""
         handling = self.setup.config.error_handling

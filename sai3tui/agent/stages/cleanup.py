@@ -92,8 +92,9 @@ class _Cleanup:
         self._names.append(source)
         self._prefixes.add(pool.prefix)
         if taken.total:
-            job = self._job((SetSpec(0, new_names(pool, fixed_size(0))),), taken.total)
-            await self._context.run_job(job, source)
+            spec = SetSpec(0, new_names(pool, fixed_size(0)))
+            op = Op.RMDIR if pool.directories else Op.DELETE
+            await self._context.run_job(self._job((spec,), taken.total, op), source)
         if not source.failed:
             await self._context.cache.forget([pool])
 
@@ -113,16 +114,17 @@ class _Cleanup:
                     _remove(below)
                     below = below.parent
 
-    def _job(self, sets: tuple[SetSpec, ...], count: int) -> LeasedJob:
+    def _job(self, sets: tuple[SetSpec, ...], count: int, op: Op = Op.DELETE) -> LeasedJob:
         setup = self._context.setup
         return LeasedJob(
-            op=Op.DELETE,
+            op=op,
             sets=sets,
             lease_size=lease_size(count, setup.agent.concurrency),
             retry=self._context.retry(always=True),
             max_errors=None if self.mode is CleanupMode.BEST_EFFORT else setup.config.error_handling.max_total_errors,
             missing_is_done=self.mode is not CleanupMode.STRICT,
             brake=self._context.brake,
+            connections=self._context.connections,
         )
 
 

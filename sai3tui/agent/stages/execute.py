@@ -6,13 +6,15 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sai3tui.agent.lease import FleetPart, Lease, LeaseSource, MixJob, MixOp, SetSpec
+from sai3tui.agent.lease import BYTES, LEASE_SIZE, TURNS, FleetPart, Lease, LeaseSource, MixJob, MixOp, SetSpec
 from sai3tui.agent.source import TAKE, StateSource, TrackedSet
 from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
 from sai3tui.agent.stages.in_order import InOrder
 from sai3tui.agent.stages.keyspaces import Directory, Listed
 from sai3tui.agent.stages.names import NameSource, new_names
-from sai3tui.config.model import Content, Fill, Popularity, fixed_size
+from sai3tui.agent.stages.turns import TurnSource
+from sai3tui.agent.stages.verify import can_tell, is_overwritten
+from sai3tui.config.model import Config, Fill, Popularity, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import compile_pattern, list_prefix
 from sai3tui.config.resolved import OpSource, ResolvedOp
@@ -21,12 +23,15 @@ from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Level, Objects
 from sai3tui.state.generations import Generation
 from sai3tui.state.names import NamePool
+from sai3tui.workload.content import BLOCK_BYTES, STAMP
 from sai3tui.workload.drawing import Draw
 from sai3tui.workload.objects import ObjectSet
 from sai3tui.workload.patterns import Selection
 from sai3tui.workload.rng import combine, splitmix64
 from sai3tui.workload.share import Paths
 
+UNLIMITED_S = 366 * 86400.0
+"""Of a stage that ends by what it has done, whenever that is."""
 MAX_LISTED = 1_000_000
 NAMES_PER_ENTRY = 65536
 
@@ -35,40 +40,75 @@ async def run(context: StageContext) -> None:
     """Raises StageError if an entry of the workload has nothing to work on, or too many operations failed."""
     setup = context.setup
     config = setup.config
+    stage, resolved, agent = context.stage, setup.resolved, setup.agent
     mix = _Mix(context)
-    # What PUTs make comes first: others may read it.
-    for op in sorted(setup.resolved.ops, key=lambda op: op.source is not OpSource.NEW):
+    # What PUT and MKDIR make comes first: others may take it.
+    for op in sorted(resolved.ops_of(stage), key=lambda op: op.source is not OpSource.NEW):
         if op.weight:
             first = len(mix.ops)
             await mix.add(op)
-            mix.ops[first:] = [
-                replace(each, concurrency=op.concurrency, group=op.number, io_rate=op.io_rate)
-                for each in mix.ops[first:]
-            ]
+            mix.ops[first:] = [_with_manner(each, op, config) for each in mix.ops[first:]]
     context.progress.objects = mix.objects
+    turns, until_bytes = _ends(context)
     job = MixJob(
         ops=tuple(mix.ops),
         sets=tuple(mix.sets.values()),
-        duration=context.stage.duration or config.duration,
-        seed=combine(config.seed, context.index, setup.agent.index),
+        duration=UNLIMITED_S if stage.duration is None else stage.duration,
+        seed=combine(config.seed, context.index, agent.index),
+        lease_size=max(LEASE_SIZE, *(op.delete_many for op in mix.ops)),
         start_ns=context.start_monotonic_ns,
-        io_rate=config.io_rate,
+        io_rate=config.io_rate if stage.io_rate is None else stage.io_rate,
         fleet=FleetPart(
-            setup.resolved.first_connection(setup.agent.index),
-            setup.resolved.connections,
+            resolved.connections_before(stage, agent.index),
+            resolved.connections_before(stage, len(resolved.agents)),
             combine(config.seed, context.index),
-            setup.agent.index,
-            len(setup.resolved.agents),
+            agent.index,
+            len(resolved.agents),
         ),
-        strategy=setup.agent.strategy,
+        strategy=agent.strategy,
         retry=context.retry(always=False),
         max_errors=config.error_handling.max_total_errors,
         brake=context.brake,
+        turns=turns,
+        until_bytes=until_bytes,
+        connections=context.connections,
     )
+    if turns is not None:
+        mix.source.add(TURNS, TurnSource(TURNS, turns))
+    if until_bytes is not None:
+        mix.source.add(BYTES, TurnSource(BYTES, job.byte_turns))
     try:
         await context.run_job(job, mix.source)
     finally:
         await mix.settle()
+
+
+def _ends(context: StageContext) -> tuple[int | None, int | None]:
+    """This agent's part of the operations, and of the bytes, after which the stage ends."""
+    stage, resolved, agent = context.stage, context.setup.resolved, context.setup.agent.index
+    until = stage.until
+    if until is None:
+        return None, None
+    operations = None if until.operations is None else resolved.share_of(until.operations, stage, agent)
+    return operations, None if until.bytes is None else resolved.share_of(until.bytes, stage, agent)
+
+
+def _with_manner(each: MixOp, op: ResolvedOp, config: Config) -> MixOp:
+    """How the operations of an entry are done."""
+    engine = config.range_engine
+    split = None
+    if engine is not None and op.op is Op.GET and op.read_range is None:
+        split = (engine.chunk_size, max(engine.min_split_size, engine.chunk_size + 1), engine.max_concurrent_ranges)
+    return replace(
+        each,
+        concurrency=op.concurrency,
+        group=op.number,
+        io_rate=op.io_rate,
+        read_range=op.read_range,
+        split=split,
+        part_size=op.part_size,
+        delete_many=op.delete_many,
+    )
 
 
 def _draws(selection: Selection, homes: int, like: Draw, keep: Callable[[int], bool] | None) -> tuple[Draw, ...]:
@@ -177,6 +217,8 @@ class _Mix:
         """The sets of new objects by the numbers of their entries."""
         self._selections: dict[tuple[str, int], Selection] = {}
         self._blocks: dict[int, int] = {}
+        self._mkdirs: dict[str, int] = {}
+        """By the path of a MKDIR, the set of its directories."""
         self._next_set = len(self.sets)
 
     def objects(self) -> Objects:
@@ -199,6 +241,8 @@ class _Mix:
                 self.ops.append(MixOp(op.op, op.weight, set_id, (Draw(0, 1, 1),), recursive=op.recursive))
             case OpSource.LISTED:
                 await self._add_listed(op)
+            case OpSource.MADE:
+                self._add_made(op)
             case OpSource.SETS if op.op is Op.DELETE:
                 self._add_deletes(op)
             case OpSource.SETS:
@@ -219,6 +263,7 @@ class _Mix:
             setup.agent.index,
             setup.resolved.shards,
             1 if setup.resolved.shared else len(setup.endpoints),
+            directories=op.op is Op.MKDIR,
         )
         names = new_names(pool, op.size or fixed_size(0))
         set_id = self._add_set(SetSpec(self._next_set, names, op.content, combine(setup.config.seed, pool.stage)))
@@ -228,11 +273,17 @@ class _Mix:
         self.source.add(set_id, source)
         self._new_sets[op.number] = set_id
         self.ops.append(MixOp(op.op, op.weight, set_id, leased=True))
+        if op.op is Op.MKDIR:
+            self._mkdirs[op.pattern] = set_id
+
+    def _add_made(self, op: ResolvedOp) -> None:
+        set_id = self._mkdirs[op.pattern]
+        self.ops.append(MixOp(op.op, op.weight, set_id, made=True, recursive=op.recursive))
 
     def _add_fresh(self, op: ResolvedOp, weight: float) -> None:
         """What PUTs of the stage make is read too; `weight` is what no other entry of the operation has."""
         resolved = self._context.setup.resolved
-        verify = op.op is Op.GET and resolved.config.verify
+        verify = op.op is Op.GET and (resolved.config.verify or op.verify)
         for number in op.fresh:
             set_id = self._new_sets[number]
             apart = not resolved.shared
@@ -250,7 +301,7 @@ class _Mix:
         homes = 1 if setup.resolved.shared else len(setup.endpoints)
         latest = self._context.cache.latest
         generation = latest.number if latest is not None else 0
-        verified = op.op is Op.GET and setup.config.verify and latest is not None
+        verified = op.op is Op.GET and (setup.config.verify or op.verify) and latest is not None
         for set_id, selection in chosen:
             if not len(selection):
                 continue
@@ -265,7 +316,7 @@ class _Mix:
             keep = (lambda index, halves=halves: index // halves % 2 == 0) if halves else None
             draws = _draws(selection, homes, like, keep)
             weight = op.weight * len(selection) / total
-            verify = verified and self._tells(objects.content, set_id)
+            verify = verified and self._tells(objects, op)
             population = len(selection) // 2 if halves else len(selection)
             made = MixOp(op.op, weight, set_id, draws, generation=generation, verify=verify, population=population)
             if op.popularity in (Popularity.SEQUENTIAL, Popularity.ONCE):
@@ -310,19 +361,19 @@ class _Mix:
             found = self._selections[pattern, set_id] = Selection(pattern, self._context.setup.sets[set_id])
         return found
 
-    def _tells(self, content: Content, set_id: int) -> bool:
-        """Whether what is read from the set can be compared: not if it is overwritten without anything in its content
-        that says by which write."""
-        if content.fill is Fill.ZERO or content.dedup_factor <= 1:
+    def _tells(self, objects: ObjectSet, op: ResolvedOp) -> bool:
+        """Whether what is read from the set can be compared. Says so if not."""
+        if not can_tell(self._context, objects):
+            return False
+        part = op.read_range
+        stamped = objects.content.fill is not Fill.ZERO and objects.content.dedup_factor <= 1
+        if part is None or not stamped or not is_overwritten(self._context, objects):
             return True
-        overwritten = any(
-            op.op is Op.PUT and op.source is OpSource.SETS and set_id in op.set_ids and op.weight
-            for op in self._context.setup.resolved.ops
-        )
-        if overwritten:
-            text = "objects that have duplicates and are overwritten cannot be verified"
+        if part.align % BLOCK_BYTES or part.size < STAMP.size:
+            text = "parts of objects that are overwritten are verified only if range.align is a multiple of 4 KiB"
             self._context.note(Level.WARNING, text, "not-verified")
-        return not overwritten
+            return False
+        return True
 
     def _add_deletes(self, op: ResolvedOp) -> None:
         """DELETE takes objects of this agent's slot, each once; what two entries match is the first one's."""
@@ -369,7 +420,7 @@ class _Mix:
             return
         if not found:
             raise self._nothing(op)
-        if op.op is Op.GET and self._context.setup.config.verify:
+        if op.op is Op.GET and (self._context.setup.config.verify or op.verify):
             text = f"what get {op.pattern!r} reads was not made by this configuration: it is not verified"
             self._context.note(Level.WARNING, text, "not-verified")
         set_id = self._add_set(SetSpec(self._next_set, Listed(tuple(found))))

@@ -29,7 +29,8 @@ class NewNames:
 
     def key(self, index: int) -> str:
         pool = self.pool
-        return pool.prefix + new_name(pool.seed, pool.stage, pool.slot, index, pool.shards)
+        kind = "dir" if pool.directories else "obj"
+        return pool.prefix + new_name(pool.seed, pool.stage, pool.slot, index, pool.shards, kind)
 
     def size(self, index: int) -> int:
         return self.sizes.size(index)

@@ -10,6 +10,7 @@ from sai3tui.agent.lease import LeasedJob, lease_size
 from sai3tui.agent.source import CREATE, StateSource, TrackedSet
 from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
 from sai3tui.agent.stages.survey import adopt, compare, sample
+from sai3tui.agent.stages.verify import verify, verify_source
 from sai3tui.config.model import Prepare
 from sai3tui.config.ops import Op
 from sai3tui.config.units import format_count
@@ -41,10 +42,12 @@ async def run(context: StageContext) -> None:
         # Looking at what is there is not what the figures are about.
         context.progress.began()
         await _create(context, record, source, checkpoints)
+    if settings.verify:
+        await verify(context, verify_source(context, record))
     context.progress.ended()
     await context.cache.complete(record)
     await checkpoints.write(record)
-    if settings.post_prepare_delay:
+    if settings.post_prepare_delay and source.done:
         await asyncio.sleep(settings.post_prepare_delay)
 
 
@@ -57,6 +60,7 @@ async def _create(context: StageContext, record: Generation, source: StateSource
         retry=context.retry(always=True),
         max_errors=setup.config.error_handling.max_total_errors,
         brake=context.brake,
+        connections=context.connections,
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -26,6 +26,8 @@ fast as a loop can go round."""
 FAILURES_AT_ONCE = 16
 """So many failures of a cause are told at once, so that a limit to them is not passed by far."""
 
+_REMOVALS = (Op.DELETE, Op.RMDIR)
+
 CANCELLED = "cancelled"
 """Subclass of the failure of an operation that `Connection.cancel` ended."""
 
@@ -58,6 +60,8 @@ class Driver(ABC):
         self._context = context
         self._loop = context.loop
         self._lanes = context.lanes
+        self._active = active_lanes(context.lanes, start.lanes)
+        """Those that take part in the stage."""
         self._recorder = context.recorder
         self._record = context.recorder.success
         self._retry = job.retry
@@ -161,7 +165,7 @@ class Driver(ABC):
 
     def _go(self) -> None:
         self._started = True
-        for lane in self._lanes:
+        for lane in self._active:
             if self._stopping:
                 break
             self._busy += 1
@@ -201,7 +205,7 @@ class Driver(ABC):
         lane = self._lanes[request.tag]
         if status != OK:
             failure = connection.failure or Failure(ErrorKind(status - 1), "the operation failed")
-            missing = failure.kind is ErrorKind.NOT_FOUND and request.op is Op.DELETE and self._missing_is_done
+            missing = failure.kind is ErrorKind.NOT_FOUND and request.op in _REMOVALS and self._missing_is_done
             if not missing:
                 self._failed(lane, failure, t0)
                 return
@@ -230,16 +234,30 @@ class Driver(ABC):
             self._recorder.retry(request.op, lane.endpoint, size)
             self._rest(lane)
             return
+        if self._tries_again(lane, failure, t0):
+            return
+        self._give_up(lane, request.op, size, failure)
+        if self._stopping or failure.kind is ErrorKind.NOT_FOUND:
+            self._proceed(lane)
+        else:
+            lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
+
+    def _tries_again(self, lane: Lane, failure: Failure, t0: int) -> bool:
+        """Have the request of the lane issued again after a while, if it may be; whether it will."""
+        op = lane.request.op
         again = failure.kind in RETRYABLE and lane.attempt <= self._retry.max_retries and not self._stopping
-        self._attempts.failed(failure, lane.endpoint, request.op, retried=again)
+        self._attempts.failed(failure, lane.endpoint, op, retried=again)
         if again:
-            self._recorder.retry(request.op, lane.endpoint, size)
+            self._recorder.retry(op, lane.endpoint, self._size_of(lane))
             lane.due = lane.due or t0
             wait = backoff_s(self._retry, lane.attempt)
             lane.attempt += 1
             lane.backoff = self._loop.call_later(wait, self._again, lane)
-            return
-        self._recorder.failure(request.op, lane.endpoint, size)
+        return again
+
+    def _give_up(self, lane: Lane, op: Op, size: int, failure: Failure) -> None:
+        """An operation, which would have moved `size` bytes, has failed for good."""
+        self._recorder.failure(op, lane.endpoint, size)
         context = failure.context
         cause = (failure.kind, context.subclass, context.http_status, context.endpoint)
         count, sample = self._failures.get(cause, (0, failure))
@@ -249,10 +267,6 @@ class Driver(ABC):
         if lane.held is not None:
             self.supply.failed(lane.held, lane.index, failure)
             lane.held = None
-        if self._stopping or failure.kind is ErrorKind.NOT_FOUND:
-            self._proceed(lane)
-        else:
-            lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
 
     def _again(self, lane: Lane) -> None:
         lane.backoff = None
@@ -307,6 +321,19 @@ class Driver(ABC):
         self.tick()
         self._farewell()
         self._context.send(Idle(self.stage, self._heard))
+
+
+def active_lanes(lanes: Sequence[Lane], wanted: tuple[int, ...]) -> Sequence[Lane]:
+    """The first `wanted[e]` lanes of each endpoint e; all, where nothing is wanted."""
+    if not wanted:
+        return lanes
+    left = list(wanted)
+    found = []
+    for lane in lanes:
+        if left[lane.endpoint]:
+            left[lane.endpoint] -= 1
+            found.append(lane)
+    return found
 
 
 def runtime_of(spec: SetSpec, context: WorkerContext) -> SetRuntime:

@@ -7,6 +7,7 @@ from time import monotonic_ns
 
 from sai3tui.agent.lease import MixJob
 from sai3tui.agent.worker.driver import WorkerContext
+from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.messages import StartStage
 from sai3tui.agent.worker.mix import MixDriver
 from sai3tui.agent.worker.streams import Stream
@@ -68,11 +69,14 @@ class FreshMixDriver(MixDriver):
     def on_done(self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
         request = connection.request
         if status == OK and request is not None and request.op is Op.PUT:
-            lane = self._lanes[request.tag]
-            rings = self._rings.get(self._entries[lane.entry].runtime.set_id)
-            if rings is not None:
-                rings[lane.endpoint if len(rings) > 1 else 0].add(lane.index)
+            self._remember(self._lanes[request.tag])
         super().on_done(connection, status, size, t0, t_first, t_last)
+
+    def _remember(self, lane: Lane) -> None:
+        """The lane has put a new object."""
+        rings = self._rings.get(self._entries[lane.entry].runtime.set_id)
+        if rings is not None:
+            rings[lane.endpoint if len(rings) > 1 else 0].add(lane.index)
 
     def tick(self) -> None:
         super().tick()

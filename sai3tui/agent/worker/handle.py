@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from sai3tui.agent.worker.channel import Channel
@@ -186,6 +186,24 @@ class WorkerHandle:
         if self._errors_fd >= 0:
             os.close(self._errors_fd)
             self._errors_fd = -1
+
+
+def stage_lanes(opens: Sequence[Open], wanted: Sequence[int]) -> list[tuple[int, ...]]:
+    """Which of the connections of each worker take part in a stage with `wanted[e]` connections to endpoint e: as
+    evenly as the workers' own allow. Raises ValueError where they have not so many."""
+    left = [list(each.connections) for each in opens]
+    dealt = [[0] * len(wanted) for _ in opens]
+    turn = 0
+    for endpoint, count in enumerate(wanted):
+        if count > sum(each[endpoint] for each in left):
+            raise ValueError(f"there are no {count} connections to endpoint {endpoint}")
+        for _ in range(count):
+            while not left[turn % len(left)][endpoint]:
+                turn += 1
+            left[turn % len(left)][endpoint] -= 1
+            dealt[turn % len(left)][endpoint] += 1
+            turn += 1
+    return [tuple(each) for each in dealt]
 
 
 def shares(setup: WorkerSetup, workers: int) -> list[Open]:

@@ -38,6 +38,7 @@ class Lane:
         "held",
         "index",
         "payload",
+        "plain",
         "request",
         "verifier",
     )
@@ -45,7 +46,8 @@ class Lane:
     def __init__(self, number: int, connection: Connection) -> None:
         self.connection = connection
         self.endpoint = connection.endpoint
-        self.request = Request(tag=number)
+        self.request = self.plain = Request(tag=number)
+        """What is in flight or was last; `plain` is the one that is reused for operations of one request."""
         self.payload = Payload()
         self.verifier: Verifier | None = None
         self.busy = False
@@ -58,12 +60,12 @@ class Lane:
         self.index = -1
         self.entry = 0
 
-    def verify(self, runtime: SetRuntime, generation: int, index: int) -> None:
-        """Have what the next GET reads compared with the object that it should be."""
+    def verify(self, runtime: SetRuntime, generation: int, index: int, begin: int = 0, length: int = -1) -> None:
+        """Have what the next GET reads compared with the object, or the part of it, that it should be."""
         verifier = self.verifier
         if verifier is None:
             verifier = self.verifier = Verifier()
-        verifier.become(runtime.maker, generation, index, runtime.size(index))
+        verifier.become(runtime.maker, generation, index, runtime.size(index), begin, length)
         self.request.sink = verifier
 
 

@@ -1,4 +1,4 @@
-"""Prepare and cleanup in a worker: something is done once to every object that is granted."""
+"""Prepare, verify and cleanup in a worker: something is done once to every object that is granted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from sai3tui.config.ops import Op
 
 
 class LeasedDriver(Driver):
-    """PUTs or DELETEs what leases name. Each connection takes from the leases of its endpoint."""
+    """PUTs, DELETEs or reads back what leases name. Each connection takes from the leases of its endpoint."""
 
     def __init__(self, start: StartStage, context: WorkerContext, job: LeasedJob) -> None:
         super().__init__(start, context, job)
         self._op = job.op
+        self._verify = job.verify
+        self._sized = context.sized_gets
         self._missing_is_done = job.missing_is_done
         lanes: dict[int, int] = {}
-        for lane in context.lanes:
+        for lane in self._active:
             lanes[lane.endpoint] = lanes.get(lane.endpoint, 0) + 1
         self._resting: dict[int, list[Lane]] = {endpoint: [] for endpoint in lanes}
         self._shelves: dict[int, Shelf] = {
@@ -48,7 +50,16 @@ class LeasedDriver(Driver):
         request.op = self._op
         request.key = runtime.key(index)
         request.index = index
+        if self._verify:
+            lane.verify(runtime, lease.generation, index)
+            request.length = -1
+            request.size = runtime.size(index) if self._sized else 0
         lane.connection.issue(request)
+
+    def _size_of(self, lane: Lane) -> int:
+        if self._op is Op.GET and lane.held is not None:
+            return self._sets[lane.held.lease.set_id].size(lane.index)
+        return super()._size_of(lane)
 
     def _wake(self, endpoint: int | None) -> None:
         for place in self._shelves if endpoint is None else (endpoint,):

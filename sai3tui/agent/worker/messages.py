@@ -48,11 +48,16 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class StartStage:
-    """`stage` numbers the pool's stages. A mix ends `ends_ns` (monotonic), 0: when there is nothing left to do."""
+    """`stage` numbers the pool's stages. A mix ends `ends_ns` (monotonic), 0: when there is nothing left to do.
+
+    `lanes` says how many of this worker's connections to each endpoint take part (empty: all), and `first_lane` how
+    many of the workers before it do."""
 
     stage: int
     job: Job
     ends_ns: int = 0
+    lanes: tuple[int, ...] = ()
+    first_lane: int = 0
 
 
 @dataclass(frozen=True, slots=True)

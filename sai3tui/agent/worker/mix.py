@@ -28,7 +28,7 @@ _COMMON = -1
 
 
 def _usable(op: MixOp) -> bool:
-    return op.leased or any(draw.count or draw.listed for draw in op.draws)
+    return op.leased or op.made or any(draw.count or draw.listed for draw in op.draws)
 
 
 def _rate_of(op: MixOp, job: MixJob) -> IoRate | None:
@@ -52,7 +52,7 @@ class _Limit:
         """Busy lanes that have drawn an entry, with its number, and wait until another lane is through."""
 
 
-class _Entry:
+class Entry:
     """One `MixOp`, ready for use."""
 
     __slots__ = (
@@ -91,6 +91,7 @@ class MixDriver(Driver):
     def __init__(self, start: StartStage, context: WorkerContext, job: MixJob) -> None:
         super().__init__(start, context, job)
         self._job = job
+        self._first_lane = start.first_lane if start.lanes else context.first_connection
         self._ends_ns = start.ends_ns
         self._drain = job.drain
         self._sized = context.sized_gets
@@ -98,7 +99,7 @@ class MixDriver(Driver):
         shelves = self._make_shelves(job)
         self._limits = self._make_limits(job)
         self._entries = [
-            _Entry(
+            Entry(
                 op,
                 self._sets[op.set_id],
                 shelves.get(op.set_id, {}) if op.leased else {},
@@ -143,7 +144,7 @@ class MixDriver(Driver):
         """
         context, job = self._context, self._job
         fleet = job.fleet or FleetPart(0, context.connections)
-        first, count, total = fleet.first + context.first_connection, len(self._lanes), fleet.total
+        first, count, total = fleet.first + self._first_lane, len(self._active), fleet.total
         limit = self._limits.get(group)
         if limit is not None:
             first, count, total = fleet.agent * limit.of + limit.first, limit.most, fleet.agents * limit.of
@@ -172,7 +173,7 @@ class MixDriver(Driver):
 
     def _make_shelves(self, job: MixJob) -> dict[int, dict[int, Shelf]]:
         lanes: dict[int, int] = {}
-        for lane in self._lanes:
+        for lane in self._active:
             lanes[lane.endpoint] = lanes.get(lane.endpoint, 0) + 1
         return {
             set_id: {
@@ -214,7 +215,7 @@ class MixDriver(Driver):
             self._context.send(Paced(self.stage, lateness))
 
     def _complete(self) -> bool:
-        return all(stream.mix.empty for stream in self._streams)
+        return not self._active or all(stream.mix.empty for stream in self._streams)
 
     def _unpause(self) -> None:
         super()._unpause()
@@ -341,7 +342,7 @@ class MixDriver(Driver):
         self._send(lane, entry, index, held)
         return True
 
-    def _send(self, lane: Lane, entry: _Entry, index: int, held: Held | None) -> None:
+    def _send(self, lane: Lane, entry: Entry, index: int, held: Held | None) -> None:
         runtime = entry.runtime
         op = entry.op
         if op is Op.PUT:

@@ -159,8 +159,7 @@ class Worker:
             case LeasedJob() as job:
                 self._driver = LeasedDriver(message, self._context, job)
             case MixJob() as job:
-                fresh = any(op.fresh for op in job.ops)
-                self._driver = (FreshMixDriver if fresh else MixDriver)(message, self._context, job)
+                self._driver = driver_class(job)(message, self._context, job)
         self._driver.begin()
 
     def _tick(self) -> None:
@@ -193,6 +192,17 @@ class Worker:
             return
         self._channel.send(Broken(failure_of(error)))
         self._channel.close()
+
+
+def driver_class(job: MixJob) -> type[MixDriver]:
+    """The least driver that does what a mix needs."""
+    fresh = any(op.fresh for op in job.ops)
+    if not job.stepped:
+        return FreshMixDriver if fresh else MixDriver
+    # Only here: most workers never load what parts and batches need.
+    from sai3tui.agent.worker.stepped import SteppedFreshMixDriver, SteppedMixDriver
+
+    return SteppedFreshMixDriver if fresh else SteppedMixDriver
 
 
 def tie_to_parent(parent: int) -> None:

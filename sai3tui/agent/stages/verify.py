@@ -1,0 +1,89 @@
+"""The verify stage: reads every object that is recorded as created, and compares it with what was written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sai3tui.agent.lease import LeasedJob, lease_size
+from sai3tui.agent.source import VERIFY, StateSource, TrackedSet
+from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
+from sai3tui.config.model import Fill
+from sai3tui.config.ops import Op
+from sai3tui.config.resolved import OpSource
+from sai3tui.config.units import format_count
+from sai3tui.errors import ErrorKind, Failure
+from sai3tui.events import Level, Objects
+from sai3tui.state.generations import Generation
+from sai3tui.workload.objects import ObjectSet
+
+
+async def run(context: StageContext) -> None:
+    """Raises StageError, of kind CORRUPT if an object is not what was written, or is gone."""
+    await context.wait_for_start()
+    record = context.cache.latest
+    if record is None:
+        context.note(Level.WARNING, "nothing is recorded as created here: there is nothing to verify", "not-verified")
+        return
+    source = verify_source(context, record)
+    context.progress.objects = lambda: Objects(source.todo, source.done, 0, source.failed, source.bytes, record.number)
+    await verify(context, source)
+
+
+def verify_source(context: StageContext, record: Generation) -> StateSource:
+    """Leases on all objects of this agent that are created and whose content can be told."""
+    setup = context.setup
+    tracked = [
+        TrackedSet(each.set_id, context.cache.states(record, each.set_id), bytes_of(each))
+        for each in setup.sets
+        if can_tell(context, each)
+    ]
+    return StateSource(context.cache, record, tracked, len(setup.endpoints), VERIFY)
+
+
+async def verify(context: StageContext, source: StateSource) -> None:
+    """Read back what `source` grants. Raises StageError as `run` does."""
+    setup = context.setup
+    if not source.todo:
+        return
+    job = LeasedJob(
+        op=Op.GET,
+        sets=tuple(set_spec(each) for each in setup.sets),
+        lease_size=lease_size(source.todo, setup.agent.concurrency),
+        retry=context.retry(always=True),
+        max_errors=setup.config.error_handling.max_total_errors,
+        brake=context.brake,
+        verify=True,
+        connections=context.connections,
+    )
+    await context.run_job(job, source)
+    if source.failed:
+        raise context.failed(_unread(source))
+
+
+def _unread(source: StateSource) -> Failure:
+    first = source.samples[0]
+    text = f"{format_count(source.failed)} of {format_count(source.todo)} objects could not be read back"
+    if first.kind is ErrorKind.NOT_FOUND:
+        # It was written, and is lost: for whoever wants it back that is no better than other bytes.
+        first = replace(first, kind=ErrorKind.CORRUPT, hint="it was created; has something else deleted it?")
+    return replace(first, message=text, causes=(first.message, *first.causes))
+
+
+def can_tell(context: StageContext, objects: ObjectSet) -> bool:
+    """Whether what is read from the set can be compared: not if it is overwritten without anything in its content that
+    says by which write. Says so."""
+    if objects.content.fill is Fill.ZERO or objects.content.dedup_factor <= 1:
+        return True
+    overwritten = is_overwritten(context, objects)
+    if overwritten:
+        text = "objects that have duplicates and are overwritten cannot be verified"
+        context.note(Level.WARNING, text, "not-verified")
+    return not overwritten
+
+
+def is_overwritten(context: StageContext, objects: ObjectSet) -> bool:
+    """Whether a PUT of some workload writes onto objects of the set."""
+    return any(
+        op.op is Op.PUT and op.source is OpSource.SETS and objects.set_id in op.set_ids and op.weight
+        for op in context.setup.resolved.ops
+    )

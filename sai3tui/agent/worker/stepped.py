@@ -1,0 +1,347 @@
+"""A mix with operations that take more than one request or a part of an object, or that ends after some operations.
+
+All of that is kept out of `MixDriver`, whose operations are one request each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from time import monotonic_ns
+
+from sai3tui.agent.lease import BYTES, TURNS, MixJob, MixOp
+from sai3tui.agent.worker.driver import CANCELLED, FAILED_PAUSE_S, WorkerContext
+from sai3tui.agent.worker.fresh import FreshMixDriver
+from sai3tui.agent.worker.lane import Lane
+from sai3tui.agent.worker.messages import Granted, StartStage
+from sai3tui.agent.worker.mix import Entry, MixDriver
+from sai3tui.agent.worker.steps import Batch, Download, Steps, Turn, Upload, part_bytes
+from sai3tui.agent.worker.supply import Held, Shelf
+from sai3tui.config.ops import Op
+from sai3tui.errors import ErrorKind, Failure, Sai3Error, failure_of
+from sai3tui.storage.engine import OK, Connection
+from sai3tui.storage.s3wire import WireConnection
+from sai3tui.workload.rng import below, combine, splitmix64
+
+MAX_TURNS_AT_HAND = 64
+"""Turns that a connection has at hand at most, so that few are asked for often and many seldom."""
+
+
+class SteppedMixDriver(MixDriver):
+    """See the module."""
+
+    def __init__(self, start: StartStage, context: WorkerContext, job: MixJob) -> None:
+        super().__init__(start, context, job)
+        self._ops: Sequence[MixOp] = job.ops
+        self._steps: dict[int, Steps] = {}
+        """By number of the lane that has a request of it in flight."""
+        self._open: dict[int, deque[Steps]] = {lane.endpoint: deque() for lane in self._lanes}
+        """By endpoint, operations that other lanes can help with."""
+        self._turns: dict[int, Turn] = {}
+        self._turn_shelf: Shelf | None = None
+        if job.turns is not None:
+            at_hand = job.turns // (8 * max(1, context.workers * len(self._active)))
+            target = len(self._active) * max(2, min(MAX_TURNS_AT_HAND, at_hand))
+            self._turn_shelf = self.supply.shelf(TURNS, 0, target)
+        self._byte_turn = job.byte_turn
+        self._allowance = 0
+        """Bytes that this worker has leave to move; below 0 if its last operation took more."""
+        self._byte_shelf: Shelf | None = None
+        if job.until_bytes is not None:
+            self._byte_shelf = self.supply.shelf(BYTES, 0, max(2, min(1024, job.byte_turns // (8 * context.workers))))
+        self._made: dict[int, deque[int]] = {op.set_id: deque() for op in job.ops if op.made}
+        self._points = combine(job.seed, start.stage, context.number, 1)
+
+    # --- what is next ---
+
+    def _next(self, lane: Lane, now: int) -> None:
+        self._through(lane, now)
+        if self._stopping or now >= self._ends_ns:
+            self._rest(lane)
+            return
+        if self._help(lane):
+            return
+        if self._byte_shelf is not None and not self._take_bytes(lane, self._byte_shelf):
+            return
+        if self._turn_shelf is not None and not self._take_turn(lane, self._turn_shelf):
+            return
+        super()._next(lane, now)
+
+    def _through(self, lane: Lane, now: int) -> None:
+        """The lane has ended an operation, if it had one."""
+        if lane.entry >= 0:
+            self._end_turn(lane)
+            self._leave(lane, now)
+
+    def _take_bytes(self, lane: Lane, shelf: Shelf) -> bool:
+        """Whether the lane may begin an operation; else it rests until there is leave to move more bytes."""
+        while self._allowance <= 0:
+            taken = shelf.take()
+            if shelf.short():
+                self.supply.need()
+            if taken is None:
+                self._starved.append(lane)
+                self._rest(lane)
+                return False
+            self.supply.done(taken[1], taken[0])
+            self._allowance += self._byte_turn
+        return True
+
+    def _take_turn(self, lane: Lane, shelf: Shelf) -> bool:
+        """Whether the lane may begin an operation; else it rests until there are turns."""
+        if lane.request.tag in self._turns:
+            return True
+        taken = shelf.take()
+        if shelf.short():
+            self.supply.need()
+        if taken is None:
+            self._starved.append(lane)
+            self._rest(lane)
+            return False
+        self._turns[lane.request.tag] = taken[1], taken[0]
+        return True
+
+    def _end_turn(self, lane: Lane) -> None:
+        turn = self._turns.pop(lane.request.tag, None)
+        if turn is not None:
+            self.supply.done(*turn)
+
+    def _rest(self, lane: Lane) -> None:
+        if lane.entry >= 0:
+            self._end_turn(lane)
+        super()._rest(lane)
+
+    def _complete(self) -> bool:
+        shelf, more = self._turn_shelf, self._byte_shelf
+        if shelf is not None and shelf.exhausted:
+            return True
+        if more is not None and more.exhausted and self._allowance <= 0:
+            return True
+        return super()._complete()
+
+    def granted(self, message: Granted) -> None:
+        super().granted(message)
+        if message.set_id in (TURNS, BYTES) and message.lease is not None and self._started and not self._stopping:
+            self._wake(None)
+
+    def _wind_down(self, grace: float) -> None:
+        waiting = [lane for lane in self._lanes if lane.backoff is not None and lane.plain.tag in self._steps]
+        for lane in waiting:
+            # A part that was to be tried again: there is no time for it any more.
+            assert lane.backoff is not None
+            lane.backoff.cancel()
+            lane.backoff = None
+        super()._wind_down(grace)
+        for lane in waiting:
+            steps = self._steps[lane.plain.tag]
+            steps.cancelled = True
+            steps.in_flight -= 1
+            self._continue(lane, steps, monotonic_ns())
+
+    # --- operations ---
+
+    def _begin(self, lane: Lane, number: int) -> bool:
+        op = self._ops[number]
+        if not op.made:
+            return super()._begin(lane, number)
+        made = self._made[op.set_id]
+        if not made:
+            return False
+        entry = self._entries[number]
+        lane.index, lane.entry, lane.held = made.popleft(), number, None
+        if entry.limit is not None:
+            entry.limit.running += 1
+        self._send(lane, entry, lane.index, None)
+        return True
+
+    def _send(self, lane: Lane, entry: Entry, index: int, held: Held | None) -> None:
+        op = self._ops[lane.entry]
+        size = entry.runtime.size(index)
+        lane.plain.length = -1
+        self._allowance -= self._bytes_of(op, size)
+        if op.part_size and size > op.part_size and isinstance(lane.connection, WireConnection):
+            self._version += held is None
+            generation = held.lease.generation if held is not None else entry.generation
+            version = 0 if held is not None else self._version
+            upload = Upload(entry.runtime, index, held, generation, version, part_bytes(op.part_size))
+            self._begin_steps(lane, upload)
+        elif op.split is not None and size >= op.split[1]:
+            chunk, _, most = op.split
+            self._begin_steps(lane, Download(entry.runtime, index, entry.generation, entry.verify, chunk, most))
+        elif op.delete_many > 1 and held is not None and isinstance(lane.connection, WireConnection):
+            self._begin_steps(lane, self._batch(lane, lane.connection, entry, op.delete_many, (index, held)))
+        elif op.read_range is not None:
+            self._read_range(lane, entry, op, index, size)
+        else:
+            super()._send(lane, entry, index, held)
+
+    def _bytes_of(self, op: MixOp, size: int) -> int:
+        """How many bytes an operation moves."""
+        if op.op is Op.GET and op.read_range is not None:
+            return min(size, op.read_range.size)
+        return size if op.op in (Op.GET, Op.PUT) else 0
+
+    def _read_range(self, lane: Lane, entry: Entry, op: MixOp, index: int, size: int) -> None:
+        wanted = op.read_range
+        assert wanted is not None
+        places = max(0, size - wanted.size) // wanted.align + 1
+        request = lane.plain
+        request.op = Op.GET
+        request.key = entry.runtime.key(index)
+        request.index = index
+        self._points = splitmix64(self._points)
+        request.offset = below(self._points, places) * wanted.align
+        request.length = min(wanted.size, size - request.offset)
+        request.size = request.length if self._sized else 0
+        request.sink = None
+        if entry.verify:
+            lane.verify(entry.runtime, entry.generation, index, request.offset, request.length)
+        lane.connection.issue(request)
+
+    def _batch(self, lane: Lane, connection: WireConnection, entry: Entry, most: int, first: tuple[int, Held]) -> Batch:
+        """As many objects as are at hand, up to `most`."""
+        taken = [first]
+        shelf = entry.shelves[lane.endpoint]
+        while len(taken) < most and (more := shelf.take()) is not None:
+            taken.append(more)
+        if shelf.short():
+            self.supply.need()
+        return Batch([connection.key_prefix + entry.runtime.key(index) for index, _ in taken], taken)
+
+    def _size_of(self, lane: Lane) -> int:
+        if lane.request.op is Op.GET:
+            return max(0, lane.request.length) or super()._size_of(lane)
+        return super()._size_of(lane)
+
+    # --- operations of several requests ---
+
+    def _begin_steps(self, lane: Lane, steps: Steps) -> None:
+        steps.due = lane.due
+        self._continue(lane, steps, monotonic_ns())
+        if steps.most > 1:
+            self._open[lane.endpoint].append(steps)
+
+    def _help(self, lane: Lane) -> bool:
+        """Have the lane do a part of an operation that another one has begun, if there is any."""
+        waiting = self._open[lane.endpoint]
+        for steps in waiting:
+            if steps.left:
+                lane.due = 0
+                self._continue(lane, steps, monotonic_ns())
+                return True
+        return False
+
+    def _continue(self, lane: Lane, steps: Steps, now: int) -> None:
+        """Issue the operation's next request on the lane, or end the operation, or leave it to the other lanes."""
+        request = steps.next(lane)
+        if request is not None:
+            request.tag = lane.plain.tag
+            request.index = steps.index
+            lane.request = request
+            lane.attempt = 1
+            steps.in_flight += 1
+            self._steps[request.tag] = steps
+            lane.connection.issue(request)
+            return
+        lane.request = lane.plain
+        self._steps.pop(lane.plain.tag, None)
+        if steps.in_flight:
+            if lane.entry >= 0:
+                # Another lane will end the operation, and what belongs to it.
+                steps.entry, lane.entry = lane.entry, -1
+                steps.turn = self._turns.pop(lane.plain.tag, None)
+            self._proceed(lane)
+            return
+        self._end_steps(lane, steps, now)
+
+    def _end_steps(self, lane: Lane, steps: Steps, now: int) -> None:
+        waiting = self._open[lane.endpoint]
+        if steps in waiting:
+            waiting.remove(steps)
+        if steps.entry >= 0:
+            lane.entry = steps.entry
+            if steps.turn is not None:
+                self._turns[lane.plain.tag] = steps.turn
+        lane.held, lane.index = steps.held, steps.index
+        if steps.cancelled:
+            self._recorder.retry(steps.op, lane.endpoint, steps.size)
+            self._rest(lane)
+            return
+        if steps.failure is not None:
+            self._give_up(lane, steps.op, steps.size, steps.failure)
+            if isinstance(steps, Batch):
+                for index, held in steps.taken:
+                    self.supply.failed(held, index, steps.failure)
+            if self._stopping:
+                self._rest(lane)
+            else:
+                lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
+            return
+        if isinstance(steps, Batch):
+            self._end_batch(lane, steps)
+        elif steps.held is not None:
+            self.supply.done(steps.held, steps.index)
+            self._uploaded(lane)
+        self._record(steps.op, lane.endpoint, steps.size, steps.due or steps.t0, steps.t0, steps.t_first, now)
+        lane.held = None
+        self._proceed(lane)
+
+    def _uploaded(self, lane: Lane) -> None:
+        """The lane has completed a new object."""
+
+    def _end_batch(self, lane: Lane, batch: Batch) -> None:
+        for place, (index, held) in enumerate(batch.taken):
+            refused = batch.refused.get(place)
+            if refused is None:
+                self.supply.done(held, index)
+                continue
+            lane.held, lane.index = held, index
+            self._give_up(lane, Op.DELETE, 0, refused)
+
+    def on_done(self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
+        request = connection.request
+        assert request is not None
+        lane = self._lanes[request.tag]
+        steps = self._steps.get(request.tag)
+        if steps is None:
+            if status == OK and request.op is Op.MKDIR and (made := self._made_by(lane)) is not None:
+                made.append(lane.index)
+                self._wake(None)
+            super().on_done(connection, status, size, t0, t_first, t_last)
+            return
+        steps.t0 = steps.t0 or t0
+        steps.t_first = steps.t_first or t_first or t_last
+        if status != OK:
+            failure = connection.failure or Failure(ErrorKind(status - 1), "the operation failed")
+            self._step_failed(lane, steps, failure, t0, t_last)
+            return
+        answer = connection.answer if isinstance(connection, WireConnection) else None
+        steps.in_flight -= 1
+        try:
+            steps.done(request, answer)
+        except Sai3Error as error:
+            steps.failure = steps.failure or failure_of(error)
+        self._continue(lane, steps, t_last)
+
+    def _step_failed(self, lane: Lane, steps: Steps, failure: Failure, t0: int, now: int) -> None:
+        if self._cancelling and failure.context.subclass == CANCELLED:
+            steps.cancelled = True
+        elif steps.given_up:
+            # It was to be the end of the operation, which has failed already.
+            self._attempts.failed(failure, lane.endpoint, steps.op, retried=False)
+        elif self._tries_again(lane, failure, t0):
+            return
+        else:
+            steps.failure = failure
+        steps.in_flight -= 1
+        self._continue(lane, steps, now)
+
+    def _made_by(self, lane: Lane) -> deque[int] | None:
+        return self._made.get(self._entries[lane.entry].runtime.set_id) if lane.entry >= 0 else None
+
+
+class SteppedFreshMixDriver(SteppedMixDriver, FreshMixDriver):
+    """Both."""
+
+    def _uploaded(self, lane: Lane) -> None:
+        self._remember(lane)
