@@ -208,13 +208,13 @@ class Simulated:
     def play(self, seconds: int = 30, **how: object) -> Attribution:
         for second in range(seconds):
             for name in self.names:
-                self.tally.apply(self._report(name, second, **how))  # type: ignore[arg-type]
+                self.tally.apply(self.interval(name, second, **how))  # type: ignore[arg-type]
         (view,) = self.tally.views(START + seconds * SECOND_NS)
         if view.attribution.facts:
             assert any("limited by" in note for note in stage_notes([view]))
         return view.attribution
 
-    def _report(
+    def interval(
         self,
         name: str,
         second: int,
@@ -228,6 +228,7 @@ class Simulated:
         vitals: Vitals | None = None,
         limited: str = "",
     ) -> Report:
+        """One second of one agent."""
         endpoints, ops = [], 0
         service, first = Histogram(), Histogram()
         for number, uri in enumerate(URIS):

@@ -12,6 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sai3tui.cli import main
+from sai3tui.events import (
+    BarrierReleased,
+    Event,
+    Level,
+    Note,
+    Report,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+)
 from sai3tui.results.html_charts import (
     MOST_POINTS,
     Band,
@@ -24,8 +34,13 @@ from sai3tui.results.html_charts import (
 )
 from sai3tui.results.html_report import html_report
 from sai3tui.results.report_data import load_report_data
-from sai3tui.results.views import Outcome
-from tests.test_results_files import FAILURE, written
+from sai3tui.results.seconds import SECOND_NS
+from sai3tui.results.tally import Tally
+from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
+from sai3tui.results.views import Outcome, StageInfo
+from sai3tui.results.writer import RunWriter
+from tests.test_metrics_attribution import START, Simulated
+from tests.test_results_files import FAILURE, META, written
 
 VOID = {"meta", "br", "rect", "line", "circle", "path"}
 
@@ -147,3 +162,52 @@ def test_percentile_plots_stay_in_their_frame(points: list[tuple[float, float]])
         for x, y in (pair.split() for pair in path.split("L")):
             assert 0 <= float(x) <= 900
             assert 0 <= float(y) <= 240
+
+
+def test_what_was_to_be_met_what_limited_it_and_what_happened_when_are_on_the_page(tmp_path: Path) -> None:
+    names = ("a0", "a1", "a2", "a3")
+    stages = (StageInfo(1, "execute", "execute"),)
+    tally = Tally(stages, connections=dict.fromkeys(names, 8))
+    writer = RunWriter.create(tmp_path, replace(META, stages=stages), tally, b"", None)
+    simulated = Simulated()
+    items: list[Event | Report] = [
+        RunStarted(START, "", "r1", "tiny.yaml", "abc", names),
+        BarrierReleased(START, "", 0, START, names),
+    ]
+    for second in range(60):
+        # It fills its caches in the first ten seconds.
+        latency = 20_000 - 1500 * second if second < 10 else 5000 + 40 * (second * 7 % 11)
+        items += [simulated.interval(name, second, mean_us=latency, throttled=60) for name in names]
+        if second == 30:
+            items.append(Note(START + 30 * SECOND_NS, "a2", Level.WARNING, "something <odd> happened"))
+    items += [
+        StageFinished(START + 60 * SECOND_NS, "", 1, "execute"),
+        RunFinished(START + 61 * SECOND_NS, "", "threshold_missed", 4),
+    ]
+    for item in items:
+        writer.write(item, tally.apply(item))
+    missed = ThresholdView(
+        "get.p99 <= 5 ms",
+        "get.p99",
+        "fleet",
+        1,
+        "execute",
+        "s",
+        None,
+        0.005,
+        status=ThresholdStatus.MISSED,
+        failed=True,
+        value=0.02,
+        margin=-3.0,
+    )
+    writer.finish(Outcome("threshold_missed", 4), START + 61 * SECOND_NS, (missed,))
+    document = (writer.directory / "report.html").read_text()
+    text = " ".join(checked(document).text)
+    assert "Threshold missed, exit code 4" in text
+    assert "get.p99 <= 5 ms" in text
+    assert "-300.0%" in text
+    assert re.search(r"execute: server, confidence 9\d%", text)
+    assert "of the attempts were throttled (server, weight 0.90)" in text
+    assert "30 s: a2: something <odd> happened" in text
+    assert re.search(r"execute is steady from here on", text)
+    assert document.count('class="mark') == 2 * 3

@@ -33,7 +33,25 @@ class Band:
     name: str
 
 
-def line_chart(title: str, unit: str, lines: Sequence[Line], bands: Sequence[Band] = (), *, gap: float = 0.0) -> str:
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A moment on the x axis, with the number under which it is explained; `css` is the class that colours it."""
+
+    at: float
+    label: str
+    css: str
+    text: str
+
+
+def line_chart(
+    title: str,
+    unit: str,
+    lines: Sequence[Line],
+    bands: Sequence[Band] = (),
+    *,
+    gap: float = 0.0,
+    marks: Sequence[Mark] = (),
+) -> str:
     """Lines over seconds, from zero. Empty if there is nothing to draw."""
     points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
     if not points:
@@ -68,6 +86,15 @@ def line_chart(title: str, unit: str, lines: Sequence[Line], bands: Sequence[Ban
     parts += [
         _path([(sx(x), sy(y)) for x, y in segment], line.css) for line in lines for segment in _runs(line, bands, gap)
     ]
+    for number, mark in enumerate(marks):
+        if 0 <= mark.at <= width:
+            # Labels of moments that are close together stand below each other.
+            x, y = sx(mark.at), TOP + 10 + 12 * (number % 3)
+            parts.append(
+                f'<line class="mark {mark.css}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
+                f"<title>{escape(mark.text)}</title></line>"
+                f'<text class="label {mark.css}" text-anchor="middle" x="{x:.1f}" y="{y}">{escape(mark.label)}</text>'
+            )
     parts.append("</svg>")
     return "".join(parts) + legend(lines)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any
 
+from sai3tui.metrics.attribution import Attribution, Cause
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
 from sai3tui.results.html_charts import Band, Line, line_chart, percentile_chart, thinned
+from sai3tui.results.html_marks import event_marks
 from sai3tui.results.html_style import STYLE
 from sai3tui.results.report_data import ReportData, StageDetail
 from sai3tui.results.status import stage_notes
@@ -35,6 +38,7 @@ def html_report(data: ReportData) -> str:
         _head(data),
         _section("Thresholds", _thresholds(record.thresholds)),
         _section("Stages", _stage_table(record.stages)),
+        _section("What limited it", _attributions(record.stages)),
         _section("Throughput and latency over time", _over_time(data)),
         _section("Latency distribution", _distributions(data)),
         _section("Agents by endpoints", _heat_maps(data)),
@@ -153,12 +157,32 @@ def _over_time(data: ReportData) -> str:
     ]
     latency = [line("p50", "c", series.p50_us, 1000), line("p99", "g", series.p99_us, 1000, peaks=True)]
     rate = [line("all operations", "d", series.ops, 1)]
+    marks = event_marks(data.record)
     charts = [
-        ("Throughput, MiB/s", line_chart("throughput", "MiB/s", throughput, parts, gap=gap)),
-        ("Operations a second", line_chart("operations", "1/s", rate, parts, gap=gap)),
-        ("Service time, ms", line_chart("service time", "ms", latency, parts, gap=gap)),
+        ("Throughput, MiB/s", line_chart("throughput", "MiB/s", throughput, parts, gap=gap, marks=marks)),
+        ("Operations a second", line_chart("operations", "1/s", rate, parts, gap=gap, marks=marks)),
+        ("Service time, ms", line_chart("service time", "ms", latency, parts, gap=gap, marks=marks)),
     ]
-    return "".join(f"<h3>{title}</h3>{chart}" for title, chart in charts if chart)
+    told = "".join(f'<li value="{mark.label}" class="{mark.css}">{escape(mark.text)}</li>' for mark in marks)
+    return "".join(f"<h3>{title}</h3>{chart}" for title, chart in charts if chart) + (
+        f"<ol>{told}</ol>" if told else ""
+    )
+
+
+def _attributions(stages: Sequence[StageView]) -> str:
+    """Each stage that measured anything: the verdict, and the facts behind it."""
+    parts = []
+    for stage in stages:
+        if not stage.total_ops:
+            continue
+        found = stage.attribution
+        verdict = found.cause.value
+        if found.cause is not Cause.UNCLEAR:
+            verdict += f", confidence {found.confidence:.0%}"
+        facts = [f"{fact.text} ({fact.cause.value}, weight {fact.weight:.2f})" for fact in found.facts]
+        parts.append(f"<h3>{stage.index} {escape(stage.name)}: {escape(verdict)}</h3>")
+        parts.append(_list(facts) or '<p class="dim">Nothing stands out.</p>')
+    return "".join(parts)
 
 
 def _distributions(data: ReportData) -> str:
@@ -247,7 +271,10 @@ def _errors(data: ReportData) -> str:
 
 def _caveats(data: ReportData) -> list[str]:
     record = data.record
-    found = list(stage_notes(record.stages))
+    # What limited a stage has a section of its own.
+    found = list(stage_notes([replace(stage, attribution=Attribution()) for stage in record.stages]))
+    if record.meta.baseline:
+        found.append(f"the run was compared with {record.meta.baseline} while it went on")
     if record.outcome is None:
         found.append("the run log breaks off: figures are of what was written until then")
     if not record.meta.preflight:

@@ -11,13 +11,13 @@ STYLE = """
 @media print{:root{--bg:#fff;--fg:#000;--dim:#444;--line:#bbb;--band0:#f4f6fa;--band1:#e9edf4;--a:#0b63c5;--b:#c2540a;
 --c:#1a7f4b;--d:#8a3ab9;--e:#a8790b;--f:#0f7f8c;--g:#b3274d;--good:#1a7f4b;--bad:#b3261e;--heat:11,99,197}
 section{break-inside:avoid}body{max-width:none}}
-*{box-sizing:border-box}body{margin:0 auto;max-width:60rem;padding:1rem;background:var(--bg);color:var(--fg);
+*{box-sizing:border-box}body{margin:0 auto;max-width:64rem;padding:1rem;background:var(--bg);color:var(--fg);
 font:15px/1.5 system-ui,sans-serif;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:1.6rem 0 .4rem;border-bottom:1px solid var(--line)}
 h3{font-size:1rem;margin:1rem 0 .3rem}p{margin:.4rem 0}.dim{color:var(--dim)}.good{color:var(--good)}
 .bad{color:var(--bad)}.verdict{font-size:1.1rem;font-weight:600}.wide{overflow-x:auto}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.87rem}
-th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{padding:.2rem .5rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--dim);font-weight:600}td.t,th.t{text-align:left}td.w{white-space:normal;min-width:16rem}
 svg{width:100%;height:auto;display:block}path{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .axis{fill:var(--dim);font-size:11px}.grid{stroke:var(--line);stroke-width:.7}.band0{fill:var(--band0)}
@@ -28,8 +28,13 @@ path.f{stroke:var(--f)}path.g{stroke:var(--g)}i.a,.dot.a{background:var(--a);fil
 i.b,.dot.b{background:var(--b);fill:var(--b)}i.c,.dot.c{background:var(--c);fill:var(--c)}
 i.d,.dot.d{background:var(--d);fill:var(--d)}i.e,.dot.e{background:var(--e);fill:var(--e)}
 i.f,.dot.f{background:var(--f);fill:var(--f)}i.g,.dot.g{background:var(--g);fill:var(--g)}
+.mark{stroke-width:1.2;stroke-dasharray:3 3}.mark.bad{stroke:var(--bad)}.mark.warn{stroke:var(--e)}
+.mark.good{stroke:var(--good)}.label{font-size:11px;font-weight:600;paint-order:stroke;stroke:var(--bg);stroke-width:3}
+.label.bad{fill:var(--bad)}.label.warn{fill:var(--e)}.label.good{fill:var(--good)}ol{margin:.3rem 0;padding-left:1.6rem;
+font-size:.87rem}.warn{color:var(--e)}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--band0);padding:.6rem;font-size:.8rem;margin:.3rem 0}
 code{overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;font-size:.87rem}
 dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}ul{margin:.3rem 0;padding-left:1.2rem}
+@media print{table{font-size:.7rem}th,td{padding:.15rem .3rem}.wide{overflow:visible}}
 @media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}
 """
