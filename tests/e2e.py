@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sai3tui.access import TOKEN_VARIABLE
+from sai3tui.local_agents import LocalAgents
 from tests.servers import ServerUnderTest
 
 SEED_CONFIG = Path(__file__).parent / "data" / "configs" / "s3_single_node.yaml"
@@ -84,6 +86,11 @@ def environment(server: ServerUnderTest, **changes: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     keys = {name: value for name, value in server.environ().items() if name != "AWS_ENDPOINT_URL"}
     return kept | keys | changes
+
+
+def commanding(agents: LocalAgents, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """`environ` (None: this process's) of a front that may give these agents orders."""
+    return {**(os.environ if environ is None else environ), TOKEN_VARIABLE: agents.access.token}
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sai3tui.local_agents import LocalAgents
 from sai3tui.processes import free_port
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.states import ObjectState
-from tests.e2e import Done, ended, environment, run_batch, scaled_seed_config, started
+from tests.e2e import Done, commanding, ended, environment, run_batch, scaled_seed_config, started
 from tests.servers import ServerUnderTest
 from tests.waiting import wait_until
 
@@ -72,7 +72,7 @@ def assert_one_message(done: Done, *words: str) -> None:
 def test_the_seed_run_succeeds(s3_server: ServerUnderTest, agents: LocalAgents, tmp_path: Path) -> None:
     bucket = s3_server.bucket("seed-run")
     config = config_file(tmp_path, scaled_seed_config(s3_server, bucket, agents.addresses[0]))
-    done = run_batch(config)
+    done = run_batch(config, environ=commanding(agents))
     assert done.code == 0, done.stderr
     assert done.result["exit"] == 0
 
@@ -111,7 +111,7 @@ def test_an_interrupted_prepare_goes_on(s3_server: ServerUnderTest, tmp_path: Pa
 
     with LocalAgents.start(1, tmp_path, environ=environment(s3_server)) as agents:
         arguments = ["--batch", str(config_for(agents)), "--json", "--results", str(tmp_path)]
-        with started(arguments) as process:
+        with started(arguments, environ=commanding(agents)) as process:
             assert wait_until(lambda: len(stored(s3_server, bucket)) > total // 8, 60)
             agents.kill(0)
             done = ended(process)
@@ -123,7 +123,7 @@ def test_an_interrupted_prepare_goes_on(s3_server: ServerUnderTest, tmp_path: Pa
     assert recorded
 
     with LocalAgents.start(1, tmp_path, environ=environment(s3_server)) as agents:
-        done = run_batch(config_for(agents))
+        done = run_batch(config_for(agents), environ=commanding(agents))
     assert done.code == 0, done.stderr
     after = stored(s3_server, bucket)
     assert len(after) == total
@@ -137,7 +137,7 @@ def test_an_interrupted_prepare_goes_on(s3_server: ServerUnderTest, tmp_path: Pa
 def test_sigint_ends_a_run_in_order(s3_server: ServerUnderTest, agents: LocalAgents, tmp_path: Path) -> None:
     bucket = s3_server.bucket("stopped-run")
     config = config_file(tmp_path, scaled_seed_config(s3_server, bucket, agents.addresses[0], duration="60s"))
-    with started(["--batch", str(config), "--json", "--results", str(tmp_path)]) as process:
+    with started(["--batch", str(config), "--json", "--results", str(tmp_path)], environ=commanding(agents)) as process:
         assert wait_until(lambda: len(stored(s3_server, bucket)) > OBJECTS // 4, 60)
         process.send_signal(signal.SIGINT)
         done = ended(process)
@@ -147,7 +147,7 @@ def test_sigint_ends_a_run_in_order(s3_server: ServerUnderTest, agents: LocalAge
 
     # The agent is idle again, and the rest is made by the next run.
     config = config_file(tmp_path, scaled_seed_config(s3_server, bucket, agents.addresses[0], duration="1s"))
-    done = run_batch(config)
+    done = run_batch(config, environ=commanding(agents))
     assert done.code == 0, done.stderr
     assert len(s3_server.keys(bucket, "data/")) == OBJECTS
 
@@ -158,7 +158,7 @@ def test_cleanup_deletes_what_the_run_made_and_nothing_else(
     bucket = s3_server.bucket("clean-run")
     s3_server.client().put_object(Bucket=bucket, Key="data/foreign", Body=b"not ours")
     text = scaled_seed_config(s3_server, bucket, agents.addresses[0], duration="1s", cleanup=True)
-    done = run_batch(config_file(tmp_path, text))
+    done = run_batch(config_file(tmp_path, text), environ=commanding(agents))
     assert done.code == 0, done.stderr
     assert s3_server.keys(bucket, "data/") == {"data/foreign": 8}
 
@@ -173,7 +173,7 @@ def test_an_agent_that_is_down_is_named(s3_server: ServerUnderTest, tmp_path: Pa
 
 def test_a_missing_bucket_fails_preflight(s3_server: ServerUnderTest, agents: LocalAgents, tmp_path: Path) -> None:
     config = config_file(tmp_path, scaled_seed_config(s3_server, "no-such-bucket", agents.addresses[0]))
-    done = run_batch(config)
+    done = run_batch(config, environ=commanding(agents))
     assert done.code == 3
     assert_one_message(done, "no-such-bucket")
 
@@ -182,7 +182,10 @@ def test_a_wrong_key_fails_preflight(s3_server: ServerUnderTest, tmp_path: Path)
     bucket = s3_server.bucket("wrong-key")
     environ = environment(s3_server, AWS_SECRET_ACCESS_KEY="not-the-secret-key")
     with LocalAgents.start(1, tmp_path, environ=environ) as agents:
-        done = run_batch(config_file(tmp_path, scaled_seed_config(s3_server, bucket, agents.addresses[0])))
+        done = run_batch(
+            config_file(tmp_path, scaled_seed_config(s3_server, bucket, agents.addresses[0])),
+            environ=commanding(agents),
+        )
         log = agents.logs[0].read_text()
     assert done.code == 3
     assert_one_message(done, "AWS_SECRET_ACCESS_KEY")

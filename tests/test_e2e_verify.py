@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sai3tui.controller.request import EXIT_CORRUPT
 from sai3tui.local_agents import LocalAgents
-from tests.e2e import environment, run_batch
+from tests.e2e import commanding, environment, run_batch
 from tests.servers import ServerUnderTest
 
 CONFIG = """\
@@ -39,7 +39,7 @@ def test_a_changed_byte_in_the_storage_fails_the_run_that_reads_it(s3_server: Se
             text = CONFIG.format(host=s3_server.host_port, bucket=bucket, port=port, stage=stage)
             s3_server.make_directories(bucket, text)
             config.write_text(text)
-            done = run_batch(config, environ=environ)
+            done = run_batch(config, environ=commanding(agents, environ))
             return done.code, done.result
 
         assert run(PREPARE)[0] == 0
