@@ -9,14 +9,18 @@ class Tree:
     """The tree of a `DirectoryStructure`. Directories are numbered level by level from 0, files from 0 in the order
     of the directories that hold them; paths are relative, without a leading or closing slash."""
 
-    __slots__ = ("_first_holder", "_mask", "_starts", "directories", "files", "shape")
+    __slots__ = ("_after", "_first_holder", "_levels", "_numbered", "_starts", "directories", "files", "shape")
 
     def __init__(self, shape: DirectoryStructure) -> None:
         self.shape = shape
         self.directories = shape.directories
         self.files = shape.files
         # An unusual mask may have fewer than two places; what is missing is then left out, as the format says.
-        self._mask = [*shape.dir_mask.split("%d", 2), "", ""][:3]
+        before, between, self._after = [*shape.dir_mask.split("%d", 2), "", ""][:3]
+        places = shape.dir_mask.count("%d")
+        self._numbered = places >= 2
+        self._levels = [f"{before}{level if places else ''}{between}" for level in range(shape.depth + 1)]
+        """What the names of directories on each level begin with."""
         starts = [0]
         for level in range(1, shape.depth + 1):
             starts.append(starts[-1] + shape.width**level)
@@ -44,14 +48,10 @@ class Tree:
 
     def _path(self, level: int, place: int) -> str:
         """The path of the directory at `place`, from 0, on `level`, from 1."""
-        width = self.shape.width
-        before, between, after = self._mask
-        two = self.shape.dir_mask.count("%d") >= 2
-        one = self.shape.dir_mask.count("%d") >= 1
+        width, after, numbered = self.shape.width, self._after, self._numbered
         names = []
-        for depth in range(level, 0, -1):
+        for begin in self._levels[level:0:-1]:
             place, local = divmod(place, width)
-            number = str(local + 1) if two else ""
-            names.append(f"{before}{depth if one else ''}{between}{number}{after}")
+            names.append(f"{begin}{local + 1}{after}" if numbered else f"{begin}{after}")
         names.reverse()
         return "/".join(names)
