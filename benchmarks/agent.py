@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.clients import KEYS
+from benchmarks.job import KEYS
 from benchmarks.null_s3 import null_s3
 from sai3tui.processes import free_port, listens, start_child, wait_ready
 
@@ -44,14 +44,16 @@ START_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class AgentCost:
-    """CPU µs per operation of the busiest worker, and of all other processes of the run together."""
+    """CPU µs per operation of all workers (one, on a host with two cores), and of all other processes of the
+    run together. `main_rss_mib` is that of the agent's main process."""
 
-    worker_us: float
+    cpu_us: float
     rest_us: float
     ops_per_s: float
     p50_ms: float
     p99_ms: float
     worker_rss_mib: float
+    main_rss_mib: float
 
 
 def measure(op: str, size: int, connections: int, seconds: float, delay_s: float = 0.0) -> AgentCost:
@@ -93,7 +95,7 @@ def measure(op: str, size: int, connections: int, seconds: float, delay_s: float
 def _follow(process: subprocess.Popen[bytes], agent: int) -> AgentCost:
     assert process.stdout is not None
     looks: list[tuple[float, float, int]] = []
-    rss = 0.0
+    rss = main = 0.0
     seen = ops = 0
     last: dict[str, float] = {}
     for line in process.stdout:
@@ -104,6 +106,7 @@ def _follow(process: subprocess.Popen[bytes], agent: int) -> AgentCost:
             last = document
             if seen > SKIPPED:
                 worker, rest, rss = _cpu(process.pid, agent)
+                main = max(main, psutil.Process(agent).memory_info().rss / 2**20)
                 looks.append((worker, rest, ops))
         elif document.get("type") == "result" and document["exit"] != 0:
             raise RuntimeError(f"the run failed: {document.get('failure')}")
@@ -120,6 +123,7 @@ def _follow(process: subprocess.Popen[bytes], agent: int) -> AgentCost:
         last[f"{op}_p50_us"] / 1e3,
         last[f"{op}_p99_us"] / 1e3,
         rss,
+        main,
     )
 
 

@@ -13,21 +13,19 @@ import gc
 import io
 import json
 import os
-import re
-import resource
-import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-KEYS = {"AWS_ACCESS_KEY_ID": "benchmarkkey", "AWS_SECRET_ACCESS_KEY": "benchmarksecret", "AWS_REGION": "us-east-1"}
-BUCKET = "benchmark"
+from benchmarks.job import BUCKET, KEYS, Job, Measured, cpu_s, measured
+from benchmarks.programs import PROGRAMS, run_program
+
 WARM_UP_S = 0.15
 ENGINES = ("wire", "boto")
-CLIENTS = (*ENGINES, "s3dlio", "obstore", "minio", "wrk")
+LIBRARIES = ("s3dlio", "obstore", "minio")
+CLIENTS = (*ENGINES, *LIBRARIES, *PROGRAMS)
 
 TUNED = {
     "S3DLIO_ENABLE_RANGE_OPTIMIZATION": "0",
@@ -36,48 +34,6 @@ TUNED = {
     "S3DLIO_RT_THREADS": "1",
 }
 """Without these s3dlio sends a HEAD before every GET and hashes every body: it is compared at its best."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    cpu_us: float
-    ops_per_s: float
-    p50_ms: float
-    p99_ms: float
-    rss_mib: float
-    ops: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    op: str
-    size: int
-    connections: int
-    seconds: float
-    port: int
-    tls: bool = False
-
-    @property
-    def key(self) -> str:
-        return f"some/prefix/object_00000001.dat/{self.size}"
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-def cpu_s(who: int = resource.RUSAGE_SELF) -> float:
-    used = resource.getrusage(who)
-    return used.ru_utime + used.ru_stime
-
-
-def measured(cpu: float, wall: float, latencies_ns: list[int]) -> Measured:
-    count = len(latencies_ns)
-    if count < 2:
-        raise RuntimeError("too few operations were completed")
-    cuts = statistics.quantiles(latencies_ns, n=100)
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(cpu / count * 1e6, count / wall, cuts[49] / 1e6, cuts[98] / 1e6, rss, count)
 
 
 # --- our engines ----------------------------------------------------------------------------------------------------
@@ -235,32 +191,13 @@ def run_threads(call: Callable[[], object], job: Job) -> Measured:
     return measured(cpu, wall, seen)
 
 
-_WRK_LATENCY = re.compile(r"(50|99)%\s+([\d.]+)(us|ms|s)")
-_WRK_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-
-
-def run_wrk(job: Job) -> Measured:
-    """wrk does not sign: the least that HTTP costs."""
-    if job.op != "get":
-        raise RuntimeError("wrk is used for GET only")
-    seconds = max(1, round(job.seconds))
-    before, start = cpu_s(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = ["wrk", "-t1", f"-c{job.connections}", f"-d{seconds}s", "--latency", f"{job.url}/{BUCKET}/{job.key}"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    cpu, wall = cpu_s(resource.RUSAGE_CHILDREN) - before, time.perf_counter() - start
-    count = int(re.search(r"(\d+) requests in", said).group(1))  # type: ignore[union-attr]
-    found = {percent: float(value) * _WRK_UNITS[unit] for percent, value, unit in _WRK_LATENCY.findall(said)}
-    rss = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return Measured(cpu / max(1, count) * 1e6, count / wall, found.get("50", 0.0), found.get("99", 0.0), rss, count)
-
-
 def run(client: str, job: Job) -> Measured:
     if client in ENGINES:
         import uvloop
 
         return uvloop.run(run_engine(client, job))
-    if client == "wrk":
-        return run_wrk(job)
+    if client in PROGRAMS:
+        return run_program(client, job)
     calls = {"s3dlio": s3dlio_call, "obstore": obstore_call, "minio": minio_call}
     return run_threads(calls[client](job), job)
 

@@ -1,9 +1,11 @@
-"""All clients against the null server, interleaved, each in a fresh process; and the whole agent.
+"""All clients against the null server, interleaved, each in a fresh process; and the whole agent beside yardsticks.
 
-    python -m benchmarks.compare [--rounds 3] [--seconds 0.3] [--others PYTHON] [--json FILE] [--docs FILE]
+    python -m benchmarks.compare [--parts clients,delay,agent,worker,tls] [--rounds 3] [--seconds 0.3]
+                                 [--others PYTHON] [--json FILE] [--docs FILE]
 
-`--others` is the interpreter of an environment that has the other clients. Prints a table, writes JSON and the
-table between the marks of the document. About three minutes. The server has the first core, clients share the others.
+`--others` is the interpreter of an environment that has the other clients. Prints tables, writes JSON and the tables
+between the marks of the document. All parts take about ten minutes; with some of them only, the others' figures are
+taken from the JSON file. The server has the first core, clients share the others.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,26 +24,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agent import measure as measure_agent
-from benchmarks.clients import CLIENTS, ENGINES
+from benchmarks.clients import CLIENTS, LIBRARIES
 from benchmarks.null_s3 import CORES, null_s3
+from benchmarks.payload import payload_us
+from benchmarks.pool import cost_by_workers
+from benchmarks.programs import PROGRAMS, build
+from benchmarks.table import CELLS, CONNECTIONS, DELAY_CONNECTIONS, DELAY_S, KIB, Found, cell_name, markdown
 from benchmarks.tls import measure as measure_tls
 
-KIB = 1024
-CELLS = (("get", KIB), ("put", KIB), ("get", 64 * KIB), ("put", 64 * KIB), ("get", 8 * KIB**2), ("put", 8 * KIB**2))
-AGENT_CELLS = (("get", KIB), ("put", KIB), ("get", 8 * KIB**2), ("put", 8 * KIB**2))
-CONNECTIONS = 16
-DELAY_S = 0.005
-DELAY_CONNECTIONS = 64
-AGENT_SECONDS = 5
-AGENT = "agent"
+YARDSTICKS = ("wire", *PROGRAMS)
+"""Measured beside the agent, in the same rounds."""
+AGENT_SECONDS = 4
+YARDSTICK_S = 0.5
+MEMORY_CONNECTIONS = 256
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
-
-Found = dict[str, Any]
-
-
-def cell_name(op: str, size: int) -> str:
-    shown = f"{size // KIB} KiB" if size < KIB**2 else f"{size // KIB**2} MiB"
-    return f"{op.upper()} {shown}"
 
 
 def one(client: str, python: str, op: str, size: int, connections: int, seconds: float, port: int) -> Found | str:
@@ -57,58 +52,97 @@ def one(client: str, python: str, op: str, size: int, connections: int, seconds:
     return found
 
 
-def compare(args: argparse.Namespace, say: Callable[[str], None]) -> Found:
-    missing: dict[str, str] = {}
-    rounds: dict[tuple[str, str], list[Found]] = {}
-    delayed: dict[str, list[Found]] = {}
-    pythons = {name: sys.executable if name in (*ENGINES, "wrk") else args.others for name in CLIENTS}
-    if shutil.which("wrk") is None:
-        missing["wrk"] = "not installed"
+class Comparison:
+    """The parts; `found` collects what they bring. `say` tells how far it is."""
 
-    def run(into: dict[Any, list[Found]], key: object, client: str, *numbers: Any) -> None:
-        if client in missing or (client == "wrk" and numbers[0] == "put"):
-            return
-        found = one(client, pythons[client], *numbers)
+    def __init__(self, args: argparse.Namespace, found: Found, say: Callable[[str], None]) -> None:
+        self._rounds: int = args.rounds
+        self._seconds: float = args.seconds
+        self._others: str = args.others
+        self._found = found
+        self._say = say
+        self._missing: dict[str, str] = {name: why for name in PROGRAMS if (why := build(name))}
+
+    def _one(self, client: str, *numbers: Any) -> Found | None:
+        if client in self._missing:
+            return None
+        python = self._others if client in LIBRARIES else sys.executable
+        found = one(client, python, *numbers)
         if isinstance(found, str):
-            missing[client] = found
-        else:
-            into.setdefault(key, []).append(found)
+            self._missing[client] = found
+            return None
+        return found
 
-    with null_s3() as port, null_s3(DELAY_S) as slow:
-        if len(CORES) > 1:
-            os.sched_setaffinity(0, CORES[1:])
-        for number in range(args.rounds):
-            for op, size in CELLS:
-                for client in CLIENTS:
-                    run(rounds, (client, cell_name(op, size)), client, op, size, CONNECTIONS, args.seconds, port)
-            say(f"round {number + 1} of {args.rounds}")
-            for client in CLIENTS:
-                run(delayed, client, client, "get", KIB, DELAY_CONNECTIONS, max(0.5, args.seconds), slow)
-    agent = {}
-    for op, size in AGENT_CELLS:
-        say(f"agent: {cell_name(op, size)}")
-        agent[cell_name(op, size)] = asdict(measure_agent(op, size, CONNECTIONS, AGENT_SECONDS))
-    say("TLS")
-    tls = measure_tls(args.rounds, args.seconds)
-    say("agent: 5 ms server")
-    agent_delayed = asdict(measure_agent("get", KIB, DELAY_CONNECTIONS, AGENT_SECONDS, DELAY_S))
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{os.cpu_count()} cores, {_cpu_model()}, Linux {platform.release()}, "
-        f"Python {platform.python_version()}",
-        "load": os.getloadavg()[0],
-        "rounds": args.rounds,
-        "seconds": args.seconds,
-        "missing": missing,
-        "clients": {
+    def clients(self) -> None:
+        rounds: dict[tuple[str, str], list[Found]] = {}
+        with null_s3() as port:
+            for number in range(self._rounds):
+                for op, size in CELLS:
+                    for client in CLIENTS:
+                        found = self._one(client, op, size, CONNECTIONS, self._seconds, port)
+                        if found is not None:
+                            rounds.setdefault((client, cell_name(op, size)), []).append(found)
+                self._say(f"clients: round {number + 1} of {self._rounds}")
+        self._found["missing"] = self._missing
+        self._found["clients"] = {
             client: {cell: _medians(found) for (name, cell), found in rounds.items() if name == client}
             for client in CLIENTS
-        },
-        "delayed": {client: _medians(found) for client, found in delayed.items()},
-        "agent": agent,
-        "agent_delayed": agent_delayed,
-        "tls": tls,
-    }
+        }
+
+    def delay(self) -> None:
+        rounds: dict[str, list[Found]] = {}
+        for number in range(self._rounds):
+            with null_s3(DELAY_S) as port:
+                for client in CLIENTS:
+                    found = self._one(client, "get", KIB, DELAY_CONNECTIONS, max(1.0, self._seconds), port)
+                    if found is not None:
+                        rounds.setdefault(client, []).append(found)
+            agent = measure_agent("get", KIB, DELAY_CONNECTIONS, AGENT_SECONDS, DELAY_S)
+            rounds.setdefault("agent", []).append(asdict(agent))
+            self._say(f"5 ms server: round {number + 1} of {self._rounds}")
+        self._found["delayed"] = {client: _medians(found) for client, found in rounds.items()}
+
+    def agent(self, cells: Sequence[tuple[str, int]] = CELLS) -> None:
+        """The whole agent, and right after it, cell by cell, what it is compared with."""
+        into: dict[str, dict[str, Found]] = self._found.setdefault("agent", {})
+        for op, size in cells:
+            rounds: dict[str, list[Found]] = {}
+            for _ in range(self._rounds):
+                rounds.setdefault("agent", []).append(asdict(measure_agent(op, size, CONNECTIONS, AGENT_SECONDS)))
+                with null_s3() as port:
+                    for client in YARDSTICKS:
+                        found = self._one(client, op, size, CONNECTIONS, YARDSTICK_S, port)
+                        if found is not None:
+                            rounds.setdefault(client, []).append(found)
+                if op == "put":
+                    rounds.setdefault("payload", []).append({"cpu_us": payload_us(size, YARDSTICK_S / 2)})
+            into[cell_name(op, size)] = {client: _medians(found) for client, found in rounds.items()}
+            self._say(f"agent: {cell_name(op, size)}")
+
+    def worker(self) -> None:
+        self._say("one worker and two")
+        self._found["workers"] = cost_by_workers(self._rounds, max(1.0, self._seconds))
+        memory = {}
+        for op in ("get", "put"):
+            self._say(f"memory: {op}, {MEMORY_CONNECTIONS} connections of 8 MiB")
+            memory[op] = asdict(measure_agent(op, 8 * KIB**2, MEMORY_CONNECTIONS, AGENT_SECONDS + 2))
+        self._found["memory"] = memory
+
+    def tls(self) -> None:
+        self._say("TLS")
+        self._found["tls"] = measure_tls(self._rounds, self._seconds)
+
+
+PARTS: dict[str, Callable[[Comparison], None]] = {
+    "clients": Comparison.clients,
+    "delay": Comparison.delay,
+    **{
+        f"agent-{op}-{size // KIB}": lambda each, cell=(op, size): each.agent([cell])  # type: ignore[misc]
+        for op, size in CELLS
+    },
+    "worker": Comparison.worker,
+    "tls": Comparison.tls,
+}
 
 
 def _medians(found: Sequence[Found]) -> Found:
@@ -119,63 +153,6 @@ def _medians(found: Sequence[Found]) -> Found:
 def _cpu_model() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-
-
-def markdown(found: Found) -> str:
-    cells = [cell_name(op, size) for op, size in CELLS]
-    lines = [
-        f"{found['time']}, {found['machine']}; load {found['load']:.1f} at the end (the machine was not ours alone). "
-        f"Medians of {found['rounds']} interleaved rounds of {found['seconds']:g} s, best in brackets, "
-        f"{CONNECTIONS} connections.",
-        "",
-        "CPU µs of the client per operation (user + system, all threads):",
-        "",
-        f"| client | {' | '.join(cells)} | memory, MiB |",
-        "|---|" + "---:|" * (len(cells) + 1),
-    ]
-    for client, by_cell in found["clients"].items():
-        if not by_cell:
-            continue
-        shown = [
-            f"{by_cell[cell]['cpu_us']:,.0f} ({by_cell[cell]['best_cpu_us']:,.0f})" if cell in by_cell else "–"
-            for cell in cells
-        ]
-        memory = max(each["rss_mib"] for each in by_cell.values())
-        lines.append(f"| {client} | {' | '.join(shown)} | {memory:.0f} |")
-    agent = found["agent"]
-    shown = [f"{agent[cell]['worker_us']:,.0f}" if cell in agent else "–" for cell in cells]
-    memory = max(each["worker_rss_mib"] for each in agent.values())
-    lines.append(f"| **{AGENT}, a worker** | {' | '.join(shown)} | {memory:.0f} |")
-    shown = [f"{agent[cell]['rest_us']:,.1f}" if cell in agent else "–" for cell in cells]
-    lines += [f"| agent, all other processes | {' | '.join(shown)} | |", "", "Operations a second:", ""]
-    lines += [f"| client | {' | '.join(cells)} |", "|---|" + "---:|" * len(cells)]
-    for client, by_cell in found["clients"].items():
-        if by_cell:
-            shown = [f"{by_cell[cell]['ops_per_s']:,.0f}" if cell in by_cell else "–" for cell in cells]
-            lines.append(f"| {client} | {' | '.join(shown)} |")
-    shown = [f"{agent[cell]['ops_per_s']:,.0f}" if cell in agent else "–" for cell in cells]
-    lines += [
-        f"| **{AGENT}** | {' | '.join(shown)} |",
-        "",
-        f"What each sees of a server that answers after {DELAY_S * 1e3:g} ms (GET 1 KiB, {DELAY_CONNECTIONS} "
-        "connections):",
-        "",
-        "| client | p50, ms | p99, ms | ops/s |",
-        "|---|---:|---:|---:|",
-    ]
-    rows = {**found["delayed"], f"**{AGENT}**": found["agent_delayed"]}
-    lines += [
-        f"| {name} | {each['p50_ms']:.2f} | {each['p99_ms']:.2f} | {each['ops_per_s']:,.0f} |"
-        for name, each in rows.items()
-    ]
-    lines += [
-        "",
-        "The wire engine with TLS 1.3, against another minimal server, CPU µs per operation:",
-        "",
-        *found["tls"],
-    ]
-    lines += [f"\nNot measured: {name} ({why})." for name, why in found["missing"].items()]
-    return "\n".join(lines)
 
 
 def write_docs(path: Path, table: str) -> None:
@@ -190,17 +167,35 @@ def write_docs(path: Path, table: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}, or their beginnings")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.3)
     parser.add_argument("--others", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--docs", type=Path, metavar="FILE")
     args = parser.parse_args()
-    found = compare(args, lambda text: print(text, file=sys.stderr, flush=True))
+    asked = args.parts.split(",")
+    parts = [name for name in PARTS if any(name.startswith(each) for each in asked)]
+    found: Found = {}
+    if args.json is not None and args.json.exists() and len(parts) < len(PARTS):
+        found = json.loads(args.json.read_text())
+    comparison = Comparison(args, found, lambda text: print(text, file=sys.stderr, flush=True))
+    if len(CORES) > 1:
+        os.sched_setaffinity(0, CORES[1:])
+    for name in parts:
+        PARTS[name](comparison)
+        found |= {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": f"{len(CORES)} cores, {_cpu_model()}, Linux {platform.release()}, "
+            f"Python {platform.python_version()}",
+            "load": os.getloadavg()[0],
+            "rounds": args.rounds,
+            "seconds": args.seconds,
+        }
+        if args.json is not None:
+            args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     table = markdown(found)
     print(table)
-    if args.json is not None:
-        args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     if args.docs is not None:
         write_docs(args.docs, table)
 

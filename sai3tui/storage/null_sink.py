@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _BUFFER = 256 * 1024
-_EMPTY = b'HTTP/1.1 200 OK\r\nETag: "d41d8cd98f00b204e9800998ecf8427e"\r\nContent-Length: 0\r\n\r\n'
+_LAST = b"Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
+_EMPTY = b'HTTP/1.1 200 OK\r\nETag: "d41d8cd98f00b204e9800998ecf8427e"\r\n%bContent-Length: 0\r\n\r\n' % _LAST
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 _GONE = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -154,7 +155,7 @@ class NullSink:
 
     @staticmethod
     def _made(body: bytes) -> bytes:
-        return b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: %d\r\n\r\n%b' % (len(body), body)
+        return b'HTTP/1.1 200 OK\r\nETag: "x"\r\n%bContent-Length: %d\r\n\r\n%b' % (_LAST, len(body), body)
 
     def _reply(self, client: _Client) -> None:
         if self._delay_ns:
