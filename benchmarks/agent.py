@@ -1,6 +1,7 @@
 """The whole agent, measured: configuration, gRPC, leases, state cache, payload, pacing, recording, reports.
 
-A batch run against the null server; the worker's CPU is read between two of the run's own interval reports.
+A batch run against the null server; the worker's CPU is read between two of the run's own interval reports. As on
+any host, workers leave a core to all that is not a worker: that is the first one, which is also the server's.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.job import KEYS
-from benchmarks.null_s3 import null_s3
+from benchmarks.null_s3 import CORES, null_s3
 from sai3tui.processes import free_port, listens, start_child, wait_ready
 
 CONFIG = """\
@@ -40,6 +41,7 @@ PUT = "{op: put, path: out/, object_size: SIZE, weight: 1}"
 SKIPPED = 1
 """Intervals of the stage before the first that counts: workers start, caches fill."""
 START_S = 30.0
+WORKER = "sai3tui.agent.worker.process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,15 @@ class AgentCost:
 
 def measure(op: str, size: int, connections: int, seconds: float, delay_s: float = 0.0) -> AgentCost:
     """Run it. Raises RuntimeError if the run fails or is too short to tell."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, CORES[:1])
+    try:
+        return _measure(op, size, connections, seconds, delay_s)
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def _measure(op: str, size: int, connections: int, seconds: float, delay_s: float) -> AgentCost:
     workload = GET if op == "get" else PUT.replace("SIZE", str(size))
     with (
         null_s3(delay_s, size) as port,
@@ -104,6 +115,8 @@ def _follow(process: subprocess.Popen[bytes], agent: int) -> AgentCost:
             seen += 1
             ops += document["ops"]
             last = document
+            if seen == 1:
+                _pin(agent)
             if seen > SKIPPED:
                 worker, rest, rss = _cpu(process.pid, agent)
                 main = max(main, psutil.Process(agent).memory_info().rss / 2**20)
@@ -127,6 +140,14 @@ def _follow(process: subprocess.Popen[bytes], agent: int) -> AgentCost:
     )
 
 
+def _pin(agent: int) -> None:
+    """Give workers the cores that they are meant for."""
+    if len(CORES) > 1:
+        for child in psutil.Process(agent).children(recursive=True):
+            if WORKER in child.cmdline():
+                child.cpu_affinity(list(CORES[1:]))
+
+
 def _cpu(*pids: int) -> tuple[float, float, float]:
     """CPU seconds of the workers and of all else, and the workers' resident memory in MiB."""
     worker = rest = rss = 0.0
@@ -134,7 +155,7 @@ def _cpu(*pids: int) -> tuple[float, float, float]:
     for each in (*mains, *(child for main in mains for child in main.children(recursive=True))):
         try:
             times = each.cpu_times()
-            if "sai3tui.agent.worker.process" in each.cmdline():
+            if WORKER in each.cmdline():
                 worker += times.user + times.system
                 rss = max(rss, each.memory_info().rss / 2**20)
             else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.storage.engine import OK, PIECE_BYTES, Connection, Endpoint, Engine, EngineOptions, Request
 from sai3tui.storage.open import make_engine
+from tests.fault_server import CREDENTIALS, FaultServer, Step
 
 T = TypeVar("T")
 WAIT_S = 15.0
@@ -158,3 +160,15 @@ class Harness:
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.wait_for(self.engine.close(), WAIT_S)
+
+
+@asynccontextmanager
+async def against(
+    steps: Sequence[Step], name: str = "wire", **options: Any
+) -> AsyncIterator[tuple[Harness, FaultServer]]:
+    """An engine open to a fault server that follows `steps`."""
+    async with (
+        FaultServer(steps) as server,
+        await Harness.open([server.endpoint], CREDENTIALS, name=name, **options) as harness,
+    ):
+        yield harness, server

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,8 +12,8 @@ import pytest
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind
 from sai3tui.storage.engine import Endpoint, Request
-from tests.engine_harness import Harness, Outcome, noise, put, run_on
-from tests.fault_server import CREDENTIALS, OK_EMPTY, FaultServer, Step, answer, chunked, error_document
+from tests.engine_harness import Harness, Outcome, against, noise, put, run_on
+from tests.fault_server import CREDENTIALS, OK_EMPTY, Step, answer, chunked, error_document
 from tests.waiting import wait_until_async
 
 WIRES = [("asyncio", "wire"), ("uvloop", "wire")]
@@ -22,15 +21,6 @@ ALL = [*WIRES, ("asyncio", "boto")]
 GET = Request(op=Op.GET, key="k", index=3)
 
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@asynccontextmanager
-async def against(steps: Sequence[Step], name: str, **options: Any) -> AsyncIterator[tuple[Harness, FaultServer]]:
-    async with (
-        FaultServer(steps) as server,
-        await Harness.open([server.endpoint], CREDENTIALS, name=name, **options) as harness,
-    ):
-        yield harness, server
 
 
 def outcomes(loop: str, name: str, steps: Sequence[Step], requests: Sequence[Request], **options: Any) -> list[Outcome]:
@@ -50,9 +40,19 @@ def outcomes(loop: str, name: str, steps: Sequence[Step], requests: Sequence[Req
         ("403 Forbidden", "InvalidAccessKeyId", ErrorKind.AUTH, "http_4xx"),
         ("404 Not Found", "NoSuchBucket", ErrorKind.NOT_FOUND, "http_4xx"),
         ("400 Bad Request", "AuthorizationHeaderMalformed", ErrorKind.CONFIG, "http_4xx"),
+        ("401 Unauthorized", "", ErrorKind.AUTH, "http_4xx"),
+        ("405 Method Not Allowed", "MethodNotAllowed", ErrorKind.CONFIG, "http_4xx"),
+        ("408 Request Timeout", "", ErrorKind.TIMEOUT, "http_4xx"),
+        ("409 Conflict", "OperationAborted", ErrorKind.STORAGE, "http_4xx"),
+        ("412 Precondition Failed", "PreconditionFailed", ErrorKind.CONFIG, "http_4xx"),
+        ("416 Range Not Satisfiable", "InvalidRange", ErrorKind.CONFIG, "http_4xx"),
         ("429 Too Many Requests", "", ErrorKind.THROTTLED, "http_4xx"),
         ("503 Slow Down", "SlowDown", ErrorKind.THROTTLED, "http_5xx"),
         ("500 Internal Server Error", "InternalError", ErrorKind.STORAGE, "http_5xx"),
+        ("502 Bad Gateway", "", ErrorKind.STORAGE, "http_5xx"),
+        ("504 Gateway Timeout", "", ErrorKind.STORAGE, "http_5xx"),
+        ("507 Insufficient Storage", "", ErrorKind.STORAGE, "http_5xx"),
+        ("307 Temporary Redirect", "TemporaryRedirect", ErrorKind.CONFIG, "http_3xx"),
         ("301 Moved Permanently", "PermanentRedirect", ErrorKind.CONFIG, "http_3xx"),
     ],
 )
@@ -72,8 +72,60 @@ def test_error_answer_by_kind(loop: str, name: str, status: str, code: str, kind
         assert code in failure.message
         assert "because of it" in failure.sentence()
         assert failure.context.request_id in ("rid-7", "req-1")
-    if kind is ErrorKind.CONFIG:
+    if kind is ErrorKind.CONFIG and code:
         assert "eu-9" in failure.hint
+
+
+@pytest.mark.parametrize(("loop", "name"), ALL)
+def test_a_storage_that_says_when_to_come_again_is_quoted(loop: str, name: str) -> None:
+    step = Step(answer(error_document("SlowDown"), "503 Slow Down", "Retry-After: 17"))
+    outcome, after = outcomes(loop, name, [step, Step(answer(b"abc"))], [GET, GET])
+    assert outcome.kind is ErrorKind.THROTTLED
+    assert outcome.failure is not None
+    assert "17" in outcome.failure.hint
+    assert after.ok, "nothing waits behind our back"
+
+
+@pytest.mark.parametrize(("loop", "name"), WIRES)
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"])
+def test_a_redirect_is_not_followed_and_says_where_it_leads(loop: str, name: str, status: str) -> None:
+    step = Step(answer(b"", status, "Location: http://elsewhere.invalid/bucket/k"))
+    outcome, after = outcomes(loop, name, [step, Step(answer(b"abc"))], [GET, GET])
+    assert outcome.kind is ErrorKind.CONFIG
+    assert outcome.failure is not None
+    assert "elsewhere.invalid" in outcome.failure.hint
+    assert after.ok
+
+
+@pytest.mark.parametrize(("loop", "name"), ALL)
+@pytest.mark.parametrize("cut_at", [1, 12, 17, 30, -1])
+def test_a_head_that_comes_slowly(loop: str, name: str, cut_at: int) -> None:
+    whole = answer(noise(2000), "200 OK", "Date: Thu, 01 Jan 1970 00:00:00 GMT")
+    cut = cut_at if cut_at > 0 else whole.find(b"\r\n\r\n") + 2
+    (outcome,) = outcomes(loop, name, [Step(whole, cut_at=cut)], [GET])
+    assert (outcome.ok, outcome.moved) == (True, 2000), outcome.failure
+
+
+@pytest.mark.parametrize(("loop", "name"), ALL)
+@pytest.mark.parametrize("then", ["close", "reset"])
+@pytest.mark.parametrize("sent", [10, 40])
+def test_a_connection_that_ends_in_the_head(loop: str, name: str, then: str, sent: int) -> None:
+    begun = answer(noise(100), "200 OK", "Date: Thu, 01 Jan 1970 00:00:00 GMT")[:sent]
+    # aiohttp asks once more by itself when a GET gets no whole head.
+    steps = [Step(begun, then), *[Step(begun, then)] * (name == "boto"), Step(answer(b"abc"))]
+    first, second = outcomes(loop, name, steps, [GET, GET])
+    assert first.kind is ErrorKind.NETWORK, first.failure
+    assert first.subclass in ("truncated", "reset")
+    assert second.ok, second.failure
+
+
+@pytest.mark.parametrize(("loop", "name"), WIRES)
+@pytest.mark.parametrize("said", [b"90", b"0"])
+def test_a_content_length_below_the_body_does_not_reach_the_next_operation(loop: str, name: str, said: bytes) -> None:
+    lying = b"HTTP/1.1 200 OK\r\nContent-Length: " + said + b"\r\n\r\n" + noise(100)
+    first, second = outcomes(loop, name, [Step(lying), Step(answer(b"abc"))], [GET, GET])
+    assert (first.ok, first.moved) == (True, int(said)), first.failure
+    assert (second.ok, second.moved) == (True, 3), second.failure
 
 
 @pytest.mark.parametrize(("loop", "name"), ALL)

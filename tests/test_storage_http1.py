@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sai3tui.storage.http1 import CHUNKED, CLOSE, ChunkedBody, MalformedAnswerError, header, parse_head
+from sai3tui.storage.http1 import CHUNKED, CLOSE, ChunkedBody, MalformedAnswerError, header, parse_head, plain_length
 from sai3tui.storage.s3xml import is_listing, parse_error
 from tests.fault_server import chunked, error_document
 
@@ -106,3 +106,31 @@ def test_error_document() -> None:
 def test_any_bytes_as_error_document(body: bytes) -> None:
     parse_error(body)
     is_listing(body)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"content-length: 5",
+                b"content-length:\t 123 ",
+                b"content-length: 5x",
+                b"content-length: -1",
+                b"content-length:",
+                b"content-length: 99999999999999999999",
+                b"transfer-encoding: chunked",
+                b"connection: close",
+                b"connection: keep-alive",
+                b"etag: content-length: 7",
+                b"x-content-length: 9",
+                b"date: now",
+            ]
+        ),
+        max_size=5,
+    )
+)
+def test_what_is_read_in_haste_is_what_is_read_with_care(lines: list[bytes]) -> None:
+    head = b"\r\n".join([b"http/1.1 200 ok", *lines])
+    length = plain_length(head)
+    if length >= 0:
+        assert parse_head(head + b"\r\n") == (200, length, 0)

@@ -109,6 +109,48 @@ def test_a_refusal_instead_of_leave_ends_the_operation_without_its_body() -> Non
     assert server.bodies == []
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("status", ["417 Expectation Failed", "503 Slow Down", "301 Moved Permanently"])
+def test_any_other_answer_than_leave_is_the_operations(loop: str, status: str) -> None:
+    async def work() -> None:
+        steps = [Step(answer(b"", status), read_body=False), Step()]
+        async with (
+            FaultServer(steps) as server,
+            await Harness.open([server.endpoint], CREDENTIALS, s3=S3Options(expect_above=0)) as harness,
+        ):
+            outcome = await harness(put("k", noise(300_000)))
+            assert outcome.failure is not None
+            assert outcome.failure.context.http_status == int(status[:3])
+            assert (await harness(put("k", noise(300_000)))).ok, "the next one has a connection of its own"
+            assert server.connections == 2
+            assert server.bodies == [noise(300_000)]
+
+    run_on(loop, work())
+
+
+def test_leave_in_two_parts_after_other_news() -> None:
+    data = noise(300_000)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Cont")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(b"inue\r\n\r\n")
+        assert await reader.readexactly(len(data)) == data
+        writer.write(OK_EMPTY)
+        await writer.drain()
+        writer.close()
+
+    async def work() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        place = Endpoint("s3://x/", "s3", "127.0.0.1", server.sockets[0].getsockname()[1], "bucket")
+        async with server, await Harness.open([place], CREDENTIALS, s3=S3Options(expect_above=0)) as harness:
+            assert (await harness(put("k", data))).ok
+
+    run_on("uvloop", work())
+
+
 def test_a_storage_that_never_gives_leave_gets_the_body_all_the_same() -> None:
     data = noise(300_000)
 

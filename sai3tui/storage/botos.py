@@ -136,6 +136,7 @@ def _answer(error: ClientError) -> Answer:
         ),
         str(metadata.get("RequestId", "")),
         str(headers.get("location", "")),
+        str(headers.get("retry-after", "")),
     )
 
 

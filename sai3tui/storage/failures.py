@@ -44,7 +44,7 @@ _BY_STATUS: dict[int, tuple[ErrorKind, str]] = {
     403: (_K.PERMISSION, "check the credentials and the bucket's policy"),
     404: (_K.NOT_FOUND, "check bucket and path; prepare creates the objects"),
     408: (_K.TIMEOUT, "the storage gave up waiting for the request"),
-    409: (_K.STORAGE, ""),
+    409: (_K.STORAGE, "something else is changing the same bucket or object"),
     429: (_K.THROTTLED, "the storage asks for less load"),
     503: (_K.THROTTLED, "the storage is overloaded or not ready"),
     507: (_K.STORAGE, "the storage is full"),
@@ -61,6 +61,7 @@ class Answer:
     error: S3Error
     request_id: str = ""
     location: str = ""
+    retry_after: str = ""
 
 
 def context_of(endpoint: Endpoint, request: Request, *, subclass: str = "", status: int = 0) -> ErrorContext:
@@ -82,6 +83,8 @@ def classify(answer: Answer) -> tuple[ErrorKind, str, str]:
     kind, hint = _BY_CODE.get(code) or _BY_STATUS.get(status) or _by_class(status)
     if kind is ErrorKind.CONFIG and answer.error.region:
         hint = f"the storage expects region {answer.error.region!r}: set AWS_REGION"
+    elif answer.retry_after:
+        hint = f"{hint or 'the storage is not ready'} (it asks to come again after {answer.retry_after[:40]})"
     elif 300 <= status < 400 and (answer.error.endpoint or answer.location):
         hint = f"{hint} (it points to {answer.error.endpoint or answer.location})"
     return kind, hint, subclass

@@ -49,6 +49,19 @@ def parse_head(head: bytes | bytearray) -> tuple[int, int, int]:
     return int(head[9:12]), length, flags
 
 
+def plain_length(head: bytes | bytearray) -> int:
+    """The Content-Length of an answer whose head is in lower case and says nothing else about its body or the end of
+    the connection; -1 if `parse_head` has to look at it. A third of what that costs, and nearly all heads are so.
+
+    `head` begins with its status line and need not end with a CRLF.
+    """
+    parts = head.split(b"\r\ncontent-length:")
+    if len(parts) != 2 or b"\r\ntransfer-encoding:" in head or b"\r\nconnection:" in head:
+        return -1
+    digits = parts[1].partition(b"\r")[0].strip()
+    return int(digits) if digits.isdigit() and len(digits) <= 18 else -1
+
+
 def header(head: bytes | bytearray, name: bytes) -> bytes:
     """The value of header `name` (lower case) in `head`, which may be in any case; empty if it is not there."""
     at = head.lower().find(b"\r\n" + name + b":")

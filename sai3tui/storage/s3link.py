@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, Failure, failure_of
+from sai3tui.storage.drain import DRAIN_BYTES, Drain
 from sai3tui.storage.engine import OK, CallAnswer, Request, Sink
 from sai3tui.storage.failures import (
     Answer,
@@ -30,6 +31,7 @@ from sai3tui.storage.http1 import (
     MalformedAnswerError,
     header,
     parse_head,
+    plain_length,
 )
 from sai3tui.storage.s3requests import METHOD, check_range
 from sai3tui.storage.s3send import BODY, CHUNKS, DEAD, HEAD, IDLE, UNTIL_CLOSE, SendingLink
@@ -59,12 +61,14 @@ class Link(SendingLink):
     __slots__ = (
         "_buffer",
         "_chunks",
+        "_drain",
         "_flags",
         "_got",
         "_head",
         "_held",
         "_left",
         "_op",
+        "_plain",
         "_reader",
         "_seen",
         "_sink",
@@ -85,6 +89,7 @@ class Link(SendingLink):
         self._left = 0
         self._got = 0
         self._head = b""
+        self._drain: Drain | None = None
         self._held: bytearray | None = None
         self._sink: bytearray | None = None
         self._chunks: ChunkedBody | None = None
@@ -92,6 +97,8 @@ class Link(SendingLink):
         self._seen = 0
         self._watched = False
         """The body's bytes are for more than counting."""
+        self._plain = False
+        """An answer of the usual kind is the end of it: nobody looks at head or body."""
 
     # What the slot asks for
 
@@ -106,36 +113,36 @@ class Link(SendingLink):
 
     def start(self, request: Request) -> int:
         """Send `request`; returns t0. Must only be called while alive. Raises what its body raises: `abandon` then."""
-        signer = self._slot.signer
-        op = request.op
+        slot = self._slot
+        self._op = op = request.op
         self._request = request
-        self._op = op
         self._mode = HEAD
-        self._t_first = 0
-        self._offset = self._size = 0
-        self._got = 0
-        self._flags = 0
+        self._t_first = self._offset = self._size = self._got = self._flags = 0
         self._watched = False
-        transport = self._transport
-        if request.sink is not None:
-            self._watch(request.sink)
-        if request.call is not None or request.length >= 0 or (op is Op.PUT and not self._slot.maker.plain_put):
+        if request.call is not None or request.length >= 0 or (op is Op.PUT and not slot.maker.plain_put):
+            self._plain = False
+            if request.sink is not None:
+                self._watch(request.sink)
             return self._start_made(request)
+        self._plain = True
         if op is Op.PUT:
-            head = signer.object_head(b"PUT", request.key, b"Content-Length: %d\r\n" % request.size)
+            head = slot.signer.object_head(b"PUT", request.key, b"Content-Length: %d\r\n" % request.size)
             return self._start_put(request, head)
         if op is Op.LIST:
-            prefix = encode_query(self._slot.key_prefix + request.key)
-            query = b"list-type=2&max-keys=%d&prefix=%b" % (request.limit, prefix)
-            head = signer.bucket_head(b"GET", query)
+            self._plain = False
+            prefix = encode_query(slot.key_prefix + request.key)
+            head = slot.signer.bucket_head(b"GET", b"list-type=2&max-keys=%d&prefix=%b" % (request.limit, prefix))
         else:
-            head = signer.object_head(METHOD[op], request.key)
+            if request.sink is not None:
+                self._watch(request.sink)
+            head = slot.signer.object_head(METHOD[op], request.key)
         t0 = monotonic_ns()
-        transport.write(head)
+        self._transport.write(head)
         return t0
 
     def drop(self) -> None:
         """End the connection at once; nothing is told to anybody."""
+        self._close_drain()
         self._mode = DEAD
         self._request = None
         self._transport.abort()
@@ -166,30 +173,32 @@ class Link(SendingLink):
             if left > 0:
                 self._left = left
                 return
-        elif mode == HEAD and self._held is None:
-            self._t_first = self._t_first or monotonic_ns()
+        elif mode == HEAD and self._plain and self._held is None:
+            # The common case, a whole head and some or all of a plain body, without any copy of the body.
+            self._t_first = now = self._t_first or monotonic_ns()
             buffer = self._buffer
             end = buffer.find(b"\r\n\r\n", 0, nbytes)
-            if end > 0 and buffer.startswith(b"HTTP/1.1 200"):
-                # The common case, a whole head and some or all of a plain body, without any copy of the body.
-                try:
-                    _, length, flags = parse_head(buffer[: end + 2].lower())
-                except MalformedAnswerError as error:
-                    self._fail(malformed_failure(self._context(), error))
-                    return
-                op = self._op
-                if op is Op.STAT:
-                    length = 0
+            head = buffer[:end].lower() if end > 0 else b""
+            if head[:12] == b"http/1.1 200":
+                length = plain_length(head)
                 rest = nbytes - end - 4
-                if rest <= length and not (self._watched or op is Op.LIST or flags & CHUNKED or self._strange()):
+                if self._op is Op.STAT:
+                    length = min(length, 0)
+                if rest == length and self._offset >= self._size:
+                    moved = length if self._op is Op.GET else self._size
+                    self._request = None
+                    self._mode = IDLE
+                    self._slot.finished(OK, moved, now, now)
+                    return
+                if rest <= length:
                     self._status = 200
-                    self._flags = flags
                     self._got = length
-                    if rest == length:
+                    self._left = length - rest
+                    self._mode = BODY
+                    if not self._left:
                         self._succeed()
-                    else:
-                        self._left = length - rest
-                        self._mode = BODY
+                    elif self._left >= DRAIN_BYTES and not self._watched:
+                        self._start_drain()
                     return
         try:
             self._feed(self._view[:nbytes])
@@ -204,6 +213,7 @@ class Link(SendingLink):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._slot.forget(self)
+        self._close_drain()
         mode, self._mode = self._mode, DEAD
         if mode in (IDLE, DEAD):
             return
@@ -223,8 +233,32 @@ class Link(SendingLink):
             else:
                 self._fail(lost_failure(context, "was cut off before an answer", "reset", exc))
         else:
-            where = "in the answer's head" if mode == HEAD else f"{self._missing()} of the answer's body"
+            where = "in the answer's head" if mode == HEAD else f"{self._missing(mode)} of the answer's body"
             self._fail(lost_failure(context, f"was cut off {where}", "truncated", exc))
+
+    # A long body that nobody looks at
+
+    def _start_drain(self) -> None:
+        drain = self._drain
+        if drain is None:
+            drain = self._drain = self._slot.make_drain(self._transport, self._drained)
+        if drain is not None:
+            self._transport.pause_reading()
+            drain.start(self._left)
+
+    def _drained(self, left: int) -> None:
+        self._left = left
+        # If the connection has ended, the transport will find that out and tell.
+        self._transport.resume_reading()
+        if not left:
+            self._succeed()
+
+    def _close_drain(self) -> None:
+        drain, self._drain = self._drain, None
+        if drain is not None:
+            if drain.active:
+                self._left = drain.left
+            drain.close()
 
     # Reading an answer, every case
 
@@ -325,13 +359,9 @@ class Link(SendingLink):
         if self._op is Op.GET:
             self._reader = reader
             self._watched = True
+            self._plain = False
             self._seen = 0
             reader.begin()
-
-    def _strange(self) -> bool:
-        """Whether the answer is to a request that the fast path does not know."""
-        request = self._request
-        return request is None or request.call is not None or request.length >= 0
 
     def _show(self, data: memoryview) -> None:
         sink = self._sink
@@ -414,11 +444,12 @@ class Link(SendingLink):
             parse_error(self._sink or b""),
             header(head, b"x-amz-request-id").decode("latin-1"),
             header(head, b"location").decode("latin-1"),
+            header(head, b"retry-after").decode("latin-1"),
         )
         return answer_failure(answer, self._context())
 
     def _context(self) -> ErrorContext:
         return context_of(self._slot.place, self._request or Request())
 
-    def _missing(self) -> str:
-        return f"{self._left} bytes before the end" if self._mode == BODY else "before the end"
+    def _missing(self, mode: int) -> str:
+        return f"{self._left} bytes before the end" if mode == BODY else "before the end"

@@ -11,13 +11,14 @@ import asyncio
 import ipaddress
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic_ns
 
 from sai3tui.config.ops import Op
 from sai3tui.config.storage_options import Addressing
 from sai3tui.errors import ConfigError, ErrorContext, Failure, StorageError, failure_of
 from sai3tui.storage.credentials import find_credentials, region_of
+from sai3tui.storage.drain import CAN_DRAIN, Drain, scratch
 from sai3tui.storage.engine import CallAnswer, Connection, Endpoint, EngineOptions, OnDone, Request
 from sai3tui.storage.failures import (
     cancelled_failure,
@@ -196,6 +197,17 @@ class WireConnection:
         """The socket ended before an answer: wait a little before the next one."""
         self._refusals += 1
 
+    def make_drain(self, transport: asyncio.Transport, done: Callable[[int], None]) -> Drain | None:
+        """What drops long bodies of the connection; None where that is not possible: with TLS, not under Linux, or
+        without descriptors."""
+        found = transport.get_extra_info("socket") if CAN_DRAIN and not self.place.tls else None
+        if found is None:
+            return None
+        try:
+            return Drain(self.loop, found.fileno(), self._engine.scratch, done)
+        except OSError:
+            return None
+
     def may_resend(self) -> bool:
         """Whether the socket had been idle so long that its end says nothing about this operation."""
         return 0 < self._last_done < self._t0 - STALE_NS
@@ -314,6 +326,7 @@ class WireEngine:
         self.on_done: OnDone = _nobody
         self.buffer = bytearray(RECEIVE_BYTES)
         self.view = memoryview(self.buffer)
+        self.scratch = scratch()
         self._environ = environ
         self._connections: list[WireConnection] = []
         self._secure: list[WireConnection] = []

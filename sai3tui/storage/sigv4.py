@@ -126,7 +126,8 @@ class RequestSigner:
     def object_head(self, method: bytes, key: str, extra: bytes = b"") -> bytes:
         """The whole request head for `key` under the endpoint's prefix; `extra` are unsigned header lines."""
         path = self._base + encode_key(key)
-        return b"%b %b HTTP/1.1\r\n%b%b%b\r\n\r\n" % (method, path, extra, self._headers, self._sign(method, path, b""))
+        signature = self._sign(method, path, b"")
+        return b"".join((method, b" ", path, b" HTTP/1.1\r\n", extra, self._headers, signature, b"\r\n\r\n"))
 
     def bucket_head(self, method: bytes, query: bytes) -> bytes:
         """The whole request head for the bucket itself; `query` is in canonical form (sorted and encoded)."""
@@ -175,12 +176,12 @@ class RequestSigner:
         return b"%b %b%b%b HTTP/1.1\r\n%b%bUser-Agent: sai3tui\r\n\r\n" % (method, path, mark, query, extra, text)
 
     def _sign(self, method: bytes, path: bytes, query: bytes) -> bytes:
-        request = sha256(b"%b\n%b\n%b%b" % (method, path, query, self._canonical_tail))
+        request = sha256(b"".join((method, b"\n", path, b"\n", query, self._canonical_tail)))
         inner = self._inner.copy()
-        inner.update(hexlify(request.digest()))
+        inner.update(request.hexdigest().encode())
         outer = self._outer.copy()
         outer.update(inner.digest())
-        return hexlify(outer.digest())
+        return outer.hexdigest().encode()
 
 
 def _signing_key(secret: str, day: str, region: str) -> bytes:
