@@ -64,6 +64,10 @@ test: venv ## run the test suite
 test-long: venv ## run the test suite and the slow tests
 	@$(BIN)/pytest -q -n $(TEST_PROCESSES)
 
+.PHONY: test-ceph
+test-ceph: venv ## test the S3 engines against Ceph's gateway (apt-get install radosgw ceph-mon ceph-mgr ceph-osd)
+	@$(BIN)/pytest -q -n 0 -k ceph tests/test_storage_conformance.py
+
 .PHONY: lint
 lint: $(VENV)/.stamp-dev ## check style, types and import layers
 	@$(BIN)/ruff check

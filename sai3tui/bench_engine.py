@@ -1,38 +1,40 @@
 """`sai3tui bench-engine`: what this host's generator can do at most, against a sink on loopback that does nothing.
 
-Signing, payload and the engine are in it; leases, pacing and recording are not (they cost a few µs per operation).
+A whole worker is measured, with all that it does in a run: choice, leases, names, payload, signing, recording, reports.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import platform
-import resource
 import statistics
 import sys
-import time
+from array import array
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TextIO
 
-import uvloop
-
-from sai3tui.config.model import Content
+from sai3tui.agent.lease import Draw, Lease, MixJob, MixOp, SetSpec
+from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.ops import Op
 from sai3tui.config.units import format_bytes
-from sai3tui.errors import ResourceError
+from sai3tui.errors import Failure, ResourceError
 from sai3tui.storage.ceiling import Ceiling, Cell, save_ceiling
-from sai3tui.storage.engine import OK, Connection, Endpoint, EngineOptions, Request
+from sai3tui.storage.engine import Endpoint
 from sai3tui.storage.null_sink import null_sink
-from sai3tui.storage.open import make_engine
-from sai3tui.workload.content import ContentMaker, Payload
 
 KEYS = {"AWS_ACCESS_KEY_ID": "benchmarkkey", "AWS_SECRET_ACCESS_KEY": "benchmarksecret"}
 SIZES = (1024, 64 * 1024, 1024 * 1024, 8 * 1024 * 1024)
+OBJECTS = 1_000_000
+"""GETs are spread over so many names."""
+AHEAD = 64
+"""Names leased ahead per connection, as in a run."""
 WARM_UP_S = 0.1
 END_S = 30.0
 
@@ -74,87 +76,104 @@ def table(ceiling: Ceiling) -> str:
 
 
 def measure(options: BenchOptions, err: TextIO) -> list[Cell]:
-    """All cells, rounds interleaved, medians. This process is kept off the sink's core while that lasts."""
+    """All cells, rounds interleaved, medians. Worker and this process are kept off the sink's core while that lasts."""
     cores = os.sched_getaffinity(0)
     first = min(cores)
-    found: dict[tuple[Op, int], list[tuple[float, float]]] = {}
+    kept = {name: os.environ.get(name) for name in KEYS}
     try:
         with null_sink(core=first) as port:
             if len(cores) > 1:
                 os.sched_setaffinity(0, cores - {first})
             else:
                 err.write("this host has one core: the sink runs on it too, so what was seen is not the ceiling\n")
-            for _ in range(options.rounds):
-                for size in SIZES:
-                    for op in (Op.GET, Op.PUT):
-                        one = uvloop.run(_cell(op, port, size, options))
-                        found.setdefault((op, size), []).append(one)
+            # Workers inherit the environment, and the sink believes everybody.
+            os.environ.update(KEYS)
+            found = asyncio.run(_measure(port, options))
     except RuntimeError as error:
         raise ResourceError("the null sink cannot be measured against") from error
     finally:
         os.sched_setaffinity(0, cores)
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
     return [
         Cell(op.word, size, statistics.median(cpu for cpu, _ in each), statistics.median(rate for _, rate in each))
         for (op, size), each in sorted(found.items())
     ]
 
 
-async def _cell(op: Op, port: int, size: int, options: BenchOptions) -> tuple[float, float]:
-    """CPU µs per operation, and operations a second."""
-    loop = asyncio.get_running_loop()
-    engine = make_engine("s3", "wire", EngineOptions(loop), KEYS)
-    ended: asyncio.Future[None] = loop.create_future()
-    done = failed = running = number = 0
-    stopping = False
-    maker = ContentMaker(Content(), 1)
+@dataclass(frozen=True, slots=True)
+class _Objects:
+    """Any number of objects of one size (a `KeySpace`); their names tell the sink how much to send."""
 
-    def issue(connection: Connection, request: Request) -> None:
-        nonlocal number
-        number += 1
-        request.key = f"bench/object_{number:012d}.dat/{size}"
-        body = request.body
-        if isinstance(body, Payload):
-            body.become(maker, 1, number, 0, size)
-        connection.issue(request)
+    bytes: int
 
-    def on_done(connection: Connection, status: int, moved: int, t0: int, t_first: int, t_last: int) -> None:
-        nonlocal done, failed, running
-        done += 1
-        failed += status != OK or moved != size
-        if stopping or failed:
-            running -= 1
-            if not running and not ended.done():
-                ended.set_result(None)
-        elif connection.request is not None:
-            issue(connection, connection.request)
+    def key(self, index: int) -> str:
+        return f"bench/object_{index:012d}.dat/{self.bytes}"
 
+    def size(self, index: int) -> int:
+        return self.bytes
+
+
+class _NewNames:
+    """A `LeaseSource` that never ends."""
+
+    def __init__(self) -> None:
+        self._leases = 0
+        self._next = 0
+
+    async def grant(self, endpoint: int, want: int, set_id: int | None = None) -> Lease | None:
+        self._leases += 1
+        self._next += want
+        return Lease(self._leases, set_id or 0, 1, 0, 1, endpoint, self._next - want, want)
+
+    def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
+        """Nobody wants to know."""
+
+    def lost(self, lease_id: int) -> None:
+        """Nobody wants to know."""
+
+
+async def _measure(port: int, options: BenchOptions) -> dict[tuple[Op, int], list[tuple[float, float]]]:
+    """By operation and size: CPU µs per operation, and operations a second, of each round."""
     place = Endpoint(f"s3://127.0.0.1:{port}/bench/", "s3", "127.0.0.1", port, "bench")
-    await engine.open([place], [options.connections], on_done)
-    gc.collect()
-    gc.freeze()
-    try:
-        running = len(engine.connections)
-        for connection in engine.connections:
-            issue(connection, Request(op=op, size=size, body=Payload() if op is Op.PUT else None))
-        await asyncio.sleep(WARM_UP_S)
-        before, cpu, start = done, _cpu_s(), time.perf_counter()
-        # On a busy host a short window may end before anything has: it goes on until something did. An event would be
-        # set by every operation, whose cost is what is measured.
-        while done == before and time.perf_counter() - start < END_S:  # noqa: ASYNC110
-            await asyncio.sleep(options.seconds)
-        count, cpu, wall = done - before, _cpu_s() - cpu, time.perf_counter() - start
-        stopping = True
-        await asyncio.wait_for(ended, END_S)
-    finally:
-        await engine.close()
-        gc.unfreeze()
-    if failed:
-        raise RuntimeError(f"{failed} operations of {done} failed")
-    if not count:
-        raise RuntimeError(f"no {op.word} of {size} bytes ended within {wall:.1f} s")
-    return cpu / count * 1e6, count / wall
+    sets = tuple(SetSpec(number, _Objects(size)) for number, size in enumerate(SIZES))
+    found: dict[tuple[Op, int], list[tuple[float, float]]] = {}
+    async with WorkerPool(WorkerSetup((place,), (options.connections,)), workers=1) as pool:
+        (pid,) = pool.pids
+        for number in range(options.rounds + 1):
+            for each in sets:
+                for op in (
+                    MixOp(Op.GET, 1.0, each.set_id, (Draw(0, 1, OBJECTS),)),
+                    MixOp(Op.PUT, 1.0, each.set_id, leased=True, lease_size=AHEAD),
+                ):
+                    # The first round connects, and shows the worker all that it will do.
+                    seconds = options.seconds if number else min(WARM_UP_S, options.seconds)
+                    one = await _cell(pool, pid, op, each, seconds)
+                    if number:
+                        found.setdefault((op.op, each.objects.size(0)), []).append(one)
+    return found
 
 
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+async def _cell(pool: WorkerPool, pid: int, op: MixOp, objects: SetSpec, seconds: float) -> tuple[float, float]:
+    """CPU µs per operation, and operations a second. Raises RuntimeError."""
+    while True:
+        before = _cpu_ns(pid)
+        ended = await pool.run_mix(MixJob((op,), (objects,), seconds), _NewNames())
+        count = ended.totals.count
+        if ended.failure is not None or ended.totals.errors:
+            why = ended.failure.sentence() if ended.failure is not None else f"{ended.totals.errors} operations failed"
+            raise RuntimeError(why)
+        if count:
+            return (_cpu_ns(pid) - before) / count / 1e3, count / ended.seconds
+        # On a busy host a short time may be over before the worker has heard of it.
+        seconds *= 2
+        if seconds > END_S:
+            raise RuntimeError(f"no {op.op.word} ended within {seconds:.0f} s")
+
+
+def _cpu_ns(pid: int) -> int:
+    """Nanoseconds on a CPU of a process's main thread, which does all that a worker does."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0])

@@ -26,6 +26,7 @@ from sai3tui.storage.s3calls import (
     part_sizes,
 )
 from sai3tui.storage.s3wire import WireConnection
+from tests.ceph_gateway import missing, radosgw
 from tests.engine_harness import Bytes, Collected, Harness, noise, put, run_on
 from tests.fault_server import CREDENTIALS
 from tests.s3_servers import ministack, moto, program
@@ -62,10 +63,17 @@ def _server(name: str, port: int, environ: Mapping[str, str]) -> Server:
     return Server(name, Endpoint(f"s3://127.0.0.1:{port}/{BUCKET}/", "s3", "127.0.0.1", port, BUCKET), environ)
 
 
-@pytest.fixture(scope="module", params=["rclone", "ministack", "moto"])
+@pytest.fixture(scope="module", params=["rclone", "ministack", "moto", pytest.param("ceph", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest, s3_server: ServerUnderTest) -> Iterator[Server]:
     if request.param == "rclone":
         yield _server("rclone", s3_server.port, s3_server.environ())
+        return
+    if request.param == "ceph":
+        absent = missing()
+        if absent:
+            pytest.skip(f"{', '.join(absent)} not installed")
+        with radosgw() as port:
+            yield _server("ceph", port, CREDENTIALS)
         return
     if program("moto_server" if request.param == "moto" else "ministack") is None:
         pytest.skip(f"{request.param} is not installed")
@@ -80,7 +88,7 @@ def test_awkward_keys_and_sizes_come_back(server: Server, engine: str) -> None:
             [server.at(f"{engine}/")], server.environ, name=engine, connections=[4]
         ) as harness:
             # A file system cannot hold what ends in a slash, or is a directory to another key.
-            keys = [key for key in AWKWARD if server.name == "ministack" or "\t" not in key]
+            keys = [key for key in AWKWARD if server.name in ("ministack", "ceph") or "\t" not in key]
             for number, key in enumerate(keys):
                 data = noise(number)
                 outcome = await harness(put(key, data), number % 4)

@@ -27,6 +27,7 @@ KEPT_BYTES: Final = 64 * 1024
 """Objects up to this size are made in a buffer that their connection keeps."""
 
 _BLOCK_WORDS: Final = BLOCK_BYTES // 8
+_XOR: Final = np.bitwise_xor
 _STARTS: Final = POOL_BYTES // BLOCK_BYTES
 _POOL_SALT: Final = 0x5A13
 STAMP: Final = struct.Struct("<QQ")
@@ -64,7 +65,7 @@ def make_pool(compress_factor: int) -> Words:
 class ContentMaker:
     """Makes contents of one object set. Shares its pool with the makers that were made from the same `pools`."""
 
-    __slots__ = ("_dedup", "_pool", "_seed", "_states", "stamped", "zero")
+    __slots__ = ("_dedup", "_pool", "_seed", "_slices", "_states", "stamped", "zero")
 
     def __init__(self, content: Content, seed: int, pools: dict[int, Words] | None = None) -> None:
         pools = {} if pools is None else pools
@@ -76,6 +77,9 @@ class ContentMaker:
         self._dedup = max(1, content.dedup_factor)
         self._seed = seed
         self._states: dict[int, int] = {}
+        self._slices: tuple[int, dict[int, Words]] = (0, {})
+        """So many words long, slices of the pool by their start: making one costs more than using it. Replaced as a
+        whole, because threads share this."""
         self.stamped = not self.zero and self._dedup == 1
 
     def key(self, generation: int, index: int, version: int) -> int:
@@ -86,8 +90,9 @@ class ContentMaker:
         key = splitmix64(state ^ (index if self._dedup == 1 else index // self._dedup))
         return splitmix64(key ^ version) if version else key
 
-    def fill(self, words: Words, length: int, key: int, chunk: int) -> None:
-        """Put the first `length` bytes (at most `CHUNK_BYTES`) of a chunk into `words`, without stamps."""
+    def fill(self, words: Words, length: int, key: int, chunk: int, word: Words) -> None:
+        """Put the first `length` bytes (at most `CHUNK_BYTES`) of a chunk into `words`, without stamps. `word` is one
+        word of the caller's own, to work with."""
         count = (length + 7) >> 3
         if self.zero:
             words[:count] = 0
@@ -95,7 +100,15 @@ class ContentMaker:
         if chunk:
             key = splitmix64((key + chunk) & MASK)
         start = (key >> 32) % _STARTS * _BLOCK_WORDS
-        np.bitwise_xor(self._pool[start : start + count], np.uint64(key), out=words[:count])
+        long, slices = self._slices
+        if count != long:
+            slices = {}
+            self._slices = count, slices
+        piece = slices.get(start)
+        if piece is None:
+            piece = slices[start] = self._pool[start : start + count]
+        word[0] = key
+        _XOR(piece, word, words if words.size == count else words[:count])
 
 
 class Payload:
@@ -105,12 +118,15 @@ class Payload:
     ones have memory of their own, which lives as long as somebody holds the piece.
     """
 
-    __slots__ = ("_kept", "_kept_view", "_key", "_maker", "_stamp", "size")
+    __slots__ = ("_kept", "_key", "_maker", "_stamp", "_view", "_word", "_words", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._kept: Words | None = None
-        self._kept_view = memoryview(b"")
+        self._word: Words = np.empty(1, dtype=np.uint64)
+        self._words: Words = np.empty(0, dtype=np.uint64)
+        """So much of what is kept as the last object took, and `_view` the same as bytes."""
+        self._view = memoryview(b"")
         self._maker: ContentMaker | None = None
         self._key = 0
         self._stamp = (0, 0)
@@ -128,16 +144,22 @@ class Payload:
             return self._crossing(offset, length)
         size = self.size
         if size <= KEPT_BYTES:
-            kept = self._kept
-            if kept is None or kept.size * 8 < size:
-                kept = self._kept = np.empty((max(size, BLOCK_BYTES) + 7 >> 3,), dtype=np.uint64)
-                self._kept_view = kept.data.cast("B")
-            self._fill(kept, size, 0)
-            return self._kept_view[:length]
+            if self._view.nbytes != size:
+                self._keep(size)
+            self._fill(self._words, size, 0)
+            return self._view if length == size else self._view[:length]
         filled = min(CHUNK_BYTES, size - offset)
         words = np.empty((filled + 7 >> 3,), dtype=np.uint64)
         self._fill(words, filled, offset // CHUNK_BYTES)
         return words.data.cast("B")[:length]
+
+    def _keep(self, size: int) -> None:
+        count = size + 7 >> 3
+        kept = self._kept
+        if kept is None or kept.size < count:
+            kept = self._kept = np.empty((max(count, _BLOCK_WORDS),), dtype=np.uint64)
+        self._words = kept[:count]
+        self._view = self._words.data.cast("B")[:size] if size else memoryview(b"")
 
     def chunk_into(self, words: Words, length: int, chunk: int) -> None:
         """Put the first `length` bytes of a chunk, the object's last one included, into `words`."""
@@ -157,7 +179,7 @@ class Payload:
     def _fill(self, words: Words, length: int, chunk: int) -> None:
         maker = self._maker
         assert maker is not None
-        maker.fill(words, length, self._key, chunk)
+        maker.fill(words, length, self._key, chunk, self._word)
         # A stamp is whole or missing, and only the object's end decides which.
         if not maker.stamped or length < STAMP.size:
             return
