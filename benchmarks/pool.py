@@ -16,12 +16,13 @@ import psutil
 from benchmarks.job import BUCKET, KEYS
 from benchmarks.null_s3 import null_s3
 from benchmarks.worker import EndlessSource
-from sai3tui.agent.lease import Draw, MixJob, MixOp, SetSpec
+from sai3tui.agent.lease import MixJob, MixOp, SetSpec
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.storage.engine import Endpoint
+from sai3tui.workload.drawing import Draw
 from sai3tui.workload.keyspace import NewObjects
 from sai3tui.workload.sizes import Sizes
 

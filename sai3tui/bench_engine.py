@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from sai3tui.agent.lease import Draw, Lease, MixJob, MixOp, SetSpec
+from sai3tui.agent.lease import Lease, MixJob, MixOp, SetSpec
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.ops import Op
@@ -28,6 +28,7 @@ from sai3tui.errors import Failure, ResourceError
 from sai3tui.storage.ceiling import Ceiling, Cell, save_ceiling
 from sai3tui.storage.engine import Endpoint
 from sai3tui.storage.null_sink import null_sink
+from sai3tui.workload.drawing import Draw
 
 KEYS = {"AWS_ACCESS_KEY_ID": "benchmarkkey", "AWS_SECRET_ACCESS_KEY": "benchmarksecret"}
 SIZES = (1024, 64 * 1024, 1024 * 1024, 8 * 1024 * 1024)
@@ -130,6 +131,9 @@ class _NewNames:
         return Lease(self._leases, set_id or 0, 1, 0, 1, endpoint, self._next - want, want)
 
     def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
+        """Nobody wants to know."""
+
+    def unused(self, lease_id: int, count: int) -> None:
         """Nobody wants to know."""
 
     def lost(self, lease_id: int) -> None:
