@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import mmap
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -19,49 +20,88 @@ DRAIN_BYTES = 512 * 1024
 AT_ONCE_BYTES = 16 * 1024 * 1024
 
 
-def scratch() -> mmap.mmap:
-    """A buffer for `Drain`, which is never written to and so takes no memory."""
-    return mmap.mmap(-1, AT_ONCE_BYTES)
+class Drains:
+    """Those of one engine. They are watched by an epoll of their own, because libuv tells nobody of a watched
+    descriptor whose connection was reset."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll: select.epoll | None = None
+        self._active: dict[int, Drain] = {}
+        self.scratch = mmap.mmap(-1, AT_ONCE_BYTES)
+        """Never written to, so it takes no memory."""
+
+    def watch(self, fileno: int, drain: Drain) -> None:
+        epoll = self._epoll
+        if epoll is None:
+            epoll = self._epoll = select.epoll()
+            self._loop.add_reader(epoll.fileno(), self._ready)
+        self._active[fileno] = drain
+        epoll.register(fileno, select.EPOLLIN)
+
+    def forget(self, fileno: int) -> None:
+        if self._active.pop(fileno, None) is not None and self._epoll is not None:
+            self._epoll.unregister(fileno)
+
+    def _ready(self) -> None:
+        assert self._epoll is not None
+        for fileno, _ in self._epoll.poll(0):
+            drain = self._active.get(fileno)
+            if drain is not None:
+                drain.readable()
+
+    def close(self) -> None:
+        """Idempotent."""
+        epoll, self._epoll = self._epoll, None
+        if epoll is not None:
+            self._loop.remove_reader(epoll.fileno())
+            epoll.close()
 
 
 class Drain:
     """One connection's. `done(left)` is called once per `start`: 0 is left if all came, else the connection ended."""
 
-    __slots__ = ("_done", "_loop", "_scratch", "_socket", "active", "left")
+    __slots__ = ("_all", "_done", "_socket", "active", "left")
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, fileno: int, scratch: mmap.mmap, done: Callable[[int], None]
-    ) -> None:
+    def __init__(self, all_of_engine: Drains, fileno: int, done: Callable[[int], None]) -> None:
         """Raises OSError if there is no descriptor left."""
-        self._loop = loop
+        self._all = all_of_engine
         self._socket = socket.socket(fileno=socket.dup(fileno))
-        self._scratch = scratch
         self._done = done
         self.left = 0
         """Bytes that have not come yet."""
         self.active = False
 
-    def start(self, left: int) -> None:
-        """Drop the next `left` bytes. The transport must not read meanwhile."""
+    def start(self, left: int) -> bool:
+        """Drop the next `left` bytes, from the loop's next turn on. The transport must not read meanwhile. False if
+        there is no descriptor left."""
+        try:
+            self._all.watch(self._socket.fileno(), self)
+        except OSError:
+            return False
         self.left = left
         self.active = True
-        self._loop.add_reader(self._socket.fileno(), self._readable)
+        return True
 
-    def _readable(self) -> None:
+    def readable(self) -> None:
+        """There may be something to drop, or the connection may have ended."""
         try:
-            got = self._socket.recv_into(self._scratch, min(self.left, AT_ONCE_BYTES), socket.MSG_TRUNC)
+            got = self._socket.recv_into(self._all.scratch, min(self.left, AT_ONCE_BYTES), socket.MSG_TRUNC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             got = 0
         self.left -= got
         if got == 0 or self.left == 0:
-            self.active = False
-            self._loop.remove_reader(self._socket.fileno())
+            self._stop()
             self._done(self.left)
+
+    def _stop(self) -> None:
+        if self.active:
+            self.active = False
+            self._all.forget(self._socket.fileno())
 
     def close(self) -> None:
         """The socket stays open until this has been called as well. Idempotent."""
-        if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
-            self._socket.close()
+        self._stop()
+        self._socket.close()

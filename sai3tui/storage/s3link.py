@@ -242,9 +242,8 @@ class Link(SendingLink):
         drain = self._drain
         if drain is None:
             drain = self._drain = self._slot.make_drain(self._transport, self._drained)
-        if drain is not None:
+        if drain is not None and drain.start(self._left):
             self._transport.pause_reading()
-            drain.start(self._left)
 
     def _drained(self, left: int) -> None:
         self._left = left

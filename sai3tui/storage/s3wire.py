@@ -18,7 +18,7 @@ from sai3tui.config.ops import Op
 from sai3tui.config.storage_options import Addressing
 from sai3tui.errors import ConfigError, ErrorContext, Failure, StorageError, failure_of
 from sai3tui.storage.credentials import find_credentials, region_of
-from sai3tui.storage.drain import CAN_DRAIN, Drain, scratch
+from sai3tui.storage.drain import CAN_DRAIN, Drain, Drains
 from sai3tui.storage.engine import CallAnswer, Connection, Endpoint, EngineOptions, OnDone, Request
 from sai3tui.storage.failures import (
     cancelled_failure,
@@ -204,7 +204,7 @@ class WireConnection:
         if found is None:
             return None
         try:
-            return Drain(self.loop, found.fileno(), self._engine.scratch, done)
+            return Drain(self._engine.drains, found.fileno(), done)
         except OSError:
             return None
 
@@ -326,7 +326,7 @@ class WireEngine:
         self.on_done: OnDone = _nobody
         self.buffer = bytearray(RECEIVE_BYTES)
         self.view = memoryview(self.buffer)
-        self.scratch = scratch()
+        self.drains = Drains(options.loop)
         self._environ = environ
         self._connections: list[WireConnection] = []
         self._secure: list[WireConnection] = []
@@ -376,6 +376,7 @@ class WireEngine:
         for connection in self._connections:
             connection.cancel()
             connection.disconnect()
+        self.drains.close()
         await asyncio.gather(*tasks, return_exceptions=True)
         # Aborted transports free their sockets on the loop's next turn.
         await asyncio.sleep(0)
