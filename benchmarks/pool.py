@@ -37,7 +37,7 @@ async def _costs(port: int, rounds: int, seconds: float) -> dict[str, dict[int, 
     sets = (SetSpec(0, NewObjects("data/", Sizes(fixed_size(SIZE), 1), 1, 1, 1)),)
     ops = {
         "get": MixOp(Op.GET, 1, 0, (Draw(0, 1, OBJECTS),)),
-        "put": MixOp(Op.PUT, 1, 0, leased=True, lease_size=64),
+        "put": MixOp(Op.PUT, 1, 0, leased=True, ahead=64),
     }
     place = Endpoint(f"s3://127.0.0.1:{port}/{BUCKET}/", "s3", "127.0.0.1", port, BUCKET)
     found: dict[str, dict[int, list[float]]] = {name: {count: [] for count in WORKERS} for name in ops}

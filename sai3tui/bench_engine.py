@@ -151,7 +151,7 @@ async def _measure(port: int, options: BenchOptions) -> dict[tuple[Op, int], lis
             for each in sets:
                 for op in (
                     MixOp(Op.GET, 1.0, each.set_id, (Draw(0, 1, OBJECTS),)),
-                    MixOp(Op.PUT, 1.0, each.set_id, leased=True, lease_size=AHEAD),
+                    MixOp(Op.PUT, 1.0, each.set_id, leased=True, ahead=AHEAD),
                 ):
                     # The first round connects, and shows the worker all that it will do.
                     seconds = options.seconds if number else min(WARM_UP_S, options.seconds)

@@ -175,6 +175,8 @@ class MixOp:
     `fresh`: the entry is about what PUTs of set `set_id` have made meanwhile, which is only at the endpoint where it
     was put if `apart`. It shares the weight of its group with the other entries, of `population` objects each.
 
+    `ahead`: at least so many indices are leased ahead for each connection, more than the job says.
+
     What takes more than one request, or less than an object: a GET of a `read_range` only; a GET in ranges of `split`
     (size, from which size of the object on, how many at once); a PUT in parts of `part_size` bytes; a DELETE of
     `delete_many` objects at once. `made`: RMDIR of what a MKDIR of the same set has made, each directory once.
@@ -194,6 +196,7 @@ class MixOp:
     population: int = 0
     fresh: bool = False
     apart: bool = False
+    ahead: int = 0
     read_range: ReadRange | None = None
     split: tuple[int, int, int] | None = None
     part_size: int = 0

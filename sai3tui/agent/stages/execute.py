@@ -33,6 +33,8 @@ from sai3tui.workload.share import Paths
 UNLIMITED_S = 366 * 86400.0
 """Of a stage that ends by what it has done, whenever that is."""
 MAX_LISTED = 1_000_000
+NAMES_AHEAD = 1024
+"""New names that are leased at once: asking seldom saves CPU."""
 NAMES_PER_ENTRY = 65536
 
 
@@ -272,7 +274,8 @@ class _Mix:
         self._names.append(source)
         self.source.add(set_id, source)
         self._new_sets[op.number] = set_id
-        self.ops.append(MixOp(op.op, op.weight, set_id, leased=True))
+        ahead = min(64, NAMES_AHEAD // setup.agent.concurrency)
+        self.ops.append(MixOp(op.op, op.weight, set_id, leased=True, ahead=ahead))
         if op.op is Op.MKDIR:
             self._mkdirs[op.pattern] = set_id
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sai3tui.agent.lease import Lease
 from sai3tui.config.model import SizeSpec
 from sai3tui.errors import Failure
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.names import NamePool, NamesTaken, Span
-from sai3tui.workload.names import new_name
+from sai3tui.workload.names import name_of
 from sai3tui.workload.rng import combine
 from sai3tui.workload.sizes import Sizes
 
@@ -26,11 +26,15 @@ class NewNames:
 
     pool: NamePool
     sizes: Sizes
+    _state: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_state", combine(self.pool.seed, self.pool.stage, self.pool.slot))
 
     def key(self, index: int) -> str:
         pool = self.pool
         kind = "dir" if pool.directories else "obj"
-        return pool.prefix + new_name(pool.seed, pool.stage, pool.slot, index, pool.shards, kind)
+        return pool.prefix + name_of(self._state, index, pool.shards, kind)
 
     def size(self, index: int) -> int:
         return self.sizes.size(index)

@@ -176,11 +176,8 @@ class MixDriver(Driver):
         for lane in self._active:
             lanes[lane.endpoint] = lanes.get(lane.endpoint, 0) + 1
         return {
-            set_id: {
-                endpoint: self.supply.shelf(set_id, endpoint, count * job.lease_size)
-                for endpoint, count in lanes.items()
-            }
-            for set_id in {op.set_id for op in job.ops if op.leased}
+            set_id: {endpoint: self.supply.shelf(set_id, endpoint, count * size) for endpoint, count in lanes.items()}
+            for set_id, size in {op.set_id: max(job.lease_size, op.ahead) for op in job.ops if op.leased}.items()
         }
 
     def begin(self) -> None:
