@@ -59,6 +59,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of configuration files, for editors",
     "results": "list finished runs, show one, compare some, report or export",
     "certs": "make a private CA, and certificates for agents and controllers",
+    "oplog": "sort and merge logs of every operation, or show their figures",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
 }
 
@@ -185,6 +186,9 @@ def _command_parser() -> argparse.ArgumentParser:
     of_results = results.add_subparsers(dest="what", metavar="list|show|compare|report|export", parser_class=_Parser)
     listing = of_results.add_parser("list", description="List the runs in a directory.", allow_abbrev=False)
     listing.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path(), help="default: .")
+    listing.add_argument("--config", metavar="TEXT", default="", help="only of configurations with this in their name")
+    listing.add_argument("--status", metavar="WORD", default="", help="only those that ended so: success, failed, ...")
+    listing.add_argument("--since", metavar="DATE", type=_date, default=0, help="only from this day on (UTC)")
     listing.set_defaults(command=_results_list)
     showing = of_results.add_parser("show", description="Show one run, stage by stage.", allow_abbrev=False)
     showing.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
@@ -203,7 +207,22 @@ def _command_parser() -> argparse.ArgumentParser:
     reporting.set_defaults(command=_results_report)
     exporting = of_results.add_parser("export", description="Write a run's figures for others.", allow_abbrev=False)
     exporting.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
-    exporting.add_argument("--format", choices=("csv", "json", "markdown"), default="csv", help="default: csv")
+    exporting.add_argument(
+        "--format", choices=("csv", "json", "markdown", "xlsx", "parquet"), default="csv", help="default: csv"
+    )
+    exporting.add_argument(
+        "--table",
+        choices=("stages", "agents", "intervals"),
+        default="stages",
+        help="rows per stage and operation, per agent, or per second (default: stages); xlsx has them all",
+    )
+    exporting.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="where it goes (default: stdout; xlsx, parquet: the directory)",
+    )
     exporting.set_defaults(command=_results_export)
     # Suppressed, as a default would take back the -v that stood before `list`.
     for sub in (reporting, exporting):
@@ -211,6 +230,25 @@ def _command_parser() -> argparse.ArgumentParser:
     for sub in (listing, showing, comparing):
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
         _add_verbose(sub, default=argparse.SUPPRESS)
+
+    oplog = command("oplog", _oplog_help)
+    oplog.set_defaults(parser=oplog)
+    of_oplog = oplog.add_subparsers(dest="what", metavar="sort|merge|stats", parser_class=_Parser)
+    sorting = of_oplog.add_parser("sort", description="Sort an op-log by start, however large it is.")
+    sorting.add_argument("files", metavar="FILE", nargs=1, type=Path)
+    sorting.add_argument("-o", "--output", metavar="FILE", type=Path, help="where it goes (default: in its place)")
+    merging = of_oplog.add_parser("merge", description="Make one op-log, sorted by start, out of several.")
+    merging.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    merging.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help="where it goes")
+    for sub in (sorting, merging):
+        sub.set_defaults(command=_oplog_sort)
+        _add_verbose(sub, default=argparse.SUPPRESS)
+    figuring = of_oplog.add_parser("stats", description="Show rates and latencies of op-logs.")
+    figuring.add_argument("files", metavar="FILE", nargs="+", type=Path)
+    figuring.add_argument("--by", choices=("endpoint", "client_id"), default="", help="a row for each of these too")
+    figuring.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    figuring.set_defaults(command=_oplog_stats)
+    _add_verbose(figuring, default=argparse.SUPPRESS)
 
     bench = command("bench-engine", _bench_engine)
     bench.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -306,6 +344,16 @@ def _addresses(text: str) -> tuple[str, ...]:
     if not all(parts):
         raise argparse.ArgumentTypeError(f"{text!r} has an empty address; write HOST:PORT,HOST:PORT")
     return parts
+
+
+def _date(text: str) -> int:
+    """Nanoseconds since the epoch."""
+    from datetime import UTC, datetime
+
+    try:
+        return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 10**9
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a day; write it as 2026-01-31") from None
 
 
 def _positive(text: str) -> int:
@@ -449,10 +497,29 @@ def _results_help(options: argparse.Namespace) -> int:
     parser.error("say what: list, show, compare, report or export")
 
 
+def _oplog_help(options: argparse.Namespace) -> int:
+    options.parser.error("say what to do: sort, merge or stats")
+    return EXIT_USAGE
+
+
+def _oplog_sort(options: argparse.Namespace) -> int:
+    from sai3tui.oplog_command import sort_oplog
+
+    return sort_oplog(options.files, options.output or options.files[0], sys.stdout, sys.stderr)
+
+
+def _oplog_stats(options: argparse.Namespace) -> int:
+    from sai3tui.oplog_command import oplog_stats
+
+    return oplog_stats(options.files, options.by, options.json, sys.stdout, sys.stderr)
+
+
 def _results_list(options: argparse.Namespace) -> int:
+    from sai3tui.results.reader import RunFilter
     from sai3tui.results_commands import list_results
 
-    return list_results(options.directory, options.json, sys.stdout)
+    wanted = RunFilter(options.config, options.status, options.since)
+    return list_results(options.directory, options.json, sys.stdout, wanted)
 
 
 def _results_show(options: argparse.Namespace) -> int:
@@ -476,7 +543,7 @@ def _results_report(options: argparse.Namespace) -> int:
 def _results_export(options: argparse.Namespace) -> int:
     from sai3tui.report_command import export_results
 
-    return export_results(options.directory, options.format, sys.stdout)
+    return export_results(options.directory, options.format, options.table, options.output, sys.stdout)
 
 
 def _bench_engine(options: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TextIO
 
 from sai3tui.errors import ResourceError
-from sai3tui.results.export import FORMATS
+from sai3tui.results.export import TABLES, TEXTS
+from sai3tui.results.export_parquet import as_parquet
 from sai3tui.results.files import write_whole
 from sai3tui.results.html_report import html_report
 from sai3tui.results.report_data import load_report_data
@@ -25,7 +26,25 @@ def report_results(path: Path, output: Path | None, out: TextIO) -> int:
     return EXIT_OK
 
 
-def export_results(path: Path, form: str, out: TextIO) -> int:
-    """Write a row per stage and operation. Raises Sai3Error if the directory cannot be read as a run."""
-    out.write(FORMATS[form](load_report_data(path)))
+def export_results(path: Path, form: str, table: str, output: Path | None, out: TextIO) -> int:
+    """Write a run's rows. Text goes to stdout if there is no `output`; a workbook or a Parquet file then goes into the
+    run's directory. Raises Sai3Error if the directory cannot be read as a run, or the file not be written."""
+    data = load_report_data(path)
+    columns, rows = TABLES[table]
+    if form in TEXTS:
+        document = TEXTS[form](rows(data), columns).encode()
+        if output is None:
+            out.write(document.decode())
+            return EXIT_OK
+    elif form == "xlsx":
+        from sai3tui.results.export_xlsx import as_xlsx
+
+        document = as_xlsx(data)
+    else:
+        document = as_parquet(rows(data), columns)
+    target = output if output is not None else path / (f"{table}.parquet" if form == "parquet" else "results.xlsx")
+    problems: list[ResourceError] = []
+    if not write_whole(target, document, problems.append):
+        raise problems[0]
+    out.write(f"{target}\n")
     return EXIT_OK

@@ -11,16 +11,16 @@ from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
 from sai3tui.results.metadata import failure_json
-from sai3tui.results.reader import RunEntry, RunRecord, list_runs, load_run
+from sai3tui.results.reader import RunEntry, RunFilter, RunRecord, list_runs, load_run
 from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.threshold_text import threshold_json, threshold_table
 
 EXIT_OK = 0
 
 
-def list_results(root: Path, json: bool, out: TextIO) -> int:
-    """The runs below `root`, the newest first; broken directories with what is wrong with them."""
-    entries = list_runs(root)
+def list_results(root: Path, json: bool, out: TextIO, wanted: RunFilter | None = None) -> int:
+    """The runs below `root`, the newest first; broken directories with what is wrong with them, if all are `wanted`."""
+    entries = [entry for entry in list_runs(root) if wanted is None or wanted.takes(entry)]
     if json:
         document = {"runs": [_entry_json(entry) for entry in entries]}
         out.write(json_format.dumps(document, indent=2, ensure_ascii=False) + "\n")

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from sai3tui.errors import Sai3Error
+from sai3tui.results.reader import RunFilter
 from sai3tui.results.views import Outcome
 from sai3tui.results_commands import list_results, show_results
+from tests.test_results_figures import START
 from tests.test_results_files import FAILURE, written
 
 
@@ -48,3 +50,23 @@ def test_what_is_no_run_is_an_error_that_names_it(tmp_path: Path) -> None:
     out = io.StringIO()
     assert list_results(tmp_path, False, out) == 0
     assert "no runs" in out.getvalue()
+
+
+def test_lists_are_filtered(tmp_path: Path) -> None:
+    written(tmp_path, Outcome("failed", 1, FAILURE))
+    written(tmp_path, Outcome("success", 0))
+    (tmp_path / "sai3-broken").mkdir()
+
+    def count(*words: str) -> int:
+        out = io.StringIO()
+        options = dict(zip(words[::2], words[1::2], strict=True))
+        wanted = RunFilter(options.get("config", ""), options.get("status", ""), int(options.get("since", "0")))
+        list_results(tmp_path, True, out, wanted)
+        return len(json.loads(out.getvalue())["runs"])
+
+    assert count() == 3
+    assert count("config", "TINY") == 2
+    assert count("config", "other") == 0
+    assert count("status", "failed") == 1
+    assert count("since", str(START)) == 2
+    assert count("since", str(START + 1)) == 0

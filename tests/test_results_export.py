@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import openpyxl
+import pandas as pd
 import pytest
 
 from sai3tui.cli import main
-from sai3tui.results.export import COLUMNS, as_csv, as_markdown, rows
+from sai3tui.errors import ResourceError
+from sai3tui.results.export import COLUMNS, agent_rows, as_csv, as_markdown, interval_rows, rows
+from sai3tui.results.export_parquet import as_parquet
+from sai3tui.results.export_xlsx import as_xlsx
 from sai3tui.results.report_data import load_report_data
 from sai3tui.results.views import Outcome
 from tests.test_results_files import written
@@ -37,8 +43,8 @@ def test_names_cannot_break_a_table(tmp_path: Path) -> None:
     data = load_report_data(directory)
     evil = 'a|b,"c"\nd'
     data.record = replace(data.record, meta=replace(data.record.meta, config_name=evil))
-    assert {row["config"] for row in csv.DictReader(io.StringIO(as_csv(data)))} == {evil}
-    lines = as_markdown(data).splitlines()
+    assert {row["config"] for row in csv.DictReader(io.StringIO(as_csv(rows(data), COLUMNS)))} == {evil}
+    lines = as_markdown(rows(data), COLUMNS).splitlines()
     assert len(lines) == 2 + len(rows(data))
     assert all(line.replace("\\|", "").count("|") == len(COLUMNS) + 1 for line in lines)
 
@@ -48,3 +54,55 @@ def test_another_format_or_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as left:
         main(["results", "export", str(tmp_path), "--format", "pdf"])
     assert left.value.code == 2
+
+
+def test_a_workbook_has_a_sheet_for_each_stage_and_its_numbers_are_the_runs(tmp_path: Path) -> None:
+    directory, tally, _ = written(tmp_path, Outcome("success", 0))
+    out = tmp_path / "run.xlsx"
+    assert main(["results", "export", str(directory), "--format", "xlsx", "-o", str(out)]) == 0
+    book = openpyxl.load_workbook(out)
+    assert book.sheetnames == ["Summary", "1 prepare", "2 execute"]
+    assert all(len(book[name]._charts) == 3 for name in book.sheetnames[1:])
+    for stage in tally.stages.values():
+        table = list(book[f"{stage.info.index} {stage.info.name}"].iter_rows(values_only=True))
+        count = table[0].index("count")
+        mine = next(place for place, row in enumerate(table) if row[0] is None or not row[0])
+        assert sum(row[count] for row in table[1:mine]) == stage.figures.ops
+
+
+def test_names_that_a_sheet_cannot_have_are_changed(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    data = load_report_data(directory)
+    stages = tuple(replace(stage, name="=a/b[*]:?" + "x" * 40) for stage in data.record.stages)
+    data.record = replace(data.record, stages=stages)
+    names = openpyxl.load_workbook(io.BytesIO(as_xlsx(data))).sheetnames
+    assert len(set(names)) == 3
+    assert all(len(name) <= 31 for name in names)
+
+
+@pytest.mark.parametrize("table", ["stages", "agents", "intervals"])
+def test_parquet_holds_the_rows_of_the_csv_file(tmp_path: Path, table: str) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    for form, name in (("parquet", "t.parquet"), ("csv", "t.csv")):
+        words = ["results", "export", str(directory), "--format", form, "--table", table, "-o", str(tmp_path / name)]
+        assert main(words) == 0
+    columnar, text = pd.read_parquet(tmp_path / "t.parquet"), pd.read_csv(tmp_path / "t.csv")
+    assert list(columnar.columns) == list(text.columns)
+    assert len(columnar) == len(text) > 0
+    for column in columnar.select_dtypes("number"):
+        assert columnar[column].tolist() == text[column].tolist()
+
+
+def test_tables_of_agents_and_seconds_add_up_to_that_of_the_stages(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    data = load_report_data(directory)
+    for name in ("count", "bytes", "errors"):
+        assert sum(int(row[name]) for row in agent_rows(data)) == sum(int(row[name]) for row in rows(data))
+    assert len(interval_rows(data)) == len(data.record.series.at_s)
+
+
+def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ResourceError) as caught:
+        as_parquet([{"a": 1}], ("a",))
+    assert "sai3tui[parquet]" in caught.value.failure().hint

@@ -1,28 +1,22 @@
-"""A run's figures as CSV, JSON or markdown: a row per stage and operation, with the same columns in each."""
+"""A run's figures as rows: per stage and operation, per agent, or per second; and these as CSV, JSON or markdown."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from sai3tui.results.figures import MIB, per_second
+from sai3tui.results.figures import MIB, Figures, per_second
 from sai3tui.results.files import utc_text
 from sai3tui.results.report_data import ReportData
+from sai3tui.results.views import StageView
 
 Cell = str | int | float
 QUANTILES = (("p50_us", 0.5), ("p90_us", 0.9), ("p95_us", 0.95), ("p99_us", 0.99), ("p999_us", 0.999))
-COLUMNS = (
-    "run_id",
-    "config",
-    "started",
-    "stage_index",
-    "stage",
-    "type",
-    "status",
-    "op",
+_PLACE = ("run_id", "config", "started", "stage_index", "stage", "type", "status")
+_FIGURES = (
     "seconds",
     "count",
     "bytes",
@@ -34,62 +28,117 @@ COLUMNS = (
     *(name for name, _ in QUANTILES),
     "max_us",
 )
+COLUMNS = (*_PLACE, "op", *_FIGURES)
+AGENT_COLUMNS = (*_PLACE, "agent", "op", *_FIGURES)
+INTERVAL_COLUMNS = (
+    "at_s",
+    "stage_index",
+    "stage",
+    "get_mib_per_s",
+    "put_mib_per_s",
+    "ops_per_s",
+    "p50_us",
+    "p99_us",
+)
+Rows = list[dict[str, Cell]]
 
 
-def rows(data: ReportData) -> list[dict[str, Cell]]:
-    """Numbers are numbers; rates are averages over the stage, latencies service times in µs."""
-    meta = data.record.meta
-    made: list[dict[str, Cell]] = []
+def rows(data: ReportData) -> Rows:
+    """Per stage and operation. Numbers are numbers, rates averages over the stage, latencies service times in µs."""
+    made: Rows = []
     for stage in data.record.stages:
         detail = data.details.get(stage.index)
         for op, figures in sorted(detail.figures.items()) if detail is not None else ():
-            if not figures.ops and not figures.errors:
-                continue
-            values: list[Cell] = [
-                meta.run_id,
-                meta.config_name,
-                utc_text(meta.started_ns),
-                stage.index,
-                stage.name,
-                stage.type,
-                stage.status.value,
-                op.word,
-                round(stage.elapsed_s, 6),
-                figures.ops,
-                figures.bytes,
-                figures.errors,
-                figures.attempts,
-                round(per_second(figures.ops, stage.elapsed_s), 3),
-                round(per_second(figures.bytes, stage.elapsed_s) / MIB, 3),
-                round(figures.service.mean_us, 1),
-                *(round(figures.percentile_us(q), 1) for _, q in QUANTILES),
-                figures.service.max_us,
-            ]
-            made.append(dict(zip(COLUMNS, values, strict=True)))
+            if figures.ops or figures.errors:
+                values = (*_place(data, stage), op.word, *_figures(figures, stage.elapsed_s))
+                made.append(dict(zip(COLUMNS, values, strict=True)))
     return made
 
 
-def as_csv(data: ReportData) -> str:
+def agent_rows(data: ReportData) -> Rows:
+    """Per stage, agent and operation; rates are averages over the time that the agent measured."""
+    made: Rows = []
+    for stage in data.record.stages:
+        detail = data.details.get(stage.index)
+        for (agent, op), figures in sorted(detail.agents.items()) if detail is not None else ():
+            if detail is not None and (figures.ops or figures.errors):
+                values = (*_place(data, stage), agent, op.word, *_figures(figures, detail.seconds[agent]))
+                made.append(dict(zip(AGENT_COLUMNS, values, strict=True)))
+    return made
+
+
+def interval_rows(data: ReportData) -> Rows:
+    """The fleet, second by second; `at_s` counts from the beginning of the run."""
+    series = data.record.series
+    names = {stage.index: stage.name for stage in data.record.stages}
+    columns = (series.at_s, series.stage_index, series.get_bytes, series.put_bytes, series.ops)
+    made: Rows = []
+    for at, index, get, put, ops, p50, p99 in zip(*columns, series.p50_us, series.p99_us, strict=True):
+        values = (at, index, names.get(index, ""), get / MIB, put / MIB, ops, p50, p99)
+        rounded = [round(value, 3) if isinstance(value, float) else value for value in values]
+        made.append(dict(zip(INTERVAL_COLUMNS, rounded, strict=True)))
+    return made
+
+
+TABLES: Mapping[str, tuple[tuple[str, ...], Callable[[ReportData], Rows]]] = MappingProxyType(
+    {
+        "stages": (COLUMNS, rows),
+        "agents": (AGENT_COLUMNS, agent_rows),
+        "intervals": (INTERVAL_COLUMNS, interval_rows),
+    }
+)
+"""What can be exported: columns and rows of each."""
+
+
+def as_csv(table: Rows, columns: Sequence[str]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(data))
+    writer.writerows(table)
     return out.getvalue()
 
 
-def as_json(data: ReportData) -> str:
-    return json.dumps({"rows": rows(data)}, indent=2, ensure_ascii=False) + "\n"
+def as_json(table: Rows, columns: Sequence[str]) -> str:
+    return json.dumps({"columns": list(columns), "rows": table}, indent=2, ensure_ascii=False) + "\n"
 
 
-def as_markdown(data: ReportData) -> str:
+def as_markdown(table: Rows, columns: Sequence[str]) -> str:
     def cell(value: Cell) -> str:
         return " ".join(str(value).replace("\\", "\\\\").replace("|", "\\|").split())
 
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in rows(data)]
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in table]
     return "\n".join(lines) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[ReportData], str]] = MappingProxyType(
+TEXTS: Mapping[str, Callable[[Rows, Sequence[str]], str]] = MappingProxyType(
     {"csv": as_csv, "json": as_json, "markdown": as_markdown}
 )
+
+
+def _place(data: ReportData, stage: StageView) -> tuple[Cell, ...]:
+    meta = data.record.meta
+    return (
+        meta.run_id,
+        meta.config_name,
+        utc_text(meta.started_ns),
+        stage.index,
+        stage.name,
+        stage.type,
+        stage.status.value,
+    )
+
+
+def _figures(figures: Figures, seconds: float) -> tuple[Cell, ...]:
+    return (
+        round(seconds, 6),
+        figures.ops,
+        figures.bytes,
+        figures.errors,
+        figures.attempts,
+        round(per_second(figures.ops, seconds), 3),
+        round(per_second(figures.bytes, seconds) / MIB, 3),
+        round(figures.service.mean_us, 1),
+        *(round(figures.percentile_us(q), 1) for _, q in QUANTILES),
+        figures.service.max_us,
+    )

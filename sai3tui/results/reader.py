@@ -39,6 +39,27 @@ class RunEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs of a list to show. `config`: part of the configuration's name; `status`: how it ended; `since_ns`: it
+    began then or later. What is empty does not matter; with any of them, what cannot be read is left out."""
+
+    config: str = ""
+    status: str = ""
+    since_ns: int = 0
+
+    def takes(self, entry: RunEntry) -> bool:
+        if not (self.config or self.status or self.since_ns):
+            return True
+        status = self.status.lower().replace(" ", "_").replace("-", "_")
+        return (
+            not entry.problem
+            and self.config.lower() in entry.config_name.lower()
+            and status in ("", entry.status)
+            and entry.started_ns >= self.since_ns
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A run as its directory tells it. `outcome` is None if it never said how it ended; `endpoints` holds those of
     each stage, by stage index."""

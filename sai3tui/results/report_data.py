@@ -9,15 +9,20 @@ from sai3tui.config.ops import Op
 from sai3tui.events import Note, Report
 from sai3tui.results.figures import Figures
 from sai3tui.results.reader import RunRecord, load_run
+from sai3tui.results.seconds import SECOND_NS
 from sai3tui.results.tally import Item
 
 
 @dataclass(slots=True)
 class StageDetail:
-    """Figures per operation; operations and body bytes per agent and endpoint. Warm-up is left out."""
+    """Figures per operation, and per agent and operation; operations and body bytes per agent and endpoint. Warm-up is
+    left out."""
 
     figures: dict[Op, Figures] = field(default_factory=dict)
     cells: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    agents: dict[tuple[str, Op], Figures] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each agent measured."""
 
 
 @dataclass(slots=True)
@@ -46,6 +51,9 @@ class _Collector:
         detail = self.details.setdefault(report.stage_index, StageDetail())
         for stats in report.ops:
             detail.figures.setdefault(stats.op, Figures()).add(stats)
+            detail.agents.setdefault((report.agent, stats.op), Figures()).add(stats)
+        measured = (report.end_ns - report.start_ns) / SECOND_NS
+        detail.seconds[report.agent] = detail.seconds.get(report.agent, 0.0) + measured
         for endpoint in report.endpoints:
             ops, size = detail.cells.get((report.agent, endpoint.uri), (0, 0))
             detail.cells[report.agent, endpoint.uri] = (ops + endpoint.ops, size + endpoint.bytes)

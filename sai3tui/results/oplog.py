@@ -1,0 +1,259 @@
+"""Op-logs: one row for each operation, as TSV, mostly compressed with zstd. Read and written as streams.
+
+The 13 columns are those of `COLUMNS`; warp and sai3-bench write the same. What is read may also be CSV or JSON lines,
+may name the operation `operation` and the start `t_start`, and may have comments (`#`). Times are RFC 3339 with
+nanoseconds. A line that is no row, and the place where a compressed file breaks off, are problems that are told; they
+never become figures.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+COLUMNS = (
+    "idx",
+    "thread",
+    "op",
+    "client_id",
+    "n_objects",
+    "bytes",
+    "endpoint",
+    "file",
+    "error",
+    "start",
+    "first_byte",
+    "end",
+    "duration_ns",
+)
+HEADER = "\t".join(COLUMNS) + "\n"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+LEVEL = 1
+LONGEST_LINE = 1 << 20
+_ALIASES = {"operation": "op", "t_start": "start", "size": "bytes"}
+_NEEDED = ("op", "start")
+
+
+@dataclass(frozen=True, slots=True)
+class OpRow:
+    """One operation. Times are nanoseconds since the Unix epoch; `first_byte_ns` 0: there was none. `error` is empty
+    for one that succeeded."""
+
+    op: str
+    start_ns: int
+    end_ns: int
+    first_byte_ns: int = 0
+    thread: str = ""
+    client_id: str = ""
+    n_objects: int = 1
+    bytes: int = 0
+    endpoint: str = ""
+    file: str = ""
+    error: str = ""
+
+    @property
+    def duration_ns(self) -> int:
+        return max(0, self.end_ns - self.start_ns)
+
+    def line(self, idx: int) -> str:
+        """The row as TSV, with its number."""
+        first = format_time(self.first_byte_ns) if self.first_byte_ns else ""
+        return (
+            f"{idx}\t{self.thread}\t{self.op}\t{self.client_id}\t{self.n_objects}\t{self.bytes}\t{self.endpoint}\t"
+            f"{_clean(self.file)}\t{_clean(self.error)}\t{format_time(self.start_ns)}\t{first}\t"
+            f"{format_time(self.end_ns)}\t{self.duration_ns}\n"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OplogProblem:
+    """Something in a file that could not be read. `line` 0: the file as a whole."""
+
+    path: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}" if self.line else f"{self.path}: {self.message}"
+
+
+OnProblem = Callable[[OplogProblem], None]
+
+
+def read_oplog(path: Path, on_problem: OnProblem) -> Generator[OpRow, None, None]:
+    """The rows of a file in its order. Raises OSError if it cannot be opened; all else is told to `on_problem`."""
+    with path.open("rb") as file:
+        compressed = file.read(4) == ZSTD_MAGIC
+        file.seek(0)
+        lines = _lines(path, _unpacked(path, file, on_problem) if compressed else _chunks(file), on_problem)
+        parse: Callable[[str], OpRow] | None = None
+        for number, line in lines:
+            if not line or line.startswith("#"):
+                continue
+            try:
+                if parse is None:
+                    if line.startswith("{"):
+                        parse = _from_json
+                    else:
+                        parse = _from_table(line)
+                        continue
+                yield parse(line)
+            except (ValueError, KeyError, TypeError) as error:
+                on_problem(OplogProblem(path, number, f"this is no row: {error}"))
+                if parse is None:
+                    return
+
+
+class OplogWriter:
+    """Writes rows as TSV compressed with zstd, numbered from 0. A context manager; raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._stream = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._pending = [HEADER]
+        self.count = 0
+
+    def write(self, row: OpRow) -> None:
+        self._pending.append(row.line(self.count))
+        self.count += 1
+        if len(self._pending) >= 4096:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._file.write(self._stream.compress("".join(self._pending).encode()))
+        self._pending.clear()
+
+    def __enter__(self) -> OplogWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._flush()
+            self._file.write(self._stream.flush())
+        finally:
+            self._file.close()
+
+
+def parse_time(text: str) -> int:
+    """RFC 3339 with up to nanoseconds, as nanoseconds since the epoch. Raises ValueError."""
+    whole, dot, rest = text.partition(".")
+    if not dot:
+        return int(_moment(text).timestamp()) * 10**9
+    digits = len(rest) - len(rest.lstrip("0123456789"))
+    if not digits:
+        raise ValueError(f"{text!r} is no time")
+    seconds = int(_moment(whole + rest[digits:]).timestamp())
+    return seconds * 10**9 + int(rest[: min(digits, 9)].ljust(9, "0"))
+
+
+def format_time(time_ns: int) -> str:
+    """RFC 3339, UTC, nanoseconds."""
+    seconds, nanoseconds = divmod(time_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def _moment(text: str) -> datetime:
+    made = datetime.fromisoformat(text)
+    if made.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return made
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(1 << 18):
+        yield chunk
+
+
+def _unpacked(path: Path, file: BinaryIO, on_problem: OnProblem) -> Iterator[bytes]:
+    """All frames, one after the other; what is broken is told, and what was whole before it is given."""
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    fed = False
+    for chunk in _chunks(file):
+        data = chunk
+        while data:
+            if frame.eof:
+                frame = zstandard.ZstdDecompressor().decompressobj()
+            try:
+                made = frame.decompress(data)
+            except zstandard.ZstdError as error:
+                on_problem(OplogProblem(path, 0, f"broken from here on, rows before it are used: {error}"))
+                return
+            fed = True
+            yield made
+            data = frame.unused_data if frame.eof else b""
+    if fed and not frame.eof:
+        on_problem(OplogProblem(path, 0, "it breaks off: rows up to there are used"))
+
+
+def _lines(path: Path, chunks: Iterator[bytes], on_problem: OnProblem) -> Iterator[tuple[int, str]]:
+    """Lines without their ends, numbered from 1. The last one counts only if it ends."""
+    rest, number = b"", 0
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            number += 1
+            yield number, line.rstrip(b"\r").decode(errors="replace")
+        if len(rest) > LONGEST_LINE:
+            on_problem(OplogProblem(path, number + 1, "a line is too long: this is no op-log"))
+            return
+    if rest:
+        on_problem(OplogProblem(path, number + 1, "the last line breaks off and is left out"))
+
+
+def _from_table(header: str) -> Callable[[str], OpRow]:
+    delimiter = "\t" if "\t" in header else ","
+    names = [_ALIASES.get(name.strip().lower(), name.strip().lower()) for name in header.split(delimiter)]
+    missing = [name for name in _NEEDED if name not in names]
+    if missing or not ("end" in names or "duration_ns" in names):
+        raise ValueError("the first line is no header of an op-log: " + ", ".join(missing or ["end"]) + " is missing")
+
+    def parse(line: str) -> OpRow:
+        fields = line.split("\t") if delimiter == "\t" else next(csv.reader(io.StringIO(line)))
+        if len(fields) != len(names):
+            raise ValueError(f"{len(fields)} columns where there are {len(names)}")
+        return _row(dict(zip(names, fields, strict=True)))
+
+    return parse
+
+
+def _from_json(line: str) -> OpRow:
+    document = json.loads(line)
+    return _row({_ALIASES.get(name, name): "" if value is None else str(value) for name, value in document.items()})
+
+
+def _row(fields: Mapping[str, str]) -> OpRow:
+    start_ns = parse_time(fields["start"])
+    end = fields.get("end", "")
+    end_ns = parse_time(end) if end else start_ns + int(fields["duration_ns"])
+    if end_ns < start_ns:
+        raise ValueError("it ends before it starts")
+    first = fields.get("first_byte", "")
+    return OpRow(
+        fields["op"],
+        start_ns,
+        end_ns,
+        parse_time(first) if first else 0,
+        fields.get("thread", ""),
+        fields.get("client_id", ""),
+        int(fields.get("n_objects") or 1),
+        int(fields.get("bytes") or 0),
+        fields.get("endpoint", ""),
+        fields.get("file", ""),
+        fields.get("error", ""),
+    )
+
+
+def _clean(text: str) -> str:
+    """Without what would break a row."""
+    return text.translate(_BREAKS) if not text.isprintable() else text
+
+
+_BREAKS = {code: " " for code in (9, 10, 13)}

@@ -1,0 +1,185 @@
+"""Op-logs: any order and size, the files of others, and broken ones that never become figures."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sai3tui.cli import main
+from sai3tui.oplog_command import oplog_stats, sort_oplog
+from sai3tui.results.oplog import (
+    COLUMNS,
+    HEADER,
+    OplogProblem,
+    OplogWriter,
+    OpRow,
+    format_time,
+    parse_time,
+    read_oplog,
+)
+from sai3tui.results.oplog_sort import sort_oplogs
+
+NOW = 1_764_000_000_000_000_000
+
+
+def row(number: int, op: str = "GET", error: str = "") -> OpRow:
+    start = NOW + number * 1_000_003
+    return OpRow(op, start, start + 5_000_000, start + 2_000_000, "7", "a1", 1, 1000, "s3://b", f"b/{number}", error)
+
+
+def write(path: Path, rows: list[OpRow]) -> Path:
+    with OplogWriter(path) as writer:
+        for each in rows:
+            writer.write(each)
+    return path
+
+
+def no_problem(problem: OplogProblem) -> None:
+    pytest.fail(str(problem))
+
+
+def read(path: Path) -> tuple[list[OpRow], list[OplogProblem]]:
+    problems: list[OplogProblem] = []
+    return list(read_oplog(path, problems.append)), problems
+
+
+@given(st.integers(0, 4_000_000_000 * 10**9))
+def test_times_keep_their_nanoseconds(time_ns: int) -> None:
+    assert parse_time(format_time(time_ns)) == time_ns
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ns"),
+    [
+        ("1970-01-01T00:00:01Z", 10**9),
+        ("1970-01-01T00:00:01.5Z", 1_500_000_000),
+        ("1970-01-01T01:00:01.000000001+01:00", 1_000_000_001),
+    ],
+)
+def test_times_of_other_programs(text: str, time_ns: int) -> None:
+    assert parse_time(text) == time_ns
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "1970-01-01T00:00:01", "1970-01-01T00:00:01.Z"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time|format|zone"):
+        parse_time(text)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    rows = [row(0), row(1, "PUT", "503 Slow\tDown\n"), row(2, "LIST")]
+    found, problems = read(write(tmp_path / "a.tsv.zst", rows))
+    assert problems == []
+    assert found[0] == rows[0]
+    assert found[1].error == "503 Slow Down "
+    text = zstandard.ZstdDecompressor().stream_reader((tmp_path / "a.tsv.zst").read_bytes()).read().decode()
+    assert text.splitlines()[0].split("\t") == list(COLUMNS)
+
+
+WARP = """\
+idx\tthread\top\tclient_id\tn_objects\tbytes\tendpoint\tfile\terror\tstart\tfirst_byte\tend\tduration_ns
+0\t3\tGET\tkq2x\t1\t10485760\thttp://10.0.0.1:9000\tx/1.rnd\t\t2025-01-02T03:04:05.000000001Z\t\
+2025-01-02T03:04:05.01Z\t2025-01-02T03:04:05.05Z\t49999999
+# a comment
+1\t4\tSTAT\tkq2x\t1\t0\thttp://10.0.0.1:9000\tx/2.rnd\tnot found\t2025-01-02T03:04:06Z\t\t\
+2025-01-02T03:04:06.002Z\t2000000
+"""
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_files_of_warp_and_the_predecessor(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "warp.csv.zst"
+    path.write_bytes(zstandard.compress(WARP.encode()) if packed else WARP.encode())
+    found, problems = read(path)
+    assert problems == []
+    assert [(r.op, r.bytes, r.duration_ns, r.error) for r in found] == [
+        ("GET", 10485760, 49_999_999, ""),
+        ("STAT", 0, 2_000_000, "not found"),
+    ]
+    assert found[0].first_byte_ns - found[0].start_ns == 9_999_999
+
+
+def test_json_lines_and_commas_are_read_too(tmp_path: Path) -> None:
+    lines = tmp_path / "a.jsonl"
+    lines.write_text(json.dumps({"operation": "PUT", "t_start": "2025-01-02T03:04:05Z", "duration_ns": 7}) + "\n")
+    table = tmp_path / "a.csv"
+    table.write_text('op,start,duration_ns,file\nPUT,2025-01-02T03:04:05Z,7,"a,b"\n')
+    assert [r.duration_ns for r in read(lines)[0]] == [7]
+    assert [r.file for r in read(table)[0]] == ["a,b"]
+
+
+def test_broken_files_are_named_and_what_was_whole_is_used(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    rows = [OpRow("GET", NOW + rng.randrange(10**12), NOW + 10**13, file=str(rng.random())) for _ in range(20_000)]
+    whole = write(tmp_path / "whole.tsv.zst", rows).read_bytes()
+    cut = tmp_path / "cut.tsv.zst"
+    cut.write_bytes(whole[: len(whole) // 2])
+    found, problems = read(cut)
+    assert 0 < len(found) < len(rows)
+    assert found == rows[: len(found)]
+    assert any("breaks off" in problem.message for problem in problems)
+    bad = tmp_path / "bad.tsv"
+    bad.write_text(HEADER + row(0).line(0) + "1\tx\tGET\n" + row(1).line(1) + row(2).line(2)[:50])
+    found, problems = read(bad)
+    assert found == [row(0), row(1)]
+    assert [problem.line for problem in problems] == [3, 5]
+    foreign = tmp_path / "foreign.txt"
+    foreign.write_text("name\tvalue\nx\t1\n")
+    assert [problem.line for problem in read(foreign)[1]] == [1]
+    assert read(foreign)[0] == []
+
+
+@given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 9))
+def test_any_disorder_is_sorted_within_little_memory(tmp_path_factory, numbers: list[int], size: int) -> None:
+    directory = tmp_path_factory.mktemp("oplog")
+    half = len(numbers) // 2
+    first = write(directory / "1.tsv.zst", [row(number) for number in numbers[:half]])
+    second = write(directory / "2.tsv.zst", [row(number) for number in numbers[half:]])
+    out = directory / "out.tsv.zst"
+    assert sort_oplogs([first, second], out, no_problem, run_rows=size) == len(numbers)
+    found, problems = read(out)
+    assert problems == []
+    assert found == [row(number) for number in sorted(numbers)]
+    assert sorted(path.name for path in directory.iterdir()) == ["1.tsv.zst", "2.tsv.zst", "out.tsv.zst"]
+
+
+def test_many_runs_are_merged_in_several_passes(tmp_path: Path) -> None:
+    numbers = list(range(300))
+    random.Random(2).shuffle(numbers)
+    path = write(tmp_path / "a.tsv.zst", [row(number) for number in numbers])
+    assert sort_oplogs([path], path, no_problem, run_rows=2) == 300
+    assert read(path)[0] == [row(number) for number in range(300)]
+
+
+def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tsv.zst", [*(row(n) for n in range(100)), row(100, "PUT"), row(101, error="x")])
+    out, err = io.StringIO(), io.StringIO()
+    assert oplog_stats([path], "client_id", True, out, err) == 0
+    get, put = json.loads(out.getvalue())["rows"]
+    assert (get["op"], get["client_id"], get["ops"], get["errors"], get["bytes"]) == ("GET", "a1", 100, 1, 100_000)
+    assert get["p50_us"] == pytest.approx(5000, rel=0.02)
+    assert get["ttfb_p50_us"] == pytest.approx(2000, rel=0.02)
+    assert put["ops"] == 1
+    out = io.StringIO()
+    oplog_stats([path], "", False, out, err)
+    assert out.getvalue().splitlines()[1].split()[:3] == ["GET", "100", "1"]
+
+
+def test_problems_are_told_and_fail_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.tsv"
+    bad.write_text(HEADER + row(0).line(0) + "nonsense\n" * 30)
+    out, err = io.StringIO(), io.StringIO()
+    assert sort_oplog([bad], tmp_path / "out.tsv.zst", out, err) == 1
+    assert "1 operations" in out.getvalue()
+    assert f"{bad}:3:" in err.getvalue()
+    assert "and 10 more problems" in err.getvalue()
+    assert main(["oplog", "stats", str(tmp_path / "none")]) == 1
+    assert "none: No such file" in capsys.readouterr().err
+    assert not list(tmp_path.glob(".*"))
