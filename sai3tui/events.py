@@ -326,6 +326,23 @@ class StageFinished(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkHandedOver(Event):
+    """`agent` is lost and has left `objects` of a stage undone, which the agents `to` do now; empty: nobody does."""
+
+    stage_index: int = 0
+    objects: int = 0
+    to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PutTwice(Event):
+    """`agent`, which counted as lost, has written so many objects in all that had been given to others."""
+
+    stage_index: int = 0
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FailureSeen(Event):
     """`count` failures of one cause since the last such event; `sample` is one of them."""
 

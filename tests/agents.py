@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from sai3tui.config.resolve import load_resolved
+from sai3tui.controller.coordinator import Coordinator, Order
 from sai3tui.processes import Child, start_child
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
@@ -78,8 +80,8 @@ async def stub_of(agent: AgentUnderTest) -> AsyncIterator[AgentAsyncStub]:
 
 
 class Driver:
-    """Runs one configuration on one agent and keeps all that it says. Barriers are released at once, except those
-    that `hold` names; `on_message` sees every message as it comes."""
+    """Runs one configuration on one agent, as if there were no others, and keeps all that it says. Barriers are
+    released at once, except those that `hold` names; `on_message` sees every message as it comes."""
 
     def __init__(
         self,
@@ -105,6 +107,16 @@ class Driver:
         )
         self.messages: list[pb.AgentMessage] = []
         self.pongs: list[pb.Pong] = []
+        self.told: list[str] = []
+        """What a controller says beside what the agent does."""
+        self._resolved = load_resolved(config, "test.yaml").resolved
+        self._coordinator = (
+            Coordinator(
+                self._resolved, fresh=fresh, directory=None, note=lambda level, text, code: self.told.append(text)
+            )
+            if self._resolved is not None
+            else None
+        )
         self._hold = frozenset(hold)
         self._on_message = on_message
         self._skew_ns = int(clock_skew_s * 1e9)
@@ -125,6 +137,8 @@ class Driver:
 
     async def take(self, message: pb.AgentMessage) -> None:
         body = message.WhichOneof("body")
+        if self._coordinator is not None:
+            await self._send(self._coordinator.take(self._agent, message))
         if body == "pong":
             self.pongs.append(message.pong)
             return
@@ -136,10 +150,30 @@ class Driver:
         if body == "state" and message.state.state in (pb.COMPLETED, pb.FAILED):
             await self.goodbye()
 
+    @property
+    def _agent(self) -> str:
+        assert self._resolved is not None
+        return self._resolved.agents[self.spec.agent_index].id
+
+    async def _send(self, orders: Sequence[Order]) -> None:
+        assert self.call is not None
+        for agent, order in orders:
+            if agent == self._agent:
+                await self.call.write(pb.ControllerMessage(assignment=order))
+
     async def release(self, index: int) -> None:
         assert self.call is not None
+        coordinator, resolved = self._coordinator, self._resolved
+        assert coordinator is not None
+        assert resolved is not None
+        if index == 0:
+            await self._send(coordinator.ready())
+        complete = coordinator.finish(index)
+        if index < len(resolved.stages):
+            await self._send(coordinator.begin(index + 1, resolved.stages[index].type, [self._agent]))
         start_ns = time.time_ns() + self._skew_ns + 50_000_000
-        await self.call.write(pb.ControllerMessage(release=pb.Release(stage_index=index, start_time_ns=start_ns)))
+        release = pb.Release(stage_index=index, start_time_ns=start_ns, generation_complete=complete)
+        await self.call.write(pb.ControllerMessage(release=release))
 
     async def goodbye(self) -> None:
         assert self.call is not None
@@ -173,7 +207,7 @@ class Driver:
 
     @property
     def notes(self) -> list[str]:
-        return [m.note.text for m in self.messages if m.HasField("note")]
+        return self.told + [m.note.text for m in self.messages if m.HasField("note")]
 
     @property
     def findings(self) -> list[pb.Finding]:

@@ -59,10 +59,11 @@ async def recorded(agent: AgentUnderTest, config: str) -> tuple[set[str], set[st
     try:
         record = cache.latest
         assert record is not None
-        states = cache.states(record, 0)
         keys: dict[ObjectState, set[str]] = {state: set() for state in ObjectState}
-        for k in range(states.count):
-            keys[states.get(k)].add(objects.key(record.slot + k * record.slots))
+        for held in record.holdings:
+            states = cache.states(record, held.set_id, held.slot)
+            for k in range(held.first_k, held.end_k):
+                keys[states.get(k)].add(objects.key(held.slot + k * record.slots))
     finally:
         await cache.close()
     return keys[ObjectState.CREATED], keys[ObjectState.CREATING]

@@ -72,6 +72,8 @@ class ScriptedAgent(AgentServicer):
         self.starts: list[tuple[int, int]] = []
         self.goodbyes = 0
         self.aborts: list[str] = []
+        self.epochs: dict[int, int] = {}
+        self.added: list[pb.Assignment] = []
         self.stream_ended_well = 0
         self.pings = 0
         self.ended_early: set[int] = set()
@@ -146,6 +148,8 @@ class ScriptedAgent(AgentServicer):
                 await releases.put(message.release)
             elif kind == "end_stage":
                 self.ended_early.add(message.end_stage.stage_index)
+            elif kind == "assignment":
+                self.assigned(out, message.assignment)
             elif kind == "ping":
                 self.pings += 1
                 pong = pb.Pong(
@@ -156,6 +160,18 @@ class ScriptedAgent(AgentServicer):
                 self.goodbyes += 1
                 self._set(out, AgentState.IDLE)
                 await out.put(None)
+
+    def assigned(self, out, assignment: pb.Assignment) -> None:
+        """It does nothing with objects, and says at the barrier that it is through."""
+        self.epochs[assignment.stage_index] = assignment.epoch
+        if assignment.survey:
+            surveyed = pb.Surveyed(stage_index=assignment.stage_index, epoch=assignment.epoch, begin=True)
+            out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), surveyed=surveyed))
+        if assignment.added:
+            self.added.append(assignment)
+            arrived = pb.Arrived(stage_index=assignment.stage_index, epoch=assignment.epoch)
+            if self.state is AgentState.AT_BARRIER:
+                out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=arrived))
 
     def _set(self, out, state: AgentState, stage: int = 0, failure: Failure | None = None) -> None:
         self.state = state
@@ -196,7 +212,8 @@ class ScriptedAgent(AgentServicer):
             summary = await self._stage(out, number, name, kind, op, start)
             if summary is None:
                 return
-            arrived = pb.Arrived(stage_index=number, summary=summary_to_proto(summary))
+            epoch = self.epochs.get(number, 0)
+            arrived = pb.Arrived(stage_index=number, summary=summary_to_proto(summary), epoch=epoch)
             self._set(out, AgentState.AT_BARRIER, number)
             out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=arrived))
         await releases.get()

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 
 from sai3tui.agent.checkpoint import MEMBER, pack, unpack
 from sai3tui.errors import StorageError
-from sai3tui.state.generations import Generation
+from sai3tui.state.generations import Generation, Holding
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.states import ObjectState
 
 
 async def test_what_was_packed_comes_back(tmp_path: Path) -> None:
     cache = LayoutCache.open(tmp_path / "one" / "layout", 1000)
-    record = await cache.begin(Generation(0, 1, 0, 1, ("s3://a/",), {0: 1000}))
-    cache.states(record, 0).set(np.arange(0, 1000, 7), ObjectState.CREATED)
+    record = Generation(1, 1, 1, {0: 1000}, (Holding(0, 0, 0, 1000, 1),))
+    cache.save(record)
+    cache.states(record, 0, 0).set(np.arange(0, 1000, 7), ObjectState.CREATED)
     await cache.flush()
     data = await pack(cache)
     await cache.close()
@@ -31,7 +32,7 @@ async def test_what_was_packed_comes_back(tmp_path: Path) -> None:
     unpack(data, tmp_path / "two")
     other = LayoutCache.open(tmp_path / "two", 1000)
     assert other.latest == record
-    assert other.states(record, 0).total(ObjectState.CREATED) == 143
+    assert other.states(record, 0, 0).total(ObjectState.CREATED) == 143
     await other.close()
 
 

@@ -1,4 +1,4 @@
-"""What survives an agent: kill -9 in the middle of prepare, a lost data directory, another number of agents."""
+"""What survives an agent: kill -9 in the middle of prepare, a lost data directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from sai3tui.config.ops import Op
 from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
 from tests.resuming import children, config_of, recorded, versions
 from tests.servers import ServerUnderTest
@@ -118,25 +117,3 @@ async def test_an_emptied_host_goes_on_from_the_checkpoint(s3_server: ServerUnde
         # Adopted: a sample by HEAD found all of them.
         assert driver.summary("prepare").objects.existed == OBJECTS
         assert any("taken as created" in note for note in driver.notes)
-
-
-async def test_more_agents_than_before_divide_what_is_left_and_cleanup_finds_all(
-    s3_server: ServerUnderTest, tmp_path: Path
-) -> None:
-    bucket = s3_server.bucket("agent-slots")
-    with running_agent(tmp_path, environ=s3_server.environ(), name="one") as agent:
-        await finish(agent, config_of(s3_server, bucket, "force_overwrite: false"), "a")
-        two = config_of(s3_server, bucket, "force_overwrite: false", agents=2, stages="prepare cleanup")
-        driver = await finish(agent, two, "b")
-        summary = driver.summary("prepare")
-        assert (summary.objects.planned, summary.objects.existed) == (OBJECTS // 2, OBJECTS // 2)
-        assert driver.summary("cleanup").objects.done == OBJECTS // 2
-    assert len(s3_server.keys(bucket, "data/")) == OBJECTS // 2
-    with running_agent(tmp_path, environ=s3_server.environ(), name="two") as other:
-        async with stub_of(other) as stub:
-            driver = Driver(stub, two, "c", agent_index=1)
-            await driver.run()
-        # It has never seen this layout: one LIST shows it what there is.
-        assert driver.summary("prepare").objects.existed == OBJECTS // 2
-    assert s3_server.keys(bucket, "data/") == {}
-    assert Op.DELETE in {stats.op for stats in driver.summary("cleanup").ops}

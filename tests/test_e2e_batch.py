@@ -56,7 +56,7 @@ async def recorded_created(data_dir: Path, copy: Path, objects: int) -> set[int]
         record = cache.latest
         assert record is not None
         assert not record.complete
-        states = cache.states(record, 0)
+        states = cache.states(record, 0, 0)
         return {k for k in range(objects) if states.get(k) is ObjectState.CREATED}
     finally:
         await cache.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sai3tui.agent.source import CREATE, DELETE, Purpose, StateSource, TrackedSet
 from sai3tui.errors import ErrorKind, Failure, ResourceError
 from sai3tui.state.decide import Action, Found, after_sample, decide
-from sai3tui.state.generations import Generation, found, moved
+from sai3tui.state.generations import Generation, Holding, found, moved
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.names import NamePool, NamesTaken, Span
 from sai3tui.state.states import CHUNK, ObjectState, SlotStates, wanted
@@ -88,7 +89,18 @@ def test_a_sample_decides_between_all_none_and_looking() -> None:
     assert after_sample(3, 5) is Action.COMPARE
 
 
-RECORD = Generation(0, 2, 1, 7, ("s3://a/", "s3://b/"), {0: 500, 1: 3})
+RECORD = Generation(1, 2, 7, {0: 1000, 1: 6}, (Holding(0, 1, 0, 500, 3), Holding(1, 1, 0, 3, 3)))
+
+
+async def begun(cache: LayoutCache, number: int = 1) -> Generation:
+    record = replace(RECORD, number=number)
+    cache.save(record)
+    await cache.flush()
+    return record
+
+
+def column(cache: LayoutCache) -> Found:
+    return found(next(iter(reversed(cache.known())), None))
 
 
 @pytest.fixture
@@ -107,11 +119,10 @@ def test_generation_records_survive_json_and_rubbish_does_not() -> None:
 
 async def test_what_was_flushed_is_there_after_reopening(tmp_path: Path) -> None:
     cache = LayoutCache.open(tmp_path, 1000)
-    assert found(cache.latest) is Found.NOTHING
-    record = await cache.begin(RECORD)
-    assert record.number == 1
-    cache.states(record, 0).set(numbers(3, 5, 499), CREATED)
-    cache.states(record, 1).set(numbers(0), CREATING)
+    assert column(cache) is Found.NOTHING
+    record = await begun(cache)
+    cache.states(record, 0, 1).set(numbers(3, 5, 499), CREATED)
+    cache.states(record, 1, 1).set(numbers(0), CREATING)
     await cache.flush()
     pool = NamePool("up/", 1, 3, 1)
     taken = NamesTaken((40,), (Span(0, 3, 2),))
@@ -120,9 +131,9 @@ async def test_what_was_flushed_is_there_after_reopening(tmp_path: Path) -> None
 
     again = LayoutCache.open(tmp_path, 1000)
     assert again.latest == record
-    assert found(again.latest) is Found.UNFINISHED
-    assert [k for k in range(500) if again.states(record, 0).get(k) is CREATED] == [3, 5, 499]
-    assert again.states(record, 1).get(0) is CREATING
+    assert column(again) is Found.UNFINISHED
+    assert [k for k in range(500) if again.states(record, 0, 1).get(k) is CREATED] == [3, 5, 499]
+    assert again.states(record, 1, 1).get(0) is CREATING
     assert again.reserved() == {pool: taken}
     await again.forget([pool])
     assert again.reserved() == {}
@@ -130,15 +141,15 @@ async def test_what_was_flushed_is_there_after_reopening(tmp_path: Path) -> None
 
 
 async def test_an_older_generation_is_kept_until_the_new_one_is_complete(cache: LayoutCache) -> None:
-    first = await cache.begin(RECORD)
-    cache.states(first, 0).set(numbers(1), CREATED)
-    second = await cache.begin(RECORD)
+    first = await begun(cache)
+    cache.states(first, 0, 1).set(numbers(1), CREATED)
+    second = await begun(cache, 2)
     await cache.flush()
     assert set(cache.generations) == {1, 2}
-    assert cache.states(first, 0).get(1) is CREATED
-    done = await cache.complete(second)
+    assert cache.states(first, 0, 1).get(1) is CREATED
+    done = cache.complete(second)
     assert cache.generations == {2: done}
-    assert found(cache.latest) is Found.FINISHED
+    assert column(cache) is Found.FINISHED
 
 
 async def test_a_full_disk_is_an_error_that_names_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,13 +171,16 @@ async def test_a_data_directory_that_is_a_file_is_an_error(tmp_path: Path) -> No
 
 
 def source(cache: LayoutCache, record: Generation, endpoints: int, purpose: Purpose) -> StateSource:
-    sets = [TrackedSet(s, cache.states(record, s), lambda indices: 10 * len(indices)) for s in record.sets]
+    sets = [
+        TrackedSet(each, cache.states(record, each.set_id, each.slot), lambda indices: 10 * len(indices))
+        for each in record.holdings
+    ]
     return StateSource(cache, record, sets, endpoints, purpose)
 
 
 @pytest.mark.parametrize(("endpoints", "want"), [(1, 1), (2, 7), (3, 1000)])
 async def test_leases_cover_every_object_once_at_its_endpoint(cache: LayoutCache, endpoints: int, want: int) -> None:
-    record = await cache.begin(RECORD)
+    record = await begun(cache)
     leases = source(cache, record, endpoints, CREATE)
     assert leases.todo == 503
     seen: set[tuple[int, int]] = set()
@@ -179,18 +193,18 @@ async def test_leases_cover_every_object_once_at_its_endpoint(cache: LayoutCache
                 slot, k = index % 2, index // 2
                 assert slot == 1
                 assert k % endpoints == endpoint
-                assert cache.states(record, lease.set_id).get(k) is CREATING
+                assert cache.states(record, lease.set_id, 1).get(k) is CREATING
                 assert (lease.set_id, k) not in seen
                 seen.add((lease.set_id, k))
             leases.finished(lease.lease_id, array("Q", indices), [])
     assert len(seen) == 503
     assert (leases.done, leases.bytes, leases.repeated) == (503, 5030, 0)
-    assert cache.states(record, 0).total(CREATED) == 500
+    assert cache.states(record, 0, 1).total(CREATED) == 500
 
 
 async def test_a_grant_is_on_disk_before_it_is_given(tmp_path: Path) -> None:
     cache = LayoutCache.open(tmp_path, 1000)
-    record = await cache.begin(RECORD)
+    record = await begun(cache)
     leases = source(cache, record, 1, CREATE)
     lease = await leases.grant(0, 20)
     assert lease is not None
@@ -200,7 +214,7 @@ async def test_a_grant_is_on_disk_before_it_is_given(tmp_path: Path) -> None:
     await cache.copy_to(copy)
     await cache.close()
     other = LayoutCache.open(copy, 1000)
-    assert other.states(record, 0).total(CREATING) == 20
+    assert other.states(record, 0, 1).total(CREATING) == 20
     again = source(other, record, 1, CREATE)
     assert again.todo == 503
     first = await again.grant(0, 30)
@@ -211,9 +225,9 @@ async def test_a_grant_is_on_disk_before_it_is_given(tmp_path: Path) -> None:
 
 
 async def test_what_is_created_is_never_granted_again(cache: LayoutCache) -> None:
-    record = await cache.begin(RECORD)
-    cache.states(record, 0).set(np.arange(0, 500, 3, dtype=np.int64), CREATED)
-    cache.states(record, 0).set(numbers(1, 2), DELETED)
+    record = await begun(cache)
+    cache.states(record, 0, 1).set(np.arange(0, 500, 3, dtype=np.int64), CREATED)
+    cache.states(record, 0, 1).set(numbers(1, 2), DELETED)
     leases = source(cache, record, 2, CREATE)
     granted: list[int] = []
     for endpoint in (0, 1):
@@ -224,7 +238,7 @@ async def test_what_is_created_is_never_granted_again(cache: LayoutCache) -> Non
 
 
 async def test_a_lost_lease_is_granted_again_without_what_was_finished(cache: LayoutCache) -> None:
-    record = await cache.begin(RECORD)
+    record = await begun(cache)
     leases = source(cache, record, 1, CREATE)
     lease = await leases.grant(0, 6)
     assert lease is not None
@@ -234,7 +248,7 @@ async def test_a_lost_lease_is_granted_again_without_what_was_finished(cache: La
     leases.finished(lease.lease_id, array("Q", [indices[0]]), [])
     back: list[int] = []
     while (again := await leases.grant(0, 100)) is not None:
-        assert again.epoch == 1
+        assert again.epoch == 4
         back += again.indices() if again.set_id == 0 else []
     assert set(back) & set(indices) == {indices[0], indices[2], indices[3], indices[5]}
     assert leases.repeated == 4
@@ -242,8 +256,8 @@ async def test_a_lost_lease_is_granted_again_without_what_was_finished(cache: La
 
 
 async def test_failures_are_kept_and_a_missing_object_is_deleted(cache: LayoutCache) -> None:
-    record = await cache.begin(RECORD)
-    cache.states(record, 1).set(numbers(0, 1, 2), CREATED)
+    record = await begun(cache)
+    cache.states(record, 1, 1).set(numbers(0, 1, 2), CREATED)
     leases = source(cache, record, 1, DELETE)
     lease = await leases.grant(0, 10)
     assert lease is not None
@@ -253,4 +267,4 @@ async def test_failures_are_kept_and_a_missing_object_is_deleted(cache: LayoutCa
     refused = Failure(ErrorKind.PERMISSION, "refused")
     leases.finished(lease.lease_id, array("Q", [one]), [(two, gone), (three, refused)])
     assert (leases.done, leases.failed, leases.samples) == (2, 1, [refused])
-    assert [cache.states(record, 1).get(k) for k in range(3)] == [DELETED, DELETED, CREATED]
+    assert [cache.states(record, 1, 1).get(k) for k in range(3)] == [DELETED, DELETED, CREATED]

@@ -6,33 +6,47 @@ import asyncio
 import io
 import tarfile
 import tempfile
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import zstandard
 
-from sai3tui.agent.stages.base import StageContext
+from sai3tui.agent.controls import Controls
+from sai3tui.agent.setup import RunSetup
 from sai3tui.errors import ResourceError, Sai3Error, StorageError
 from sai3tui.events import Level
-from sai3tui.state.generations import Generation
+from sai3tui.state.generations import Generation, Known
 from sai3tui.state.layout import LayoutCache
 from sai3tui.storage.control import Control
 
+Note = Callable[[Level, str, str], None]
+"""`note(level, text, code)` tells whoever watches the run."""
+
 DIRECTORY = ".sai3tui"
 MEMBER = "data.mdb"
+SUFFIX = ".tar.zst"
 MAX_BYTES = 1024 * 1024 * 1024
 """A checkpoint that unpacks to more than this is not restored."""
+READ_TIMEOUT_S = 20.0
 
 
 class Checkpoints:
-    """Checkpoints of one agent's slot. Writing one never fails a stage: what goes wrong is a warning."""
+    """Checkpoints of one layout. Neither writing nor reading one fails anything: what goes wrong is a warning.
 
-    def __init__(self, context: StageContext) -> None:
-        self._context = context
-        self._every = context.setup.config.cache_checkpoint_interval
+    An agent writes its own. In a shared namespace, where it may go on with what others have done, it also reads and
+    removes those of agents that there are no longer: each agent a part of them.
+    """
+
+    def __init__(self, setup: RunSetup, cache: LayoutCache, controls: Controls, note: Note) -> None:
+        self._setup = setup
+        self._cache = cache
+        self._controls = controls
+        self._note = note
+        self._every = setup.config.cache_checkpoint_interval if cache.lasting else 0.0
 
     def key(self, generation: int) -> str:
-        """Where the checkpoint of a generation stands, below the first endpoint's prefix."""
-        return f"{DIRECTORY}/{self._context.setup.layout}/{generation}/{self._context.setup.slot}.tar.zst"
+        """Where this agent's checkpoint of a generation stands, below the first endpoint's prefix."""
+        return f"{self._prefix}{generation}/{self._setup.slot}{SUFFIX}"
 
     async def keep_writing(self, record: Generation) -> None:
         """Write one every `cache_checkpoint_interval_secs` until cancelled; 0 means never."""
@@ -45,67 +59,86 @@ class Checkpoints:
         if not self._every:
             return
         try:
-            data = await pack(self._context.cache)
+            data = await pack(self._cache)
             await (await self._control()).put(self.key(record.number), data)
         except Sai3Error as error:
             self._warn("was not written", error)
 
-    async def write_quickly(self, record: Generation, seconds: float) -> None:
+    async def write_within(self, record: Generation, seconds: float) -> None:
         """Write one if that takes no longer than `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self.write(record)
         except TimeoutError:
-            self._context.note(Level.INFO, "no checkpoint was written: that would have taken too long", "checkpoint")
+            text = f"no checkpoint was written: that would have taken longer than {seconds:g} s"
+            self._note(Level.WARNING, text, "checkpoint")
 
-    async def restore(self) -> None:
-        """Take over the newest checkpoint of this layout and slot, if there is one and it can be read."""
+    async def read(self) -> list[Known]:
+        """What the newest checkpoints know that is not older than what is here."""
         if not self._every:
-            return
-        context = self._context
-        prefix, name = f"{DIRECTORY}/{context.setup.layout}/", f"/{context.setup.slot}.tar.zst"
+            return []
+        found: list[Known] = []
         try:
-            control = await self._control()
-            numbers = [
-                int(part)
-                async for key, size in control.list(prefix)
-                if key.endswith(name) and (part := key[len(prefix) : -len(name)]).isdecimal() and size <= MAX_BYTES
-            ]
-            if not numbers:
-                return
-            data = await control.get(self.key(max(numbers)))
-            if data is not None:
-                await self._take_over(data)
-                context.note(Level.INFO, f"the state of generation {max(numbers)} was restored", "restored")
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                for number, key in await self._newer():
+                    data = await (await self._control()).get(key)
+                    if data is not None:
+                        found += await self._unpacked(data)
+                        self._note(Level.INFO, f"the state of generation {number} was restored from {key}", "restored")
         except Sai3Error as error:
             self._warn("was not restored", error)
+        except TimeoutError:
+            self._note(Level.WARNING, f"checkpoints were not read within {READ_TIMEOUT_S:g} s", "checkpoint")
+        return found
 
     async def remove(self) -> None:
-        """Delete the checkpoints of this slot."""
+        """Delete those that are this agent's to read."""
         if not self._every:
             return
-        prefix, name = f"{DIRECTORY}/{self._context.setup.layout}/", f"/{self._context.setup.slot}.tar.zst"
         try:
             control = await self._control()
-            for key in [key async for key, _ in control.list(prefix) if key.endswith(name)]:
+            for _, key, _ in [entry async for entry in self._mine()]:
                 await control.delete(key)
         except Sai3Error as error:
             self._warn("was not removed", error)
 
-    async def _take_over(self, data: bytes) -> None:
-        with tempfile.TemporaryDirectory(prefix="restore-", dir=self._context.cache.directory.parent) as directory:
+    @property
+    def _prefix(self) -> str:
+        return f"{DIRECTORY}/{self._setup.layout}/"
+
+    async def _newer(self) -> list[tuple[int, str]]:
+        listed = [(number, key) async for number, key, size in self._mine() if size <= MAX_BYTES]
+        newest = max((number for number, _ in listed), default=0)
+        local = self._cache.latest
+        if local is not None and (local.number > newest or (local.number == newest and local.complete)):
+            return []
+        return [(number, key) for number, key in listed if number == newest]
+
+    async def _mine(self) -> AsyncIterator[tuple[int, str, int]]:
+        """Generation, key and size of the checkpoints that this agent reads."""
+        agents = len(self._setup.resolved.agents) if self._setup.resolved.shared else 1
+        control = await self._control()
+        async for key, size in control.list(self._prefix):
+            generation, _, name = key[len(self._prefix) :].partition("/")
+            slot = name.removesuffix(SUFFIX)
+            named = generation.isdecimal() and slot.isdecimal() and name.endswith(SUFFIX)
+            if named and int(slot) % agents == self._setup.slot:
+                yield int(generation), key, size
+
+    async def _unpacked(self, data: bytes) -> list[Known]:
+        with tempfile.TemporaryDirectory(prefix="restore-", dir=self._cache.directory.parent) as directory:
             await asyncio.to_thread(unpack, data, Path(directory))
             other = LayoutCache.open(Path(directory), 0)
             try:
-                await self._context.cache.adopt(other)
+                return other.known()
             finally:
                 await other.close()
 
     async def _control(self) -> Control:
-        return await self._context.controls.of(0)
+        return await self._controls.of(0)
 
     def _warn(self, what: str, error: Sai3Error) -> None:
-        self._context.note(Level.WARNING, f"a checkpoint {what}: {error.failure().sentence()}", "checkpoint")
+        self._note(Level.WARNING, f"a checkpoint {what}: {error.failure().sentence()}", "checkpoint")
 
 
 async def pack(cache: LayoutCache) -> bytes:
@@ -136,7 +169,7 @@ def unpack(data: bytes, directory: Path) -> None:
             tarfile.open(fileobj=plain, mode="r|") as archive,
         ):
             member = archive.next()
-            if member is None or member.name != MEMBER or not member.isfile() or member.size > MAX_BYTES:
+            if member is None or member.name != MEMBER or member.type != tarfile.REGTYPE or member.size > MAX_BYTES:
                 raise StorageError("what stands there is no checkpoint")
             content = archive.extractfile(member)
             if content is None:

@@ -92,6 +92,10 @@ class StageReporter:
             await asyncio.sleep(max(0.0, wait_s))
             self.report()
 
+    def resume(self) -> None:
+        """Go on after a pause in which nothing was measured."""
+        self._from_ns = max(self._from_ns, time.time_ns())
+
     def fold(self) -> Totals:
         """Take what the workers have measured so far into the current interval. To be called when a job has ended,
         because the next one begins at zero."""

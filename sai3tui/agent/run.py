@@ -7,9 +7,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.checks_host import nearest_existing
 from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
@@ -25,6 +26,7 @@ from sai3tui.agent.stages import cleanup, custom, execute, prepare, validation, 
 from sai3tui.agent.stages.base import StageContext
 from sai3tui.agent.state import StateMachine
 from sai3tui.agent.vitals import VitalsMeter
+from sai3tui.agent.work import Assignments, Work, take_over
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import Stage, StageType
 from sai3tui.config.storage_options import Fsync
@@ -47,7 +49,9 @@ from sai3tui.events import (
     StageSummary,
 )
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state.generations import Known
 from sai3tui.state.layout import LayoutCache
+from sai3tui.state.wire import known_to_proto, names_to_rows, slots_to_proto
 from sai3tui.storage.credentials import region_of
 from sai3tui.storage.fileops import sync_filesystem
 
@@ -58,6 +62,13 @@ ABORT_SLACK_S = 1.0
 FAREWELL_S = 15.0
 """How long a run that is over stays as it is for its controller to say goodbye."""
 
+ADDED: Mapping[StageType, Callable[[StageContext], Awaitable[None]]] = {
+    StageType.PREPARE: prepare.run_added,
+    StageType.CLEANUP: cleanup.run_added,
+    StageType.VERIFY: verify.run_added,
+}
+"""What a stage does that was over for this agent, when work of a lost agent is added to it."""
+
 STAGES: Mapping[StageType, Callable[[StageContext], Awaitable[None]]] = {
     StageType.VALIDATION: validation.run,
     StageType.PREPARE: prepare.run,
@@ -67,6 +78,17 @@ STAGES: Mapping[StageType, Callable[[StageContext], Awaitable[None]]] = {
     StageType.CUSTOM: custom.run,
     StageType.VERIFY: verify.run,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenStage:
+    """A stage that this agent may have to go on with until its barrier opens. `planned_ns` is when it was to begin."""
+
+    index: int
+    stage: Stage
+    planned_ns: int
+    context: StageContext
+    reporter: StageReporter
 
 
 class AgentRun:
@@ -87,6 +109,11 @@ class AgentRun:
         self._abort_reason: str | None = None
         self._abort_asked = asyncio.Event()
         self._pool: WorkerPool | None = None
+        self._cache: LayoutCache | None = None
+        self._assignments = Assignments(self._stir)
+        self._complete: set[int] = set()
+        """Stages after which every object of the generation exists."""
+        self._began: set[int] = set()
         self._reporter: StageReporter | None = None
         self._objects: Callable[[], Objects] = Objects
         self._corrupt: Failure | None = None
@@ -104,8 +131,19 @@ class AgentRun:
         """The barrier is open; it may be one that has not been reached yet. The first word on a barrier counts."""
         if release.stage_index not in self._releases:
             self._releases[release.stage_index] = release.start_time_ns
+            if release.generation_complete:
+                self._complete.add(release.stage_index)
             self._say(released=release)
             self._stir()
+
+    def assign(self, assignment: pb.Assignment) -> None:
+        """There is something to do in a stage. Raises Sai3Error for what cannot be."""
+        self._assignments.add(assignment)
+        # For controllers that come later, which need no states: those they learn from what is reported.
+        echo = pb.Assignment()
+        echo.CopyFrom(assignment)
+        echo.generation.ClearField("states")
+        self._say(assigned=echo)
 
     def exclude(self, stage_index: int, reason: str) -> None:
         """The others have gone past this barrier: stop its stage, and wait at the next one."""
@@ -211,7 +249,10 @@ class AgentRun:
 
     async def _body(self) -> None:
         setup = self.setup
-        cache = LayoutCache.open(setup.cache_dir, sum(setup.counts.values()))
+        objects = sum(setup.counts.values())
+        lasting = setup.config.enable_metadata_cache
+        cache = LayoutCache.open(setup.cache_dir, objects) if lasting else LayoutCache.in_memory(setup.cache_dir)
+        self._cache = cache
         try:
             pool = WorkerPool(
                 WorkerSetup(
@@ -229,15 +270,20 @@ class AgentRun:
             )
             async with pool, Controls(setup.endpoints, setup.environ, setup.config.s3) as controls:
                 self._pool = pool
-                self._arrive(0, None)
+                checkpoints = Checkpoints(setup, cache, controls, self._note)
+                self._arrive(0, None, await self._inventory(cache, checkpoints))
                 start_ns = await self._released(0)
+                await self._get_ready(cache)
                 for index, stage in enumerate(setup.stages, 1):
                     if index - 1 in self._exclusions:
                         self._arrive(index, None)
+                        start_ns = await self._released(index)
                     else:
-                        summary = await self._stage(index, stage, start_ns, pool, cache, controls)
-                        self._arrive(index, summary)
-                    start_ns = await self._released(index)
+                        opened = self._open(index, stage, start_ns, pool, cache, checkpoints, controls)
+                        start_ns = await self._play(opened, pool)
+                    if index in self._complete and cache.latest is not None:
+                        cache.complete(cache.latest)
+                        await cache.flush()
                     if index in self._exclusions and index < len(setup.stages):
                         self._machine.to(AgentState.EXCLUDED, index, reason=self._exclusions[index])
         except BaseException:
@@ -249,10 +295,46 @@ class AgentRun:
             await cache.close()
         finally:
             self._pool = None
+            self._cache = None
 
-    async def _stage(
-        self, index: int, stage: Stage, start_ns: int, pool: WorkerPool, cache: LayoutCache, controls: Controls
-    ) -> StageSummary:
+    async def _inventory(self, cache: LayoutCache, checkpoints: Checkpoints) -> pb.Inventory:
+        """What this agent knows of the layout, what is newer before what may be older."""
+        known = cache.known()
+        if not self.setup.fresh and any(stage.type in ADDED for stage in self.setup.stages):
+            known += await checkpoints.read()
+        return pb.Inventory(generations=[known_to_proto(each) for each in known], names=names_to_rows(cache.reserved()))
+
+    async def _get_ready(self, cache: LayoutCache) -> None:
+        """Take over what the controller knows of the layout."""
+        ready = self._assignments.take(0)
+        if ready is not None:
+            await take_over(cache, ready)
+            cache.adopt_names(ready.names)
+
+    async def _play(self, opened: _OpenStage, pool: WorkerPool) -> int:
+        """A stage, and what is added to it until its barrier opens. When the next stage begins."""
+        index = opened.index
+        summary = await self._stage(opened, pool, STAGES[opened.stage.type])
+        while True:
+            self._arrive(index, summary)
+            start_ns = await self._released(index)
+            if not self._assignments.waiting(index) or index in self._releases or index in self._exclusions:
+                return start_ns
+            opened.reporter.resume()
+            opened.context.progress.resume()
+            self._machine.to(AgentState.RUNNING, index, reason="work of a lost agent")
+            summary = await self._stage(opened, pool, ADDED[opened.stage.type])
+
+    def _open(
+        self,
+        index: int,
+        stage: Stage,
+        start_ns: int,
+        pool: WorkerPool,
+        cache: LayoutCache,
+        checkpoints: Checkpoints,
+        controls: Controls,
+    ) -> _OpenStage:
         planned = start_ns
         start_ns = max(start_ns, now_ns())
         self.stage_name = stage.name
@@ -264,10 +346,14 @@ class AgentRun:
             index,
             start_ns,
             cache,
+            checkpoints,
             controls,
             self._run_job,
             self._note,
             self._finding,
+            lambda: self._next_work(index),
+            lambda: self._assignments.take(index),
+            self._surveyed,
         )
         self._objects = lambda: context.progress.objects()
         warmup = 0.0
@@ -277,12 +363,18 @@ class AgentRun:
         reporter = StageReporter(
             self.setup.agent.id, index, start_ns, pool.read, self.objects, self._report, self._vitals, warmup_s=warmup
         )
+        return _OpenStage(index, stage, planned, context, reporter)
+
+    async def _stage(
+        self, opened: _OpenStage, pool: WorkerPool, work: Callable[[StageContext], Awaitable[None]]
+    ) -> StageSummary:
+        index, stage, context, reporter = opened.index, opened.stage, opened.context, opened.reporter
         self._reporter = reporter
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(reporter.run())
-            beginning = group.create_task(self._begin(index, planned, start_ns))
+            beginning = group.create_task(self._begin(opened))
             try:
-                failure = await self._attempt(stage, context, pool)
+                failure = await self._attempt(stage, context, pool, work)
             finally:
                 reporting.cancel()
                 beginning.cancel()
@@ -300,11 +392,17 @@ class AgentRun:
         self._note(Level.WARNING, f"optional stage {stage.name!r} failed: {failure.sentence()}", "optional-failed")
         return replace(summary, failure=failure)
 
-    async def _attempt(self, stage: Stage, context: StageContext, pool: WorkerPool) -> Failure | None:
+    async def _attempt(
+        self,
+        stage: Stage,
+        context: StageContext,
+        pool: WorkerPool,
+        work: Callable[[StageContext], Awaitable[None]],
+    ) -> Failure | None:
         """Run a stage; why it failed, or None."""
         try:
             async with asyncio.timeout(stage.timeout) as limit:
-                await self._exclusions.guard(context.index, STAGES[stage.type](context))
+                await self._exclusions.guard(context.index, work(context))
         except Excluded as excluded:
             await pool.stop_stage(ABORT_GRACE_S)
             return excluded.failure()
@@ -372,22 +470,38 @@ class AgentRun:
 
     # --- barriers ---
 
-    def _arrive(self, index: int, summary: StageSummary | None) -> None:
+    def _arrive(self, index: int, summary: StageSummary | None, inventory: pb.Inventory | None = None) -> None:
         self._machine.to(AgentState.AT_BARRIER, index)
         self._say(
-            arrived=pb.Arrived(stage_index=index, summary=summary_to_proto(summary) if summary is not None else None)
+            arrived=pb.Arrived(
+                stage_index=index,
+                summary=summary_to_proto(summary) if summary is not None else None,
+                epoch=self._assignments.epoch(index),
+                inventory=inventory,
+                states=self._changes(),
+            )
         )
 
     async def _released(self, index: int) -> int:
-        """When the next stage begins. If no controller leads for too long, the run is aborted; an agent that is
-        excluded has nothing to wait for."""
+        """When the next stage begins; also returns if there is more to do in this one. An agent that is excluded has
+        nothing to wait for."""
+        await self._patiently(
+            lambda: (
+                index in self._releases or index in self._exclusions or (index > 0 and self._assignments.waiting(index))
+            ),
+            f"at barrier {index}",
+        )
+        return self._releases.get(index, 0)
+
+    async def _patiently(self, told: Callable[[], bool], where: str) -> None:
+        """Wait for the controller. If none leads for too long, the run is aborted."""
         limit = self.setup.controller_timeout_s
         arrived = time.monotonic()
-        while index not in self._releases and index not in self._exclusions:
+        while not told():
             since = self.seats.alone_since
             left = None if since is None else max(since, arrived) + limit - time.monotonic()
             if left is not None and left <= 0:
-                self.abort(f"no controller for {limit:g} s at barrier {index}")
+                self.abort(f"no controller for {limit:g} s {where}")
                 await asyncio.sleep(ABORT_GRACE_S + ABORT_SLACK_S)
             signal = self._signal
             try:
@@ -395,12 +509,44 @@ class AgentRun:
                     await signal.wait()
             except TimeoutError:
                 continue
-        return self._releases.get(index, 0)
 
-    async def _begin(self, index: int, planned_ns: int, start_ns: int) -> None:
-        """Say when the stage really begins, once it does."""
-        await asyncio.sleep(max(0.0, (start_ns - now_ns()) / 1e9))
-        self._say(began=pb.StageBegan(stage_index=index, planned_start_ns=planned_ns, began_ns=now_ns()))
+    async def _begin(self, opened: _OpenStage) -> None:
+        """Say when the stage really begins, once it does; not again when it goes on."""
+        if opened.index in self._began:
+            return
+        await asyncio.sleep(max(0.0, (opened.context.start_ns - now_ns()) / 1e9))
+        self._began.add(opened.index)
+        self._say(began=pb.StageBegan(stage_index=opened.index, planned_start_ns=opened.planned_ns, began_ns=now_ns()))
+
+    async def _next_work(self, index: int) -> Work:
+        """What the controller wants done in stage `index`."""
+        while (work := self._assignments.take(index)) is None:
+            await self._patiently(lambda: self._assignments.waiting(index), f"in stage {index}")
+        return work
+
+    def _surveyed(self, known: Known | None) -> None:
+        index = self._machine.stage_index
+        generation = known_to_proto(known) if known is not None else None
+        answer = pb.Surveyed(
+            stage_index=index, epoch=self._assignments.epoch(index), begin=known is None, generation=generation
+        )
+        self._say(surveyed=answer)
+
+    def _changes(self) -> pb.StateChanges | None:
+        """What has changed in the state cache since the last call; None: nothing."""
+        cache = self._cache
+        if cache is None:
+            return None
+        latest = cache.latest
+        slots = cache.news(latest) if latest is not None else {}
+        names = cache.pool_news()
+        if not slots and not names:
+            return None
+        return pb.StateChanges(
+            generation=latest.number if latest is not None else 0,
+            states=slots_to_proto(slots),
+            names=names_to_rows(names),
+        )
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         try:
@@ -431,6 +577,8 @@ class AgentRun:
         note: pb.Note | None = None,
         released: pb.Release | None = None,
         began: pb.StageBegan | None = None,
+        surveyed: pb.Surveyed | None = None,
+        assigned: pb.Assignment | None = None,
     ) -> None:
         self.spool.append(
             pb.AgentMessage(
@@ -443,11 +591,17 @@ class AgentRun:
                 note=note,
                 released=released,
                 began=began,
+                surveyed=surveyed,
+                assigned=assigned,
             )
         )
 
     def _report(self, report: Report) -> None:
-        self._say(report=report_to_proto(report))
+        message = report_to_proto(report)
+        changes = self._changes()
+        if changes is not None:
+            message.states.CopyFrom(changes)
+        self._say(report=message)
 
     def _finding(self, finding: Finding) -> None:
         self._say(finding=finding_to_proto(finding))

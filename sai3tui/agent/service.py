@@ -308,6 +308,8 @@ class AgentService(AgentServicer):
                 run.release(message.release)
             elif body == "end_stage":
                 run.end_stage(message.end_stage.stage_index)
+            elif body == "assignment":
+                run.assign(message.assignment)
             elif body == "exclude":
                 run.exclude(message.exclude.stage_index, message.exclude.reason)
             else:

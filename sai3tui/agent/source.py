@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,20 +12,32 @@ import numpy.typing as npt
 
 from sai3tui.agent.lease import Lease
 from sai3tui.errors import ErrorKind, Failure
-from sai3tui.state.generations import Generation
+from sai3tui.state.generations import Generation, Holding
 from sai3tui.state.layout import LayoutCache, StatesKey
-from sai3tui.state.states import Numbers, ObjectState, SlotStates, wanted
+from sai3tui.state.states import Mask, Numbers, ObjectState, SlotStates, wanted
+from sai3tui.workload.objects import ObjectSet
 
 NO_KINDS: frozenset[ErrorKind] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedSet:
-    """One object set of a slot. `bytes_of` sums the sizes of objects given by their indices."""
+    """Objects of one set that are held. `bytes_of` sums the sizes of objects given by their indices."""
 
-    set_id: int
+    holding: Holding
     states: SlotStates
     bytes_of: Callable[[Numbers], int]
+
+    def count(self, mask: Mask) -> int:
+        """How many of them are in a state s with `mask[s]`."""
+        return self.states.count_in(self.holding.first_k, self.holding.end_k, mask)
+
+    def where(self, mask: Mask) -> Iterator[Numbers]:
+        """Those in a state s with `mask[s]`, ascending."""
+        for ks in self.states.where(mask):
+            low, high = np.searchsorted(ks, (self.holding.first_k, self.holding.end_k))
+            if high > low:
+                yield ks[low:high]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +91,22 @@ class _Out:
         self.open = np.ones(self.ks.size, dtype=np.bool_)
 
 
+def held(
+    cache: LayoutCache, record: Generation, holdings: Iterable[Holding], sets: Sequence[ObjectSet]
+) -> list[TrackedSet]:
+    """What is held, with its states and sizes."""
+    return [
+        TrackedSet(each, cache.states(record, each.set_id, each.slot), bytes_of(sets[each.set_id])) for each in holdings
+    ]
+
+
+def bytes_of(objects: ObjectSet) -> Callable[[Numbers], int]:
+    """A function that sums the sizes of objects given by their indices."""
+    return lambda indices: int(objects.sizes.sizes(indices.astype(np.uint64)).sum())
+
+
 class StateSource:
-    """A `LeaseSource` over the objects of one slot: endpoint e gets the objects k with k mod E = e.
+    """A `LeaseSource` over objects that are held: endpoint e gets the objects k of a slot with k mod E = e.
 
     What `grant` returns is recorded on disk as `during` before it returns. `only` leaves out objects by their index;
     `todo` counts them all the same.
@@ -106,7 +132,7 @@ class StateSource:
         self._out: dict[int, _Out] = {}
         self._next_lease = 1
         self._epoch = 0
-        self.todo = sum(tracked.states.total(state) for tracked in sets for state in purpose.take)
+        self.todo = sum(tracked.count(self._mask) for tracked in sets)
         self.done = 0
         self.bytes = 0
         self.failed = 0
@@ -130,15 +156,15 @@ class StateSource:
             run = _Run(run.tracked, run.ks[:want])
         lease = Lease(
             lease_id=self._next_lease,
-            set_id=run.tracked.set_id,
+            set_id=run.tracked.holding.set_id,
             generation=self._record.number,
-            slot=self._record.slot,
+            slot=run.tracked.holding.slot,
             slots=self._record.slots,
             endpoint=endpoint,
             first_k=int(run.ks[0]),
             count=int(run.ks.size),
             stride=self._endpoints,
-            epoch=self._epoch,
+            epoch=run.tracked.holding.epoch + self._epoch,
         )
         self._next_lease += 1
         self._out[lease.lease_id] = _Out(lease, run.tracked, run.ks)
@@ -162,7 +188,9 @@ class StateSource:
         after = self._purpose.after
         if settled.size:
             if after is not None:
-                out.tracked.states.set(np.sort(self._ks(settled)), after)
+                ks = np.sort(self._ks(settled))
+                out.tracked.states.set(ks, after)
+                self._cache.done(self._key(out.tracked), ks.tolist())
             self.done += int(settled.size)
             self.bytes += out.tracked.bytes_of(settled)
         for index, failure in failed:
@@ -175,8 +203,7 @@ class StateSource:
                     self.samples.append(failure)
                 if after is None:
                     continue
-                key = StatesKey(out.tracked.set_id, self._record.number, self._record.slot)
-                self._cache.note_failed(key, int(self._ks(at)[0]), failure)
+                self._cache.note_failed(self._key(out.tracked), int(self._ks(at)[0]), failure)
         if not out.open.any():
             del self._out[lease_id]
         if after is not None:
@@ -204,8 +231,11 @@ class StateSource:
         self._epoch += 1
         self._ready[out.lease.endpoint].extend(self._split(out.tracked, out.ks[out.open]))
 
+    def _key(self, tracked: TrackedSet) -> StatesKey:
+        return StatesKey(tracked.holding.set_id, self._record.number, tracked.holding.slot)
+
     def _ks(self, indices: Numbers) -> Numbers:
-        return (indices - self._record.slot) // self._record.slots
+        return indices // self._record.slots
 
     def _close(self, out: _Out, indices: Numbers) -> npt.NDArray[np.bool_]:
         """Which of `indices` belong to the lease and were open; they are not any more."""
@@ -218,14 +248,14 @@ class StateSource:
 
     def _iterate(self, sets: Sequence[TrackedSet], endpoint: int) -> Iterator[_Run]:
         for tracked in sets:
-            for ks in tracked.states.where(self._mask):
-                yield from self._split(tracked, self._chosen(ks[ks % self._endpoints == endpoint]))
+            for ks in tracked.where(self._mask):
+                yield from self._split(tracked, self._chosen(tracked, ks[ks % self._endpoints == endpoint]))
 
-    def _chosen(self, ks: Numbers) -> Numbers:
+    def _chosen(self, tracked: TrackedSet, ks: Numbers) -> Numbers:
         only = self._only
         if only is None or not ks.size:
             return ks
-        indices = (ks * self._record.slots + self._record.slot).tolist()
+        indices = (ks * self._record.slots + tracked.holding.slot).tolist()
         return ks[np.fromiter((index in only for index in indices), dtype=np.bool_, count=ks.size)]
 
     def _split(self, tracked: TrackedSet, ks: Numbers) -> Iterator[_Run]:

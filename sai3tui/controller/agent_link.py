@@ -61,6 +61,8 @@ class AgentLink:
         self.last_words: Sai3Error | None = None
         self.took_over = ""
         self.access_words = access.words()
+        self.on_message: Callable[[str, pb.AgentMessage], None] | None = None
+        """Sees every message of a run, before it becomes an event."""
         self._version = version
         self._clock = ClockFilter()
         self._sequence = 0
@@ -150,10 +152,16 @@ class AgentLink:
         if not self._leaving:
             raise await self._ended(call)
 
-    async def release(self, stage_index: int, start_ns: int) -> None:
-        """Let the agent past barrier `stage_index`; the next stage starts at `start_ns` on our clock."""
+    async def release(self, stage_index: int, start_ns: int, *, complete: bool = False) -> None:
+        """Let the agent past barrier `stage_index`; the next stage starts at `start_ns` on our clock. `complete`: every
+        object of the generation exists."""
         at = start_ns - self.clock.offset_ns
-        await self._send(pb.ControllerMessage(release=pb.Release(stage_index=stage_index, start_time_ns=at)))
+        release = pb.Release(stage_index=stage_index, start_time_ns=at, generation_complete=complete)
+        await self._send(pb.ControllerMessage(release=release))
+
+    async def assign(self, assignment: pb.Assignment) -> None:
+        """Tell the agent what to do with which objects."""
+        await self._send(pb.ControllerMessage(assignment=assignment))
 
     async def end_stage(self, stage_index: int) -> None:
         """Have the agent end an execute stage as if its time were up."""
@@ -247,6 +255,8 @@ class AgentLink:
                 pong = message.pong
                 self._clock.add(pong.controller_time_ns, pong.received_ns, now)
             on_heard(self.id, now, self.clock)
+            if self.on_message is not None:
+                self.on_message(self.id, message)
             item = agent_event_from_proto(message, self.id, self.clock.offset_ns)
             if item is not None:
                 on_item(item)

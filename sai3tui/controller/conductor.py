@@ -12,15 +12,18 @@ import grpc
 from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSteady
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Fail, Release, Wait, decide
+from sai3tui.controller.coordinator import Coordinator
 from sai3tui.controller.journal import Journal
 from sai3tui.controller.planning import RunPlan
 from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, RunStopped, failed
-from sai3tui.errors import AgentLostError, ErrorContext, Failure, Sai3Error
+from sai3tui.controller.stage_work import StageWork
+from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, Sai3Error
 from sai3tui.events import (
     AgentState,
     BarrierArrived,
     BarrierReleased,
     Level,
+    Report,
     StageFinished,
     StateChanged,
 )
@@ -35,15 +38,18 @@ COMPLETED_TIMEOUT_S = 10.0
 STREAM_END_TIMEOUT_S = 5.0
 STAGE_GRACE_S = 30.0
 LOOK_INTERVAL_S = 0.5
+_LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
+"""Failures that are one host's, and say nothing about what the others can do."""
 
 
 class Conductor:
     """One run on connected agents. Belongs to the session's loop; `streams` run in the session's task group."""
 
-    def __init__(self, plan: RunPlan, links: Iterable[AgentLink], journal: Journal) -> None:
+    def __init__(self, plan: RunPlan, links: Iterable[AgentLink], journal: Journal, coordinator: Coordinator) -> None:
         self._plan = plan
         self._links = {link.id: link for link in links}
         self._journal = journal
+        self._work = StageWork(plan, coordinator, self._assign, journal.emit)
         self._arrived: dict[int, dict[str, float]] = {}
         self._stage_failures: dict[int, Failure] = {}
         self._gone: dict[str, Failure] = {}
@@ -56,10 +62,15 @@ class Conductor:
         self._rule: Barrier | None = None
         self._until_steady: tuple[int, UntilSteady | None] = (0, None)
         """The stage that ends when it is steady, and the rule; no rule if there is none."""
+        self._sending: asyncio.Task[None] | None = None
+        self._complete = False
+        """Whether all objects of the generation exist since the last stage, which was a prepare."""
 
     def open_streams(self, group: asyncio.TaskGroup, specs: dict[str, pb.RunSpec]) -> None:
         """Start the run on every agent; from now on what they say reaches the journal."""
+        self._sending = group.create_task(self._work.run())
         for agent, link in self._links.items():
+            link.on_message = self._work.take
             self._heard[agent] = time.monotonic()
             self._streams[agent] = group.create_task(self._follow(link, specs[agent]))
 
@@ -73,14 +84,27 @@ class Conductor:
         )
         self._rule = ready
         released = await self._barrier(0, rule, participants, "")
+        await self._work.ready()
+        await self._next_work(1, released)
         # A local run has nobody to wait for: the delay is for fleets.
         await self._release(0, released, 0.0 if config.distributed.local else config.distributed.start_delay)
         for index, stage in enumerate(self._plan.resolved.stages, 1):
             self._rule = stage.barrier
             released = await self._stage(index, stage, released.arrived)
+            await self._next_work(index + 1, released)
             await self._release(index, released, 0.0)
         await self._all_completed()
         return INCOMPLETE if self._gone else SUCCESS
+
+    async def _next_work(self, index: int, released: Release) -> None:
+        """Tell agents what to do in stage `index`, before they are let into it."""
+        stages = self._plan.resolved.stages
+        if index <= len(stages):
+            present = [agent for agent in released.arrived if agent not in self._gone]
+            await self._work.begin(index, stages[index - 1], present)
+
+    async def _assign(self, agent: str, assignment: pb.Assignment) -> None:
+        await self._links[agent].assign(assignment)
 
     async def end(self, ending: Ending) -> None:
         """Leave every agent idle: goodbye to those that are through or failed, abort for the others. Bounded."""
@@ -100,6 +124,9 @@ class Conductor:
             await asyncio.wait(waiting, timeout=STREAM_END_TIMEOUT_S)
         for task in self._streams.values():
             task.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
+        await self._work.close()
 
     def look(self, group: asyncio.TaskGroup) -> None:
         """A few times a second: ask agents that have been silent for too long; end a stage that is steady."""
@@ -145,6 +172,7 @@ class Conductor:
         except RunStopped as stopped:
             self._journal.emit(StageFinished(time.time_ns(), "", index, stage.name, stopped.ending.failure))
             raise
+        self._complete = self._work.finish(index)
         failure = self._stage_failures.get(index)
         self._journal.emit(StageFinished(time.time_ns(), "", index, stage.name, failure))
         return released
@@ -153,7 +181,10 @@ class Conductor:
         began = time.monotonic()
         while True:
             self._changed.clear()
-            facts = BarrierFacts(participants, began, self._arrived.get(index, {}), self._gone)
+            if self._work.fatal is not None:
+                raise RunStopped(failed(self._work.fatal, stage_type))
+            expected = tuple(agent for agent in participants if agent not in self._work.excused)
+            facts = BarrierFacts(expected, began, self._arrived.get(index, {}), self._gone)
             now = time.monotonic()
             match decide(rule, facts, now):
                 case Release() as released:
@@ -177,7 +208,8 @@ class Conductor:
         self._journal.emit(
             BarrierReleased(time.time_ns(), "", index, start_ns, released.arrived, missing, released.reason)
         )
-        results = await asyncio.gather(*(link.release(index, start_ns) for link in links), return_exceptions=True)
+        going = (link.release(index, start_ns, complete=self._complete) for link in links)
+        results = await asyncio.gather(*going, return_exceptions=True)
         for link, result in zip(links, results, strict=True):
             if isinstance(result, Exception):
                 # Its stream is broken; whoever reads it says why.
@@ -207,8 +239,12 @@ class Conductor:
             self._changed.set()
 
     def _take(self, item: Item) -> None:
+        if isinstance(item, Report | BarrierArrived) and item.agent in self._work.excused:
+            # Others do its work now, which is counted there.
+            return
         if isinstance(item, BarrierArrived):
-            self._arrived.setdefault(item.stage_index, {})[item.agent] = time.monotonic()
+            if self._work.through(item.stage_index, item.agent):
+                self._arrived.setdefault(item.stage_index, {})[item.agent] = time.monotonic()
             if item.summary is not None and item.summary.failure is not None:
                 self._stage_failures.setdefault(item.stage_index, item.summary.failure)
         elif isinstance(item, StateChanged):
@@ -216,9 +252,9 @@ class Conductor:
             if item.state is AgentState.COMPLETED:
                 self._completed.add(item.agent)
             elif item.state is AgentState.FAILED:
-                self._gone.setdefault(item.agent, self._reason(item))
+                self._give_up(item.agent, self._reason(item))
             elif item.state in (AgentState.ABORTING, AgentState.ABORTED):
-                self._gone.setdefault(item.agent, self._aborted(item))
+                self._give_up(item.agent, self._aborted(item))
         self._journal.emit(item)
         self._changed.set()
 
@@ -230,10 +266,21 @@ class Conductor:
     def _lose(self, agent: str, failure: Failure) -> None:
         if agent in self._gone or agent in self._completed:
             return
-        self._gone[agent] = failure
         self._journal.lost(agent, failure)
         self._journal.emit(StateChanged(time.time_ns(), agent, AgentState.LOST, 0, "", failure))
+        self._give_up(agent, failure)
         self._changed.set()
+
+    def _give_up(self, agent: str, failure: Failure) -> None:
+        """It does nothing more. If that is the fault of its host, others may do its work."""
+        if agent in self._gone:
+            return
+        self._gone[agent] = failure
+        if failure.kind in _LOST:
+            survivors = [name for name in self._links if name not in self._gone]
+            for name in self._work.lose(agent, failure, survivors):
+                for arrived in self._arrived.values():
+                    arrived.pop(name, None)
 
     def _reason(self, item: StateChanged) -> Failure:
         failure = item.failure

@@ -17,9 +17,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import platformdirs
+
 from sai3tui.config.metric_names import parse_metric
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.conductor import Conductor
+from sai3tui.controller.coordinator import Coordinator, coordinator_directory
 from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.journal import Journal, OnItem, OnSecond
 from sai3tui.controller.local_agent import LocalAgent
@@ -167,7 +170,13 @@ class RunSession:
         if self.request.preflight_only:
             return SUCCESS
         self._open_results(plan, addresses)
-        self._conductor = Conductor(plan, self._links, self._journal)
+        coordinator = Coordinator(
+            plan.resolved,
+            fresh=self.request.fresh,
+            directory=coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash),
+            note=lambda level, text, code: self._journal.note(level, text, code=code),
+        )
+        self._conductor = Conductor(plan, self._links, self._journal, coordinator)
         self._conductor.open_streams(group, {link.id: self._spec(n) for n, link in enumerate(self._links)})
         return await self._conductor.play()
 

@@ -510,6 +510,7 @@ class ControllerMessage(_message.Message):
     GOODBYE_FIELD_NUMBER: _builtins.int
     EXCLUDE_FIELD_NUMBER: _builtins.int
     END_STAGE_FIELD_NUMBER: _builtins.int
+    ASSIGNMENT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     @_builtins.property
@@ -526,6 +527,8 @@ class ControllerMessage(_message.Message):
     def exclude(self) -> Global___Exclude: ...
     @_builtins.property
     def end_stage(self) -> Global___EndStage: ...
+    @_builtins.property
+    def assignment(self) -> Global___Assignment: ...
     def __init__(
         self,
         *,
@@ -538,12 +541,13 @@ class ControllerMessage(_message.Message):
         goodbye: Global___Goodbye | None = ...,
         exclude: Global___Exclude | None = ...,
         end_stage: Global___EndStage | None = ...,
+        assignment: Global___Assignment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude", "end_stage"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude", "end_stage", "assignment"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -594,9 +598,12 @@ class Release(_message.Message):
     ARRIVED_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    GENERATION_COMPLETE_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     start_time_ns: _builtins.int
     reason: _builtins.str
+    generation_complete: _builtins.bool
+    """every object of the generation exists"""
     @_builtins.property
     def arrived(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """agents that take part in what follows"""
@@ -613,10 +620,11 @@ class Release(_message.Message):
         arrived: _abc.Iterable[_builtins.str] | None = ...,
         missing: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
+        generation_complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "missing", b"missing", "reason", b"reason", "stage_index", b"stage_index", "start_time_ns", b"start_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "generation_complete", b"generation_complete", "missing", b"missing", "reason", b"reason", "stage_index", b"stage_index", "start_time_ns", b"start_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -666,6 +674,266 @@ class EndStage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EndStage: _TypeAlias = EndStage  # noqa: Y015
+
+@_typing.final
+class SlotChunks(_message.Message):
+    """One set of one slot: states of objects, two bits each, in chunks of 64 Ki: a zstd frame of (number as a little-endian
+    u32, 16 KiB) for each.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SET_ID_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    set_id: _builtins.int
+    slot: _builtins.int
+    chunks: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        set_id: _builtins.int = ...,
+        slot: _builtins.int = ...,
+        chunks: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "set_id", b"set_id", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SlotChunks: _TypeAlias = SlotChunks  # noqa: Y015
+
+@_typing.final
+class Holding(_message.Message):
+    """The objects k from first_k up to before end_k of one set in one slot, held since `epoch`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SET_ID_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    FIRST_K_FIELD_NUMBER: _builtins.int
+    END_K_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    set_id: _builtins.int
+    slot: _builtins.int
+    first_k: _builtins.int
+    end_k: _builtins.int
+    epoch: _builtins.int
+    def __init__(
+        self,
+        *,
+        set_id: _builtins.int = ...,
+        slot: _builtins.int = ...,
+        first_k: _builtins.int = ...,
+        end_k: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_k", b"end_k", "epoch", b"epoch", "first_k", b"first_k", "set_id", b"set_id", "slot", b"slot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Holding: _TypeAlias = Holding  # noqa: Y015
+
+@_typing.final
+class GenerationStates(_message.Message):
+    """A generation as somebody knows it: its record, and states of its objects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class SetsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    SETS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    HOLDINGS_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    slots: _builtins.int
+    seed: _builtins.int
+    complete: _builtins.bool
+    @_builtins.property
+    def sets(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
+        """objects by set id"""
+
+    @_builtins.property
+    def holdings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holding]: ...
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___SlotChunks]: ...
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        seed: _builtins.int = ...,
+        sets: _abc.Mapping[_builtins.int, _builtins.int] | None = ...,
+        complete: _builtins.bool = ...,
+        holdings: _abc.Iterable[Global___Holding] | None = ...,
+        states: _abc.Iterable[Global___SlotChunks] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "holdings", b"holdings", "number", b"number", "seed", b"seed", "sets", b"sets", "slots", b"slots", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GenerationStates: _TypeAlias = GenerationStates  # noqa: Y015
+
+@_typing.final
+class Inventory(_message.Message):
+    """What an agent knows of the layout when it is ready: its own state cache, and checkpoints that it has read."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATIONS_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def generations(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationStates]:
+        """those of later ones before those of earlier ones"""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """names that PUTs have taken: rows of the state cache"""
+
+    def __init__(
+        self,
+        *,
+        generations: _abc.Iterable[Global___GenerationStates] | None = ...,
+        names: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generations", b"generations", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Inventory: _TypeAlias = Inventory  # noqa: Y015
+
+@_typing.final
+class StateChanges(_message.Message):
+    """What has changed in an agent's holdings since its last report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[Global___SlotChunks]: ...
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+        states: _abc.Iterable[Global___SlotChunks] | None = ...,
+        names: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "names", b"names", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StateChanges: _TypeAlias = StateChanges  # noqa: Y015
+
+@_typing.final
+class Assignment(_message.Message):
+    """What a stage (0: the run, before its first stage) is to do with which objects. Sent before the release that the stage
+    begins with, or, if storage has to be looked at first, when that has been done.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_INDEX_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    SURVEY_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    stage_index: _builtins.int
+    epoch: _builtins.int
+    survey: _builtins.str
+    """look at the storage first, in this way, and answer with Surveyed"""
+    added: _builtins.bool
+    """work of an agent that is lost: to be done besides"""
+    @_builtins.property
+    def generation(self) -> Global___GenerationStates:
+        """absent: nothing is known"""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        stage_index: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        generation: Global___GenerationStates | None = ...,
+        names: _abc.Iterable[_builtins.bytes] | None = ...,
+        survey: _builtins.str = ...,
+        added: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "epoch", b"epoch", "generation", b"generation", "names", b"names", "stage_index", b"stage_index", "survey", b"survey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class Surveyed(_message.Message):
+    """What is in the storage, as the agent that looked knows it now. `begin`: nothing of it is of use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_INDEX_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    BEGIN_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    stage_index: _builtins.int
+    epoch: _builtins.int
+    begin: _builtins.bool
+    @_builtins.property
+    def generation(self) -> Global___GenerationStates: ...
+    def __init__(
+        self,
+        *,
+        stage_index: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        begin: _builtins.bool = ...,
+        generation: Global___GenerationStates | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin", b"begin", "epoch", b"epoch", "generation", b"generation", "stage_index", b"stage_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Surveyed: _TypeAlias = Surveyed  # noqa: Y015
 
 @_typing.final
 class Ping(_message.Message):
@@ -719,6 +987,8 @@ class AgentMessage(_message.Message):
     RELEASED_FIELD_NUMBER: _builtins.int
     DISPLACED_FIELD_NUMBER: _builtins.int
     BEGAN_FIELD_NUMBER: _builtins.int
+    SURVEYED_FIELD_NUMBER: _builtins.int
+    ASSIGNED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     """0 for messages that are not kept: pong"""
@@ -749,6 +1019,12 @@ class AgentMessage(_message.Message):
 
     @_builtins.property
     def began(self) -> Global___StageBegan: ...
+    @_builtins.property
+    def surveyed(self) -> Global___Surveyed: ...
+    @_builtins.property
+    def assigned(self) -> Global___Assignment:
+        """what the agent was assigned, without states: for controllers that come later"""
+
     def __init__(
         self,
         *,
@@ -766,12 +1042,14 @@ class AgentMessage(_message.Message):
         released: Global___Release | None = ...,
         displaced: Global___Displaced | None = ...,
         began: Global___StageBegan | None = ...,
+        surveyed: Global___Surveyed | None = ...,
+        assigned: Global___Assignment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "stage_started", b"stage_started", "state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "sequence", b"sequence", "stage_started", b"stage_started", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "sequence", b"sequence", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began", "surveyed", "assigned"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -886,18 +1164,34 @@ class Arrived(_message.Message):
 
     STAGE_INDEX_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    INVENTORY_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
+    epoch: _builtins.int
+    """of the last assignment for this stage that was done"""
     @_builtins.property
     def summary(self) -> Global___StageSummary: ...
+    @_builtins.property
+    def inventory(self) -> Global___Inventory:
+        """at barrier 0"""
+
+    @_builtins.property
+    def states(self) -> Global___StateChanges:
+        """since the last report"""
+
     def __init__(
         self,
         *,
         stage_index: _builtins.int = ...,
         summary: Global___StageSummary | None = ...,
+        epoch: _builtins.int = ...,
+        inventory: Global___Inventory | None = ...,
+        states: Global___StateChanges | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory", "states", b"states", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["stage_index", b"stage_index", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "inventory", b"inventory", "stage_index", b"stage_index", "states", b"states", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1034,6 +1328,7 @@ class Report(_message.Message):
     WARMUP_FIELD_NUMBER: _builtins.int
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     CLIENT_LIMITED_REASON_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     start_ns: _builtins.int
     end_ns: _builtins.int
@@ -1052,6 +1347,8 @@ class Report(_message.Message):
     def vitals(self) -> Global___Vitals: ...
     @_builtins.property
     def failed_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptStats]: ...
+    @_builtins.property
+    def states(self) -> Global___StateChanges: ...
     def __init__(
         self,
         *,
@@ -1065,10 +1362,11 @@ class Report(_message.Message):
         warmup: _builtins.bool = ...,
         failed_attempts: _abc.Iterable[Global___AttemptStats] | None = ...,
         client_limited_reason: _builtins.str = ...,
+        states: Global___StateChanges | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects", "vitals", b"vitals"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects", "states", b"states", "vitals", b"vitals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "failed_attempts", b"failed_attempts", "objects", b"objects", "ops", b"ops", "stage_index", b"stage_index", "start_ns", b"start_ns", "vitals", b"vitals", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "failed_attempts", b"failed_attempts", "objects", b"objects", "ops", b"ops", "stage_index", b"stage_index", "start_ns", b"start_ns", "states", b"states", "vitals", b"vitals", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

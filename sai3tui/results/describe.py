@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sai3tui.config.units import format_count
 from sai3tui.errors import Failure
 from sai3tui.events import (
     AbortRequested,
@@ -16,12 +17,14 @@ from sai3tui.events import (
     Finding,
     Level,
     Note,
+    PutTwice,
     RunFinished,
     RunStarted,
     StageFinished,
     StageStarted,
     StateChanged,
     ThresholdCrossed,
+    WorkHandedOver,
 )
 from sai3tui.results.failures import Cause, cause_of
 from sai3tui.results.views import LogLine
@@ -123,6 +126,14 @@ def _tell(event: Event) -> tuple[Level, str] | None:
             if event.failure is not None:
                 return Level.ERROR, f"stage {event.stage_index} {event.stage_name} failed"
             return Level.INFO, f"stage {event.stage_index} {event.stage_name} finished"
+        case WorkHandedOver():
+            text = f"left {format_count(event.objects)} objects of stage {event.stage_index} to be done"
+            if event.to:
+                return Level.WARNING, f"{text}: they go to {', '.join(event.to)}"
+            return Level.WARNING, f"{text}: the run goes on without them"
+        case PutTwice():
+            text = f"{format_count(event.count)} objects were written twice: by this agent, which counted as lost"
+            return Level.WARNING, f"{text}, and by those who had got its work"
         case FailureSeen():
             return Level.ERROR, f"{event.count} x {_where(event.sample)}{event.sample.sentence()}"
         case Note():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sai3tui.errors import Failure
 from sai3tui.events import AttemptStats, Objects, Report, StageSummary, Vitals, merge_attempts
@@ -14,7 +14,8 @@ from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
 
 @dataclass(slots=True)
 class AgentStage:
-    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet.
+    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet. `twice` counts objects
+    that it has written after others had got them to write.
 
     `limited` is why its last interval was limited by the agent itself, `limited_intervals` how many in a row were.
     """
@@ -32,6 +33,7 @@ class AgentStage:
     limited_intervals: int = 0
     summary: StageSummary | None = None
     lost: bool = False
+    twice: int = 0
 
 
 class StageTally:
@@ -99,6 +101,16 @@ class StageTally:
         """The agent says nothing any more."""
         self._agent(agent).lost = True
 
+    def handed_over(self, agent: str, objects: int, *, given: bool) -> None:
+        """A lost agent has left so many objects; if they are `given` to others, they count as planned there."""
+        part = self._agent(agent)
+        if given:
+            part.objects = replace(part.objects, planned=max(0, part.objects.planned - objects))
+
+    def put_twice(self, agent: str, count: int) -> None:
+        """A lost agent has written so many objects that others have got."""
+        self._agent(agent).twice = count
+
     def leave(self, agent: str) -> list[FleetSecond]:
         """Nobody waits for the agent's reports any more; returns the seconds that are complete by that."""
         return self._aligner.leave(agent) if self._aligner is not None else []
@@ -150,7 +162,9 @@ class StageTally:
 
     @property
     def objects(self) -> Objects:
-        return sum((part.objects for part in self.agents.values()), Objects())
+        whole = sum((part.objects for part in self.agents.values()), Objects())
+        twice = sum(part.twice for part in self.agents.values())
+        return replace(whole, repeated_puts=whole.repeated_puts + twice)
 
     @property
     def seconds(self) -> float:

@@ -19,12 +19,14 @@ from sai3tui.events import (
     FailureSeen,
     Finding,
     Level,
+    PutTwice,
     Report,
     RunFinished,
     RunStarted,
     StageFinished,
     StageStarted,
     StateChanged,
+    WorkHandedOver,
 )
 from sai3tui.metrics.attribution import Attribution
 from sai3tui.results.attribution_facts import FactCollector
@@ -165,6 +167,12 @@ class Tally:
                     return self.stages[event.stage_index].finish(event.time_ns, event.failure)
             case Finding():
                 self._facts.finding(event)
+            case WorkHandedOver():
+                if event.stage_index in self.stages:
+                    self.stages[event.stage_index].handed_over(event.agent, event.objects, given=bool(event.to))
+            case PutTwice():
+                if event.stage_index in self.stages:
+                    self.stages[event.stage_index].put_twice(event.agent, event.count)
             case FailureSeen():
                 self._failures.add(event.sample, event.count, event.agent, event.time_ns)
             case StateChanged():

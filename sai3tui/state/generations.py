@@ -1,10 +1,10 @@
-"""Generations: one begins when a prepare starts from nothing and ends when every object of the slot is created."""
+"""Generations: one begins when a prepare starts from nothing and ends when every object of the fleet is created."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -13,20 +13,40 @@ from sai3tui.state.states import CHUNK, ObjectState, SlotStates
 from sai3tui.workload.partition import slot_count
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Holding:
+    """The objects k from `first_k` up to before `end_k` of one set in one slot, and since which epoch somebody holds
+    them: whoever holds objects does to them what a stage asks for, and knows best what state they are in."""
+
+    set_id: int
+    slot: int
+    first_k: int
+    end_k: int
+    epoch: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What is fixed when a generation begins, and whether this agent's slot of it is complete.
+    """What is fixed when a generation begins, whether it is complete, and what the keeper of this record holds of it.
 
-    `sets` are the sizes of the object sets in this slot, by set id.
+    `sets` are the sizes of the object sets, by set id; slot s of `slots` has their indices i with i mod slots = s.
     """
 
     number: int
     slots: int
-    slot: int
     seed: int
-    endpoints: tuple[str, ...]
     sets: Mapping[int, int] = field(default_factory=dict)
+    holdings: tuple[Holding, ...] = ()
     complete: bool = False
+
+    def count(self, set_id: int, slot: int) -> int:
+        """How many objects of a set are in a slot."""
+        return slot_count(self.sets.get(set_id, 0), self.slots, slot)
+
+    @property
+    def epoch(self) -> int:
+        """The latest of the holdings."""
+        return max((holding.epoch for holding in self.holdings), default=0)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True).encode()
@@ -36,24 +56,110 @@ class Generation:
         """Raises ValueError for what is not a generation record."""
         try:
             fields = json.loads(text)
-            return cls(
+            record = cls(
                 int(fields["number"]),
                 int(fields["slots"]),
-                int(fields["slot"]),
                 int(fields["seed"]),
-                tuple(str(uri) for uri in fields["endpoints"]),
                 {int(set_id): int(count) for set_id, count in fields["sets"].items()},
+                tuple(Holding(**{name: int(value) for name, value in each.items()}) for each in fields["holdings"]),
                 bool(fields["complete"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a generation record: {text[:200]!r}") from error
+        if record.slots < 1:
+            raise ValueError(f"a generation of {record.slots} slots")
+        return record
 
 
-def found(latest: Generation | None) -> Found:
-    """The column of the decision table that the latest generation is in."""
-    if latest is None:
+Slots = dict[tuple[int, int], SlotStates]
+"""By set id and slot."""
+
+
+@dataclass(slots=True)
+class Known:
+    """A generation and the states of its objects, as far as somebody knows them."""
+
+    record: Generation
+    slots: Slots = field(default_factory=dict)
+
+    def states(self, set_id: int, slot: int) -> SlotStates:
+        """Those of one set in one slot; made if nothing is known of it."""
+        found = self.slots.get((set_id, slot))
+        if found is None:
+            found = self.slots[set_id, slot] = SlotStates(self.record.count(set_id, slot))
+        return found
+
+    def total(self, state: ObjectState) -> int:
+        """How many objects of the generation are in `state`."""
+        known = sum(states.total(state) for states in self.slots.values())
+        if state is ObjectState.PLANNED:
+            known += sum(self.record.sets.values()) - sum(states.count for states in self.slots.values())
+        return known
+
+    def everything(self) -> tuple[Holding, ...]:
+        """All objects, as holdings of nobody yet."""
+        return tuple(
+            Holding(set_id, slot, 0, self.record.count(set_id, slot))
+            for set_id in sorted(self.record.sets)
+            for slot in range(self.record.slots)
+            if self.record.count(set_id, slot)
+        )
+
+
+def found(known: Known | None) -> Found:
+    """The column of the decision table that a generation is in."""
+    if known is None:
         return Found.NOTHING
-    return Found.FINISHED if latest.complete else Found.UNFINISHED
+    unfinished = known.total(ObjectState.PLANNED) + known.total(ObjectState.CREATING)
+    return Found.FINISHED if known.record.complete or not unfinished else Found.UNFINISHED
+
+
+def unite(sources: Iterable[Known]) -> dict[int, Known]:
+    """Everything that is known, by generation. Where two know of the same objects, whoever has held them later is
+    right, and of two that are equal in that the later one of `sources`; the other one fills in what that one does not
+    know. Whoever does not hold objects has nothing to say about them."""
+    by_number: dict[int, list[Known]] = {}
+    for source in sources:
+        by_number.setdefault(source.record.number, []).append(source)
+    return {number: _united(known) for number, known in by_number.items()}
+
+
+def _united(sources: list[Known]) -> Known:
+    newest = max(sources, key=lambda source: source.record.epoch)
+    complete = any(source.record.complete for source in sources)
+    made = Known(replace(newest.record, holdings=(), complete=complete))
+    alike = [in_slots(source, newest.record) for source in sources]
+    claims = [(holding, place) for place, source in enumerate(alike) for holding in source.record.holdings]
+    claims.sort(key=lambda claim: (claim[0].epoch, claim[1]))
+    for holding, place in claims:
+        told = alike[place].slots.get((holding.set_id, holding.slot))
+        if told is not None:
+            overlay(made.states(holding.set_id, holding.slot), told, holding.first_k, holding.end_k, keep=True)
+    made.record = replace(made.record, holdings=tuple(sorted({holding for holding, _ in claims})))
+    return made
+
+
+def overlay(onto: SlotStates, told: SlotStates, first: int, end: int, *, keep: bool = False) -> None:
+    """Take over what `told` says about the objects `first` up to before `end`; `keep`: not where it says nothing."""
+    for number, low, states in told.windows(first, min(end, onto.count)):
+        onto.put(number, low, states, keep=keep)
+
+
+def in_slots(source: Known, record: Generation) -> Known:
+    """What `source` knows, in the slots of `record`, which is about the same objects."""
+    if source.record.slots == record.slots:
+        return source
+    before = source.record
+    made = Known(record)
+    held: list[Holding] = []
+    for (set_id, old_slot), old in source.slots.items():
+        epoch = max((h.epoch for h in before.holdings if (h.set_id, h.slot) == (set_id, old_slot)), default=0)
+        for slot in range(record.slots):
+            states = moved(old, (before.slots, old_slot), record.sets.get(set_id, 0), (record.slots, slot))
+            overlay(made.states(set_id, slot), states, 0, states.count, keep=True)
+            held.append(Holding(set_id, slot, 0, states.count, epoch))
+    made.record = replace(source.record, slots=record.slots, holdings=tuple(sorted(set(held))))
+    return made
 
 
 def moved(old: SlotStates, before: tuple[int, int], count: int, after: tuple[int, int]) -> SlotStates:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sai3tui.errors import ErrorContext, Failure, ResourceError
-from sai3tui.state.generations import Generation, moved
-from sai3tui.state.names import NamePool, NamesTaken, names_from_json, names_to_json
+from sai3tui.state.generations import Generation, Known, Slots
+from sai3tui.state.names import NO_NAMES, NamePool, NamesTaken, names_from_json, names_to_json
 from sai3tui.state.states import SlotStates
-from sai3tui.state.store import StateStore
-from sai3tui.workload.partition import slot_count
+from sai3tui.state.store import MemoryStore, Rows, StateStore, Store
+from sai3tui.workload.partition import index_of
 
 FLUSH_S = 0.1
 """How long a finished object may be known in memory only."""
 
 _GENERATION = b"gen/"
+_STATES = b"st/"
+_FAILED = b"fl/"
 _NAMES = b"names/"
 
 
@@ -36,16 +38,22 @@ class StatesKey:
     slot: int
 
     def prefix(self) -> bytes:
-        return b"st/%08x/%04x/%08x/" % (self.generation, self.set_id, self.slot)
+        return _STATES + b"%08x/%04x/%08x/" % (self.generation, self.set_id, self.slot)
 
     def failed(self, k: int) -> bytes:
-        return b"fl/%08x/%04x/%08x/%016x" % (self.generation, self.set_id, self.slot, k)
+        return _FAILED + b"%08x/%04x/%08x/%016x" % (self.generation, self.set_id, self.slot, k)
+
+    @staticmethod
+    def place(row: bytes) -> tuple[int, int]:
+        """The set id and the slot in the key of a row."""
+        _, _, set_id, slot, _ = row.split(b"/")
+        return int(set_id, 16), int(slot, 16)
 
 
 class LayoutCache:
     """Open one with `open`, leave with `close`. All writing methods raise ResourceError when the disk fails them."""
 
-    def __init__(self, store: StateStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
         self._states: dict[StatesKey, SlotStates] = {}
@@ -54,11 +62,29 @@ class LayoutCache:
         for key, value in store.scan(_GENERATION):
             record = _read_record(store.directory, key, value)
             self.generations[record.number] = record
+        self._failures = {key for key, _ in store.scan(_FAILED)}
+        """Keys of the objects that have failed."""
+        self._pool_news: dict[NamePool, NamesTaken] = {}
 
     @classmethod
     def open(cls, directory: Path, objects: int) -> LayoutCache:
         """The cache in `directory`, made if it is not there, with room for `objects` objects."""
         return cls(StateStore.open(directory, objects))
+
+    @classmethod
+    def in_memory(cls, directory: Path) -> LayoutCache:
+        """A cache that is forgotten when it is closed. `directory` is where it would stand."""
+        return cls(MemoryStore(directory))
+
+    @property
+    def lasting(self) -> bool:
+        """Whether what is recorded outlives this process."""
+        return isinstance(self._store, StateStore)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the disk has failed, so that nothing is kept any more."""
+        return self._store.failed
 
     @property
     def directory(self) -> Path:
@@ -68,70 +94,89 @@ class LayoutCache:
     def latest(self) -> Generation | None:
         return self.generations[max(self.generations)] if self.generations else None
 
-    async def begin(self, record: Generation) -> Generation:
-        """Begin a generation: `record` with the next number."""
-        number = max(self.generations, default=0) + 1
-        record = replace(record, number=number, complete=False)
-        await self.save(record)
-        return record
+    def known(self) -> list[Known]:
+        """Every generation with all that is on record of it, oldest first."""
+        found = []
+        for number in sorted(self.generations):
+            record = self.generations[number]
+            places = {StatesKey.place(row) for row, _ in self._store.scan(_STATES + b"%08x/" % number)}
+            places |= {(key.set_id, key.slot) for key in self._states if key.generation == number}
+            slots = {
+                (set_id, slot): self.states(record, set_id, slot)
+                for set_id, slot in sorted(places)
+                if record.count(set_id, slot)
+            }
+            found.append(Known(record, slots))
+        return found
 
-    async def save(self, record: Generation) -> None:
-        """Keep a changed generation record."""
+    def save(self, record: Generation) -> None:
+        """Keep a changed generation record. Committed soon."""
         self.generations[record.number] = record
-        await self._store.commit({**self._dirty_rows(), _generation_key(record.number): record.to_json()})
+        self._put({**self._dirty_rows(), _generation_key(record.number): record.to_json()})
 
-    async def complete(self, record: Generation) -> Generation:
-        """Every object of the slot is created: older generations, whose objects were overwritten, are forgotten."""
+    async def install(self, known: Known) -> None:
+        """`put_known`, on disk when this returns."""
+        self.put_known(known)
+        await self.flush()
+
+    def put_known(self, known: Known) -> None:
+        """Take over a generation as somebody else knows it, in place of what is on record of it; other generations
+        are kept. Whoever had states of it before has to ask for them again. Committed soon."""
+        record = known.record
+        rows: dict[bytes, bytes | None] = {row: None for row, _ in self._store.scan(_STATES + b"%08x/" % record.number)}
+        for key in [key for key in self._states if key.generation == record.number]:
+            del self._states[key]
+        for (set_id, slot), told in known.slots.items():
+            states = SlotStates(told.count, told.packed())
+            key = StatesKey(set_id, record.number, slot)
+            self._states[key] = states
+            for number, packed in states.packed().items():
+                rows[key.prefix() + b"%08x" % number] = packed
+        self.generations[record.number] = record
+        rows[_generation_key(record.number)] = record.to_json()
+        self._put({**rows, **self._dirty_rows()})
+
+    def complete(self, record: Generation) -> Generation:
+        """Every object is created: older generations, whose objects were overwritten, are forgotten. Committed soon."""
         record = replace(record, complete=True)
         self.generations[record.number] = record
         rows: dict[bytes, bytes | None] = dict(self._dirty_rows())
         for older in [number for number in self.generations if number < record.number]:
             del self.generations[older]
             rows[_generation_key(older)] = None
-            for kind in (b"st", b"fl"):
-                for key, _ in self._store.scan(b"%s/%08x/" % (kind, older)):
+            for kind in (_STATES, _FAILED):
+                for key, _ in self._store.scan(kind + b"%08x/" % older):
                     rows[key] = None
             for states_key in [key for key in self._states if key.generation == older]:
                 del self._states[states_key]
         rows[_generation_key(record.number)] = record.to_json()
-        await self._store.commit(rows)
+        self._put(rows)
         return record
 
-    def states(self, record: Generation, set_id: int) -> SlotStates:
-        """The states of one set in a generation; changes are kept by `flush` and `flush_soon`."""
-        key = StatesKey(set_id, record.number, record.slot)
+    def states(self, record: Generation, set_id: int, slot: int) -> SlotStates:
+        """The states of one set in one slot of a generation; changes are kept by `flush` and `flush_soon`."""
+        key = StatesKey(set_id, record.number, slot)
         known = self._states.get(key)
         if known is None:
             prefix = key.prefix()
             chunks = {int(row[len(prefix) :], 16): packed for row, packed in self._store.scan(prefix)}
             try:
-                known = SlotStates(record.sets.get(set_id, 0), chunks)
+                known = SlotStates(record.count(set_id, slot), chunks)
             except ValueError as error:
                 raise _damaged(self.directory, prefix) from error
             self._states[key] = known
         return known
 
-    async def move(self, record: Generation, slots: int, slot: int, counts: Mapping[int, int]) -> Generation:
-        """Hold another slot from now on: what the old one knew of it is kept. `counts` are those of whole sets."""
-        changed = replace(
-            record,
-            slots=slots,
-            slot=slot,
-            complete=False,
-            sets={set_id: slot_count(count, slots, slot) for set_id, count in counts.items()},
-        )
-        rows: dict[bytes, bytes | None] = {}
-        for set_id, count in counts.items():
-            states = moved(self.states(record, set_id), (record.slots, record.slot), count, (slots, slot))
-            old_key, new_key = (StatesKey(set_id, record.number, r.slot) for r in (record, changed))
-            for row, _ in self._store.scan(old_key.prefix()):
-                rows[row] = None
-            self._states.pop(old_key, None)
-            self._states[new_key] = states
-        self.generations[record.number] = changed
-        rows[_generation_key(record.number)] = changed.to_json()
-        await self._store.commit({**rows, **self._dirty_rows()})
-        return changed
+    def news(self, record: Generation) -> Slots:
+        """What has changed in a generation since the last call, as far as it has been handed over to be committed:
+        nobody else is to know more than this cache will know after a crash."""
+        self._stop_timer()
+        self._flush_now()
+        found: Slots = {}
+        for key, states in self._states.items():
+            if key.generation == record.number and (chunks := states.take_news()):
+                found[key.set_id, key.slot] = SlotStates(states.count, chunks)
+        return found
 
     def reserved(self) -> dict[NamePool, NamesTaken]:
         """How far the names of every pool are taken."""
@@ -139,18 +184,56 @@ class LayoutCache:
 
     async def reserve(self, pool: NamePool, taken: NamesTaken) -> None:
         """The names of `pool` that are `taken` may be used once this returns."""
-        await self._store.commit({_NAMES + pool.digest(): names_to_json(pool, taken)})
+        self.note_names({pool: taken})
+        await self.flush()
+
+    def note_names(self, names: Mapping[NamePool, NamesTaken]) -> None:
+        """So far the names of these pools are taken; NO_NAMES: their objects are deleted. Committed soon."""
+        self._pool_news = {**self._pool_news, **names}
+        self._put(
+            {
+                _NAMES + pool.digest(): names_to_json(pool, taken) if taken.counts else None
+                for pool, taken in names.items()
+            }
+        )
+
+    def adopt_names(self, names: Mapping[NamePool, NamesTaken]) -> None:
+        """These pools, and no others, are kept here from now on. Committed soon."""
+        news = self._pool_news
+        self.note_names({**dict.fromkeys(self.reserved(), NO_NAMES), **names})
+        self._pool_news = news
 
     async def forget(self, pools: Iterable[NamePool]) -> None:
         """All objects of these pools are deleted."""
-        await self._store.commit({_NAMES + pool.digest(): None for pool in pools})
+        self.note_names(dict.fromkeys(pools, NO_NAMES))
+        await self.flush()
+
+    def pool_news(self) -> dict[NamePool, NamesTaken]:
+        """As for `note_names`: what has changed since the last call."""
+        news, self._pool_news = self._pool_news, {}
+        return news
+
+    def failed_rows(self, record: Generation) -> Iterator[dict[str, object]]:
+        """Objects of a generation that have failed and were not done since: where they are, and why."""
+        for row, value in self._store.scan(_FAILED + b"%08x/" % record.number):
+            _, _, set_id, slot, k = row.split(b"/")
+            index = index_of(int(slot, 16), record.slots, int(k, 16))
+            yield {"set": int(set_id, 16), "index": index, **json.loads(value)}
+
+    def done(self, key: StatesKey, ks: Iterable[int]) -> None:
+        """These objects are done: if they had failed before, that is forgotten."""
+        if not self._failures:
+            return
+        rows = [row for k in ks if (row := key.failed(k)) in self._failures]
+        if rows:
+            self._failures.difference_update(rows)
+            self._put(dict.fromkeys(rows))
 
     def note_failed(self, key: StatesKey, k: int, failure: Failure) -> None:
         """Keep why object `k` failed."""
-        if self._store.failed:
-            return
         row = {"kind": failure.kind.word, "message": failure.sentence(), "uri": failure.context.uri}
-        self._store.put({key.failed(k): json.dumps(row).encode()})
+        self._failures.add(key.failed(k))
+        self._put({key.failed(k): json.dumps(row).encode()})
 
     def flush_soon(self) -> None:
         """Commit changed states within `FLUSH_S`, together with what else changes until then."""
@@ -161,17 +244,6 @@ class LayoutCache:
         """Commit changed states now; they are on disk when this returns."""
         self._stop_timer()
         await self._store.commit(self._dirty_rows())
-
-    async def adopt(self, other: LayoutCache) -> None:
-        """Take over everything that `other` has, in place of what is here."""
-        if self.generations or self._states:
-            raise ResourceError(f"the state cache in {self.directory} is not empty")
-        rows = dict(other._store.scan(b""))
-        for key, value in rows.items():
-            if key.startswith(_GENERATION):
-                record = _read_record(other.directory, key, value)
-                self.generations[record.number] = record
-        await self._store.commit(rows)
 
     async def copy_to(self, directory: Path) -> None:
         """A compact copy of what is committed, into an existing empty directory."""
@@ -189,9 +261,12 @@ class LayoutCache:
 
     def _flush_now(self) -> None:
         self._timer = None
+        self._put(self._dirty_rows())
+
+    def _put(self, rows: Rows) -> None:
         # After a failed commit nobody could be told here: the next one who waits for a commit is.
         if not self._store.failed:
-            self._store.put(self._dirty_rows())
+            self._store.put(rows)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

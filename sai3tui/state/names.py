@@ -85,6 +85,10 @@ class NamesTaken:
         return NamesTaken(tuple(counts), tuple(kept))
 
 
+NO_NAMES = NamesTaken(())
+"""The objects of a pool are deleted, and it is forgotten."""
+
+
 def names_to_json(pool: NamePool, taken: NamesTaken) -> bytes:
     """One row of the state cache."""
     unused = [[span.home, span.first, span.count] for span in taken.unused]

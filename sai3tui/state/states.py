@@ -15,6 +15,9 @@ CHUNK_BYTES = CHUNK // 4
 
 Numbers = npt.NDArray[np.int64]
 
+Mask = npt.NDArray[np.bool_]
+"""`mask[s]`: whether objects in state s are meant."""
+
 
 class ObjectState(IntEnum):
     """PLANNED: never touched. CREATING: a PUT may have happened. CREATED: it did. DELETED: created, then deleted."""
@@ -34,6 +37,7 @@ class SlotStates:
         self._totals = np.zeros(4, dtype=np.int64)
         self._totals[ObjectState.PLANNED] = count
         self._dirty: set[int] = set()
+        self._news: set[int] = set()
         for number, packed in (chunks or {}).items():
             if number * CHUNK >= count or len(packed) != CHUNK_BYTES:
                 raise ValueError(f"chunk {number} with {len(packed)} bytes is not one of {count} objects")
@@ -53,7 +57,7 @@ class SlotStates:
 
     def chunks(self) -> Iterator[int]:
         """The numbers of all chunks, touched or not."""
-        return iter(range(-(-self.count // CHUNK)))
+        return iter(range(chunk_count(self.count)))
 
     def chunk(self, number: int) -> npt.NDArray[np.uint8]:
         """The states of the objects of one chunk, one byte each, as a copy."""
@@ -90,14 +94,68 @@ class SlotStates:
             self._totals -= np.bincount((old >> 2 * place) & 3, minlength=4)
             self._totals[state] += bytes_at.size
             packed[bytes_at] = (old & (0xFF ^ 3 << 2 * place)) | (state << 2 * place)
+        self._touched(number)
+
+    def put(self, number: int, first: int, states: npt.NDArray[np.uint8], *, keep: bool = False) -> None:
+        """Put the objects from place `first` of a chunk on into `states`, one byte each. `keep`: those that are
+        PLANNED in `states` stay as they are."""
+        before = self.chunk(number)
+        after = before.copy()
+        window = after[first : first + states.size]
+        if keep:
+            np.copyto(window, states, where=states != ObjectState.PLANNED)
+        else:
+            window[:] = states
+        if (after == before).all():
+            return
+        self._totals += np.bincount(after, minlength=4) - np.bincount(before, minlength=4)
+        whole = np.zeros(CHUNK, dtype=np.uint8)
+        whole[: after.size] = after
+        packed = np.zeros(CHUNK_BYTES, dtype=np.uint8)
+        for place in range(4):
+            packed |= np.left_shift(whole[place::4], 2 * place)
+        self._chunks[number] = packed
+        self._touched(number)
+
+    def _touched(self, number: int) -> None:
         self._dirty.add(number)
+        self._news.add(number)
 
     def take_dirty(self) -> dict[int, bytes]:
-        """The packed chunks that changed since the last call."""
+        """The packed chunks that changed since the last call, for the disk."""
         dirty, self._dirty = self._dirty, set()
         return {number: self._chunks[number].tobytes() for number in dirty}
 
-    def where(self, wanted: npt.NDArray[np.bool_]) -> Iterator[Numbers]:
+    def take_news(self) -> dict[int, bytes]:
+        """The packed chunks that changed since the last call, for those who watch."""
+        news, self._news = self._news, set()
+        return {number: self._chunks[number].tobytes() for number in sorted(news)}
+
+    def packed(self) -> dict[int, bytes]:
+        """All chunks that were ever touched."""
+        return {number: chunk.tobytes() for number, chunk in sorted(self._chunks.items())}
+
+    def copy(self) -> SlotStates:
+        return SlotStates(self.count, self.packed())
+
+    def windows(self, first: int, end: int) -> Iterator[tuple[int, int, npt.NDArray[np.uint8]]]:
+        """The objects `first` up to before `end`, chunk by chunk: (chunk, place of the first of them, their states).
+        Chunks that were never touched are left out."""
+        for number in range(first // CHUNK, chunk_count(min(end, self.count))):
+            if number in self._chunks:
+                low, high = max(0, first - number * CHUNK), min(CHUNK, end - number * CHUNK)
+                yield number, low, self.chunk(number)[low:high]
+
+    def count_in(self, first: int, end: int, wanted: Mask) -> int:
+        """How many of the objects `first` up to before `end` are in a state s with `wanted[s]`."""
+        end = min(end, self.count)
+        touched = found = 0
+        for _, _, states in self.windows(first, end):
+            touched += states.size
+            found += int(np.count_nonzero(wanted[states]))
+        return found + (max(0, end - first) - touched if wanted[ObjectState.PLANNED] else 0)
+
+    def where(self, wanted: Mask) -> Iterator[Numbers]:
         """The objects whose state s has `wanted[s]`, ascending, one array per chunk that has any. Each chunk is looked
         at when it is reached."""
         for number in self.chunks():
@@ -108,7 +166,12 @@ class SlotStates:
                 yield found.astype(np.int64) + number * CHUNK
 
 
-def wanted(*states: ObjectState) -> npt.NDArray[np.bool_]:
+def chunk_count(count: int) -> int:
+    """How many chunks `count` objects take."""
+    return -(-count // CHUNK)
+
+
+def wanted(*states: ObjectState) -> Mask:
     """A mask for `SlotStates.where`."""
     mask = np.zeros(4, dtype=np.bool_)
     mask[list(states)] = True

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import lmdb
 
@@ -16,6 +17,61 @@ Rows = Mapping[bytes, bytes | None]
 """Key to value; None deletes."""
 
 MAP_SLACK = 512 * 1024 * 1024
+
+
+class Store(Protocol):
+    """Rows by key. Writing methods raise ResourceError when the store has failed."""
+
+    directory: Path
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]: ...
+
+    @property
+    def failed(self) -> bool: ...
+
+    def put(self, rows: Rows) -> None: ...
+
+    async def commit(self, rows: Rows) -> None: ...
+
+    async def copy_to(self, directory: Path) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class MemoryStore:
+    """A `Store` that keeps records of generations and names, and neither states nor failures: those are in the
+    memory of who works with them. Nothing outlives the process."""
+
+    failed = False
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._rows: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted(row for row in self._rows.items() if row[0].startswith(prefix)))
+
+    def put(self, rows: Rows) -> None:
+        for key, value in rows.items():
+            if value is None:
+                self._rows.pop(key, None)
+            elif not key.startswith((b"st/", b"fl/")):
+                self._rows[key] = value
+
+    async def commit(self, rows: Rows) -> None:
+        self.put(rows)
+
+    async def copy_to(self, directory: Path) -> None:
+        """There is nothing to copy."""
+        raise ResourceError(f"there is no state cache in {self.directory} to copy to {directory}")
+
+    async def close(self) -> None:
+        self._rows.clear()
 
 
 class StateStore:

@@ -7,21 +7,18 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
+from sai3tui.agent.checkpoint import Checkpoints, Note
 from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSpec
 from sai3tui.agent.setup import RunSetup
+from sai3tui.agent.work import Work
 from sai3tui.config.model import Stage
 from sai3tui.errors import Failure, Sai3Error
-from sai3tui.events import Finding, Level, Objects
+from sai3tui.events import Finding, Objects
+from sai3tui.state.generations import Known
 from sai3tui.state.layout import LayoutCache
-from sai3tui.state.states import Numbers
 from sai3tui.workload.objects import ObjectSet
-
-Note = Callable[[Level, str, str], None]
-"""`note(level, text, code)` tells whoever watches the run."""
 
 
 class StageError(Sai3Error):
@@ -37,17 +34,25 @@ class StageError(Sai3Error):
 
 @dataclass(slots=True)
 class Progress:
-    """What a stage has done so far. `objects` is asked once a second; `begin_ns` and `end_ns` are when the
-    measured part began and ended (Unix epoch), 0 while it has not."""
+    """What a stage has done so far: the sum of `parts`, which are asked once a second. `begin_ns` and `end_ns` are when
+    the measured part began and ended (Unix epoch), 0 while it has not."""
 
-    objects: Callable[[], Objects] = Objects
+    parts: list[Callable[[], Objects]] = field(default_factory=list)
     begin_ns: int = 0
     end_ns: int = 0
+
+    def objects(self) -> Objects:
+        """Of all parts together."""
+        return sum((part() for part in self.parts), Objects())
 
     def began(self) -> None:
         """What was before is no part of the stage's time."""
         if not self.begin_ns:
             self.begin_ns = now_ns()
+
+    def resume(self) -> None:
+        """There is more to do: the end is still to come."""
+        self.end_ns = 0
 
     def ended(self) -> None:
         """What follows is no part of the stage's time."""
@@ -59,6 +64,9 @@ class Progress:
 class StageContext:
     """One stage of one run. `start_ns` is when it begins, on this host's clock (Unix epoch).
 
+    `next_work` waits for what the controller wants done with which objects; `added_work` is what it has added since,
+    if anything. `surveyed` tells it what is in the storage.
+
     `run_job` has the workers do a job and returns when they are done; it raises StageError if the job failed, and
     does not return once the run is aborted.
     """
@@ -68,10 +76,14 @@ class StageContext:
     index: int
     start_ns: int
     cache: LayoutCache
+    checkpoints: Checkpoints
     controls: Controls
     run_job: Callable[[Job, LeaseSource], Awaitable[None]]
     note: Note
     report_finding: Callable[[Finding], None]
+    next_work: Callable[[], Awaitable[Work]]
+    added_work: Callable[[], Work | None]
+    surveyed: Callable[[Known | None], None]
     progress: Progress = field(default_factory=Progress)
 
     async def wait_for_start(self) -> None:
@@ -119,8 +131,3 @@ class StageContext:
 def set_spec(objects: ObjectSet) -> SetSpec:
     """An object set as workers see it."""
     return SetSpec(objects.set_id, objects, objects.content, objects.seed)
-
-
-def bytes_of(objects: ObjectSet) -> Callable[[Numbers], int]:
-    """A function that sums the sizes of objects given by their indices."""
-    return lambda indices: int(objects.sizes.sizes(indices.astype(np.uint64)).sum())

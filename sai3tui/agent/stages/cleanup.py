@@ -8,82 +8,101 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.lease import LeasedJob, SetSpec, lease_size
-from sai3tui.agent.source import DELETE, Purpose, StateSource, TrackedSet
-from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
+from sai3tui.agent.source import DELETE, Purpose, StateSource, held
+from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.names import TakenNames, new_names
+from sai3tui.agent.work import Work, take_over
 from sai3tui.config.model import CleanupMode, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.config.units import format_count
 from sai3tui.errors import Failure
 from sai3tui.events import Level, Objects
-from sai3tui.state.generations import Generation
 from sai3tui.state.names import NamePool, NamesTaken
 
 
 async def run(context: StageContext) -> None:
     """Raises StageError if an object could not be deleted, unless the cleanup mode is best_effort."""
     await context.wait_for_start()
-    work = _Cleanup(context)
-    context.progress.objects = work.objects
-    # The newest first: an object of an older generation has mostly been overwritten by it.
-    for number in sorted(context.cache.generations, reverse=True):
-        await work.delete_generation(context.cache.generations[number])
-    for pool, taken in context.cache.reserved().items():
-        await work.delete_names(pool, taken)
+    work = await context.next_work()
+    cleanup = _Cleanup(context, work)
+    context.progress.parts.append(cleanup.objects)
+    await cleanup.delete_held()
+    for pool, taken in work.names.items():
+        await cleanup.delete_names(pool, taken)
+    await _settle(context, cleanup)
+    await run_added(context)
+
+
+async def run_added(context: StageContext) -> None:
+    """Do what has been added since, because an agent was lost. Raises as `run`."""
+    while (work := context.added_work()) is not None:
+        cleanup = _Cleanup(context, work)
+        context.progress.parts.append(cleanup.objects)
+        await cleanup.delete_held()
+        await _settle(context, cleanup)
+
+
+async def _settle(context: StageContext, cleanup: _Cleanup) -> None:
     await context.cache.flush()
     if context.setup.is_files:
-        await asyncio.to_thread(work.remove_directories)
+        await asyncio.to_thread(cleanup.remove_directories)
     context.progress.ended()
-    if not work.failures:
-        await Checkpoints(context).remove()
-    elif work.mode is CleanupMode.BEST_EFFORT:
-        text = f"{format_count(work.failed)} objects could not be deleted: {work.failures[0].sentence()}"
+    if not cleanup.failures:
+        await context.checkpoints.remove()
+    elif cleanup.mode is CleanupMode.BEST_EFFORT:
+        text = f"{format_count(cleanup.failed)} objects could not be deleted: {cleanup.failures[0].sentence()}"
         context.note(Level.WARNING, text, "cleanup")
     else:
-        first = work.failures[0]
-        text = f"{format_count(work.failed)} objects could not be deleted"
+        first = cleanup.failures[0]
+        text = f"{format_count(cleanup.failed)} objects could not be deleted"
         raise context.failed(replace(first, message=text, causes=(first.message, *first.causes)))
 
 
 class _Cleanup:
-    def __init__(self, context: StageContext) -> None:
+    """One assignment of a cleanup stage."""
+
+    def __init__(self, context: StageContext, work: Work) -> None:
         prepare = context.setup.config.prepare
         self._context = context
-        self._sources: list[StateSource] = []
+        self._work = work
+        self._source: StateSource | None = None
         self._names: list[TakenNames] = []
         self._prefixes: set[str] = set()
-        self._planned = 0
         self.mode = prepare.cleanup_mode if prepare is not None else CleanupMode.TOLERANT
-        for record in context.cache.generations.values():
-            for objects in context.setup.sets:
-                states = context.cache.states(record, objects.set_id)
-                self._planned += sum(states.total(state) for state in DELETE.take)
-        self._planned += sum(taken.total for taken in context.cache.reserved().values())
 
     @property
     def failed(self) -> int:
-        return sum(source.failed for source in self._sources) + sum(len(names.failed) for names in self._names)
+        source = self._source
+        return (source.failed if source is not None else 0) + sum(len(names.failed) for names in self._names)
 
     @property
     def failures(self) -> list[Failure]:
         """A few of them."""
-        found = [failure for source in self._sources for failure in source.samples]
+        found = list(self._source.samples) if self._source is not None else []
         return found + [failure for names in self._names for failure in names.failed[:16]]
 
     def objects(self) -> Objects:
-        done = sum(source.done for source in self._sources) + sum(names.settled for names in self._names)
-        return Objects(planned=self._planned, done=done, failed=self.failed)
+        planned, done = (
+            sum(taken.total for taken in self._work.names.values()),
+            sum(names.settled for names in self._names),
+        )
+        if self._source is not None:
+            planned += self._source.todo
+            done += self._source.done
+        return Objects(planned=planned, done=done, failed=self.failed)
 
-    async def delete_generation(self, record: Generation) -> None:
+    async def delete_held(self) -> None:
+        """DELETE what may exist of what is held."""
         setup, cache = self._context.setup, self._context.cache
-        tracked = [TrackedSet(each.set_id, cache.states(record, each.set_id), bytes_of(each)) for each in setup.sets]
+        record = await take_over(cache, self._work)
+        if record is None:
+            return
         purpose = DELETE
         if self.mode is CleanupMode.STRICT:
             purpose = Purpose(DELETE.take, DELETE.during, DELETE.after)
-        source = StateSource(cache, record, tracked, len(setup.endpoints), purpose)
-        self._sources.append(source)
+        tracked = held(cache, record, self._work.holdings, setup.sets)
+        source = self._source = StateSource(cache, record, tracked, len(setup.endpoints), purpose)
         if source.todo:
             await self._context.run_job(self._job(tuple(set_spec(each) for each in setup.sets), source.todo), source)
 

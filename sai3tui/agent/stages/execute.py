@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from sai3tui.agent.lease import BYTES, LEASE_SIZE, TURNS, FleetPart, Lease, LeaseSource, MixJob, MixOp, SetSpec
-from sai3tui.agent.source import TAKE, StateSource, TrackedSet
-from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
+from sai3tui.agent.source import TAKE, StateSource, held
+from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.in_order import InOrder
 from sai3tui.agent.stages.keyspaces import Directory, Listed
 from sai3tui.agent.stages.names import NameSource, new_names
@@ -50,7 +50,7 @@ async def run(context: StageContext) -> None:
             first = len(mix.ops)
             await mix.add(op)
             mix.ops[first:] = [_with_manner(each, op, config) for each in mix.ops[first:]]
-    context.progress.objects = mix.objects
+    context.progress.parts.append(mix.objects)
     turns, until_bytes = _ends(context)
     job = MixJob(
         ops=tuple(mix.ops),
@@ -379,7 +379,7 @@ class _Mix:
         return True
 
     def _add_deletes(self, op: ResolvedOp) -> None:
-        """DELETE takes objects of this agent's slot, each once; what two entries match is the first one's."""
+        """DELETE takes objects that this agent holds, each once; what two entries match is the first one's."""
         record = self._context.cache.latest
         if record is None:
             raise self._nothing(op)
@@ -404,8 +404,8 @@ class _Mix:
 
     def _delete_source(self, record: Generation, set_id: int, only: _Part | None) -> StateSource:
         cache, setup = self._context.cache, self._context.setup
-        tracked = TrackedSet(set_id, cache.states(record, set_id), bytes_of(setup.sets[set_id]))
-        return StateSource(cache, record, [tracked], len(setup.endpoints), TAKE, only)
+        mine = [each for each in record.holdings if each.set_id == set_id]
+        return StateSource(cache, record, held(cache, record, mine, setup.sets), len(setup.endpoints), TAKE, only)
 
     async def _add_listed(self, op: ResolvedOp) -> None:
         matches = compile_pattern(op.pattern)

@@ -7,29 +7,58 @@ import asyncio
 import numpy as np
 
 from sai3tui.agent.stages.base import StageContext
-from sai3tui.state.generations import Generation
+from sai3tui.config.units import format_count
+from sai3tui.events import Level
+from sai3tui.state.decide import Action, after_sample
+from sai3tui.state.generations import Known
 from sai3tui.state.states import CHUNK, ObjectState, wanted
 from sai3tui.storage.control import Control
 from sai3tui.workload.objects import ObjectSet
-from sai3tui.workload.partition import endpoint_of, index_of, place_of
+from sai3tui.workload.partition import endpoint_of, index_of
 
 SAMPLE = 64
 SAMPLERS = 8
 BATCH = 1024
 
 
-async def sample(context: StageContext, record: Generation) -> tuple[int, int]:
-    """HEAD up to `SAMPLE` objects of the slot, spread evenly over those recorded as created (or over all, if none
-    is). How many are there with the right size, and how many are not. Raises StorageError."""
-    picks = _picks(context, record)
+async def survey(context: StageContext, known: Known, action: Action) -> Known | None:
+    """Look at the whole index space, for all agents that share it. What is there then is recorded in `known`, which is
+    returned; None: nothing of it is of use, and a new generation is to begin. Raises StorageError."""
+    if action in (Action.ADOPT, Action.REPAIR):
+        there, missing = await sample(context, known)
+        text = f"{there} of {there + missing} sampled objects exist"
+        if action is Action.REPAIR:
+            if not missing:
+                return known
+            text = f"{missing} of {there + missing} sampled objects that were created are gone or of another size"
+            context.note(Level.WARNING, f"{text}: the storage is listed to find all of them", "drift")
+        else:
+            outcome = after_sample(there, missing)
+            if outcome is Action.REPAIR:
+                adopt(known)
+                context.note(Level.INFO, f"{text}: all are taken as created (skip_verification)", "adopted")
+                return known
+            if outcome is Action.BEGIN:
+                context.note(Level.INFO, f"{text}: all are written", "sampled")
+                return None
+            context.note(Level.WARNING, f"{text}: the storage is listed to find those that are missing", "sampled")
+    existing = await compare(context, known)
+    context.note(Level.INFO, f"{format_count(existing)} objects exist already", "listed")
+    return known
+
+
+async def sample(context: StageContext, known: Known) -> tuple[int, int]:
+    """HEAD up to `SAMPLE` objects, spread evenly over those recorded as created (or over all, if none is). How many are
+    there with the right size, and how many are not. Raises StorageError."""
+    picks = _picks(context, known)
     endpoints = context.setup.endpoints
     there = 0
     waiting = iter(picks)
 
     async def look(controls: list[Control]) -> None:
         nonlocal there
-        for objects, k in waiting:
-            index = index_of(record.slot, record.slots, k)
+        for objects, slot, k in waiting:
+            index = index_of(slot, known.record.slots, k)
             control = controls[endpoint_of(k, len(endpoints))]
             size = await control.head(objects.key(index))
             there += size == objects.size(index)
@@ -41,57 +70,59 @@ async def sample(context: StageContext, record: Generation) -> tuple[int, int]:
     return there, len(picks) - there
 
 
-async def compare(context: StageContext, record: Generation) -> int:
+async def compare(context: StageContext, known: Known) -> int:
     """LIST what exists of every set; afterwards exactly what exists with the right size is recorded as created.
-    How many those are, in this slot. Raises StorageError."""
+    How many those are. Raises StorageError."""
     total = 0
     controls = await context.controls.all()
+    shared = context.setup.resolved.shared
     # In a shared namespace every endpoint shows the same objects.
-    looked_at = controls[:1] if context.setup.resolved.shared else controls
+    looked_at = controls[:1] if shared else controls
     for objects in context.setup.sets:
-        states = context.cache.states(record, objects.set_id)
-        for ks in states.where(wanted(ObjectState.CREATED, ObjectState.CREATING, ObjectState.DELETED)):
-            states.set(ks, ObjectState.PLANNED)
+        slots = [known.states(objects.set_id, slot) for slot in range(known.record.slots)]
+        for states in slots:
+            for ks in states.where(wanted(ObjectState.CREATED, ObjectState.CREATING, ObjectState.DELETED)):
+                states.set(ks, ObjectState.PLANNED)
         batch: list[int] = []
         for number, control in enumerate(looked_at):
             async for key, size in control.list(objects.prefix):
                 index = objects.index_of(key)
                 if index is None or objects.size(index) != size:
                     continue
-                slot, k = place_of(index, record.slots)
-                at_home = context.setup.resolved.shared or endpoint_of(k, len(controls)) == number
-                if slot == record.slot and at_home:
-                    batch.append(k)
+                if shared or endpoint_of(index, len(controls)) == number:
+                    batch.append(index)
                 if len(batch) >= BATCH:
-                    states.set(np.array(batch, dtype=np.int64), ObjectState.CREATED)
+                    _created(known, objects.set_id, batch)
                     batch.clear()
-        states.set(np.array(batch, dtype=np.int64), ObjectState.CREATED)
-        total += states.total(ObjectState.CREATED)
+        _created(known, objects.set_id, batch)
+        total += sum(states.total(ObjectState.CREATED) for states in slots)
     return total
 
 
-def adopt(context: StageContext, record: Generation) -> None:
+def adopt(known: Known) -> None:
     """Record everything as created."""
-    for objects in context.setup.sets:
-        states = context.cache.states(record, objects.set_id)
+    for each in known.everything():
+        states = known.states(each.set_id, each.slot)
         for first in range(0, states.count, CHUNK):
             states.set(np.arange(first, min(first + CHUNK, states.count), dtype=np.int64), ObjectState.CREATED)
 
 
-def _picks(context: StageContext, record: Generation) -> list[tuple[ObjectSet, int]]:
-    sets = [each for each in context.setup.sets if record.sets.get(each.set_id)]
-    picks: list[tuple[ObjectSet, int]] = []
-    for objects in sets:
-        states = context.cache.states(record, objects.set_id)
-        share = max(1, SAMPLE // len(sets))
-        created = states.total(ObjectState.CREATED)
-        if not created:
-            picks += [(objects, k) for k in range(0, states.count, max(1, states.count // share))][:share]
-            continue
-        step = max(1, created // share)
+def _created(known: Known, set_id: int, indices: list[int]) -> None:
+    found, slots = np.unique(np.array(indices, dtype=np.int64)), known.record.slots
+    for slot in np.unique(found % slots):
+        known.states(set_id, int(slot)).set(found[found % slots == slot] // slots, ObjectState.CREATED)
+
+
+def _picks(context: StageContext, known: Known) -> list[tuple[ObjectSet, int, int]]:
+    picks: list[tuple[ObjectSet, int, int]] = []
+    state = ObjectState.CREATED if known.total(ObjectState.CREATED) else ObjectState.PLANNED
+    sets = [set_id for set_id, count in known.record.sets.items() if count]
+    for set_id in sets:
+        places = [known.states(set_id, slot) for slot in range(known.record.slots)]
+        step = max(1, sum(states.total(state) for states in places) // max(1, SAMPLE // len(sets)))
         seen = 0
-        for ks in states.where(wanted(ObjectState.CREATED)):
-            chosen = ks[(-seen) % step :: step]
-            picks += [(objects, int(k)) for k in chosen]
-            seen += int(ks.size)
+        for slot, states in enumerate(places):
+            for ks in states.where(wanted(state)):
+                picks += [(context.setup.sets[set_id], slot, int(k)) for k in ks[(-seen) % step :: step]]
+                seen += int(ks.size)
     return picks[: 2 * SAMPLE]

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from sai3tui.agent.lease import LeasedJob, lease_size
-from sai3tui.agent.source import VERIFY, StateSource, TrackedSet
-from sai3tui.agent.stages.base import StageContext, bytes_of, set_spec
+from sai3tui.agent.source import VERIFY, StateSource, held
+from sai3tui.agent.stages.base import StageContext, set_spec
+from sai3tui.agent.work import Work, take_over
 from sai3tui.config.model import Fill
 from sai3tui.config.ops import Op
 from sai3tui.config.resolved import OpSource
 from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import Level, Objects
-from sai3tui.state.generations import Generation
+from sai3tui.state.generations import Generation, Holding
 from sai3tui.workload.objects import ObjectSet
 
 
 async def run(context: StageContext) -> None:
     """Raises StageError, of kind CORRUPT if an object is not what was written, or is gone."""
     await context.wait_for_start()
-    record = context.cache.latest
-    if record is None:
+    work = await context.next_work()
+    if not work.holdings:
         context.note(Level.WARNING, "nothing is recorded as created here: there is nothing to verify", "not-verified")
+    else:
+        await _verify(context, work)
+    await run_added(context)
+
+
+async def run_added(context: StageContext) -> None:
+    """Do what has been added since, because an agent was lost. Raises as `run`."""
+    while (work := context.added_work()) is not None:
+        await _verify(context, work)
+
+
+async def _verify(context: StageContext, work: Work) -> None:
+    record = await take_over(context.cache, work)
+    if record is None:
         return
-    source = verify_source(context, record)
-    context.progress.objects = lambda: Objects(source.todo, source.done, 0, source.failed, source.bytes, record.number)
+    source = verify_source(context, record, work.holdings)
+    context.progress.parts.append(
+        lambda: Objects(source.todo, source.done, 0, source.failed, source.bytes, record.number)
+    )
     await verify(context, source)
 
 
-def verify_source(context: StageContext, record: Generation) -> StateSource:
-    """Leases on all objects of this agent that are created and whose content can be told."""
+def verify_source(context: StageContext, record: Generation, holdings: Iterable[Holding]) -> StateSource:
+    """Leases on all objects of these that are created and whose content can be told."""
     setup = context.setup
-    tracked = [
-        TrackedSet(each.set_id, context.cache.states(record, each.set_id), bytes_of(each))
-        for each in setup.sets
-        if can_tell(context, each)
-    ]
+    telling = {each.set_id for each in setup.sets if can_tell(context, each)}
+    tracked = held(context.cache, record, [each for each in holdings if each.set_id in telling], setup.sets)
     return StateSource(context.cache, record, tracked, len(setup.endpoints), VERIFY)
 
 

@@ -1,0 +1,362 @@
+"""The states of a fleet's objects: taken from all who know of them, kept in the controller's own cache, dealt out.
+
+Agents say what they know when they are ready, and every second what has changed. From that the controller tells each
+of them what to do with which objects: at the beginning of a stage, and again when an agent is lost. Messages are
+handed back as orders; whoever leads the run sends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sai3tui.config.model import StageType
+from sai3tui.config.resolved import Resolved
+from sai3tui.config.units import format_count
+from sai3tui.controller.space import TO_CREATE, TO_DELETE, HandOver, Space
+from sai3tui.errors import ResourceError
+from sai3tui.events import Level
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state.decide import Action
+from sai3tui.state.generations import Holding, Known
+from sai3tui.state.layout import LayoutCache
+from sai3tui.state.states import Mask, ObjectState, wanted
+from sai3tui.state.wire import (
+    known_from_proto,
+    known_to_proto,
+    names_from_rows,
+    names_to_rows,
+    slots_from_proto,
+)
+
+logger = logging.getLogger(__name__)
+
+Note = Callable[[Level, str, str], None]
+Order = tuple[str, pb.Assignment]
+"""Which agent is to do what."""
+
+WORK: Mapping[StageType, Mask] = {
+    StageType.PREPARE: TO_CREATE,
+    StageType.CLEANUP: TO_DELETE,
+    StageType.VERIFY: wanted(ObjectState.CREATED),
+}
+"""Stages that do something once to every object, and which objects are their work."""
+
+READY = 0
+"""The number of the assignment that agents get before the first stage."""
+
+
+def coordinator_directory(data_dir: Path, layout_hash: str) -> Path:
+    """Where the coordinator cache of a layout stands in the controller's data directory."""
+    return data_dir / "coordinator" / layout_hash
+
+
+@dataclass(slots=True)
+class _Stage:
+    index: int
+    type: StageType
+    agents: tuple[str, ...]
+
+
+class Coordinator:
+    """One run. `directory` is where the coordinator cache stands; None: nothing is kept. Belongs to one event loop.
+
+    `note(level, text, code)` tells whoever watches the run.
+    """
+
+    def __init__(self, resolved: Resolved, *, fresh: bool, directory: Path | None, note: Note) -> None:
+        self._resolved = resolved
+        self._fresh = fresh
+        self._directory = directory
+        self._note = note
+        self._agents = tuple(agent.id for agent in resolved.agents)
+        self._told: dict[str, pb.Inventory] = {}
+        self._spaces: list[Space] = []
+        self._caches: list[LayoutCache] = []
+        self._expected: dict[tuple[int, str], int] = {}
+        """The epoch of the last assignment by stage and agent."""
+        self._surveying: dict[int, str] = {}
+        """By space: who looks at the storage."""
+        self._stage: _Stage | None = None
+        self._lock = contextlib.ExitStack()
+        self._broken = False
+
+    # --- what agents say
+
+    def take(self, agent: str, message: pb.AgentMessage) -> list[Order]:
+        """Whatever an agent says; what follows from it. What is only for us is taken out of the message."""
+        body = message.WhichOneof("body")
+        if body == "report":
+            if message.report.HasField("states"):
+                self._changed(agent, message.report.states)
+                message.report.ClearField("states")
+        elif body == "arrived":
+            arrived = message.arrived
+            if arrived.HasField("inventory"):
+                self._told[agent] = pb.Inventory.FromString(arrived.inventory.SerializeToString())
+                arrived.ClearField("inventory")
+            if arrived.HasField("states"):
+                self._changed(agent, arrived.states)
+                arrived.ClearField("states")
+        elif body == "surveyed":
+            return self._surveyed(agent, message.surveyed)
+        return []
+
+    def settled(self, stage_index: int, agent: str, epoch: int) -> bool:
+        """Whether an agent that has done its assignment number `epoch` of a stage has nothing left to do in it."""
+        return epoch >= self._expected.get((stage_index, agent), 0)
+
+    # --- what they are told
+
+    def ready(self) -> list[Order]:
+        """All agents are ready: unite what they know. Once, before the first stage."""
+        self._open()
+        orders: list[Order] = []
+        for space in self._spaces:
+            told = [self._told.get(agent, pb.Inventory()) for agent in space.agents]
+            known = [each for inventory in told for each in self._read(inventory)]
+            space.unite(known, [names_from_rows(inventory.names) for inventory in told])
+            space.assign(space.agents, TO_DELETE)
+            orders += self._orders(space, READY, space.agents)
+        self._told.clear()
+        return orders
+
+    def begin(self, stage_index: int, stage_type: StageType, agents: Sequence[str]) -> list[Order]:
+        """A stage is about to begin with these agents."""
+        self._look()
+        self._stage = _Stage(stage_index, stage_type, tuple(agents))
+        orders: list[Order] = []
+        for number, space in enumerate(self._spaces):
+            present = [agent for agent in space.agents if agent in agents]
+            if not present or stage_type not in WORK:
+                continue
+            if stage_type is StageType.PREPARE:
+                orders += self._prepare(number, space, present)
+                continue
+            if stage_type is StageType.CLEANUP:
+                space.gather()
+            space.assign(present, WORK[stage_type])
+            orders += self._orders(space, stage_index, present)
+        return orders
+
+    def lose(self, agent: str, survivors: Sequence[str]) -> tuple[HandOver, list[Order]]:
+        """An agent is lost in the current stage: its work goes to the survivors, if there is any."""
+        stage = self._stage
+        if stage is None or stage.type not in WORK:
+            return HandOver(0, {}), []
+        stage.agents = tuple(each for each in stage.agents if each != agent)
+        for number, space in enumerate(self._spaces):
+            if agent not in space.agents:
+                continue
+            if self._surveying.get(number) == agent:
+                del self._surveying[number]
+                left = [each for each in survivors if each in space.agents]
+                return HandOver(0, {}), self._survey(number, space, left, self._action(space)) if left else []
+            handed = space.lose(agent, [each for each in survivors if each in space.agents], WORK[stage.type])
+            orders = [
+                (name, self._order(space, stage.index, name, holdings, added=True))
+                for name, holdings in handed.to.items()
+            ]
+            return handed, orders
+        return HandOver(0, {}), []
+
+    def finish(self, stage_index: int) -> bool:
+        """The stage is over: whether all objects of all spaces are created now."""
+        stage = self._stage
+        if stage is None or stage.index != stage_index or stage.type is not StageType.PREPARE:
+            return False
+        self._look()
+        complete = bool(self._spaces)
+        for space in self._spaces:
+            complete = space.finished() and complete
+        return complete
+
+    @property
+    def twice(self) -> Mapping[str, int]:
+        """Objects that lost agents are known to have written after others had got them to write, by agent."""
+        return {agent: count for space in self._spaces for agent, count in space.twice.items()}
+
+    async def close(self) -> None:
+        """Keep what is known and let go of the cache. Idempotent."""
+        while self._caches:
+            try:
+                await self._caches.pop().close()
+            except ResourceError as error:
+                self._warn(error)
+        self._lock.close()
+
+    # --- prepare
+
+    def _action(self, space: Space) -> Action:
+        prepare = self._resolved.config.prepare
+        return space.decide(
+            fresh=self._fresh,
+            force_overwrite=prepare is not None and prepare.force_overwrite,
+            skip_verification=prepare is not None and prepare.skip_verification,
+        )
+
+    def _prepare(self, number: int, space: Space, agents: list[str]) -> list[Order]:
+        if not space.sets:
+            return self._orders(space, self._stage.index if self._stage is not None else 0, agents)
+        action = self._action(space)
+        if action in (Action.REPAIR, Action.ADOPT, Action.COMPARE):
+            return self._survey(number, space, agents, action)
+        if action is Action.BEGIN:
+            space.begin()
+        elif space.latest is not None:
+            created = format_count(space.latest.total(ObjectState.CREATED))
+            text = f"an unfinished prepare is resumed: {created} objects were created before"
+            if space.latest.record.slots != len(space.agents):
+                text += f", by another number of agents ({space.latest.record.slots})"
+            self._note(Level.INFO, text, "resumed")
+        return self._deal(space, agents)
+
+    def _survey(self, number: int, space: Space, agents: list[str], action: Action) -> list[Order]:
+        stage_index = self._stage.index if self._stage is not None else 0
+        self._surveying[number] = agents[0]
+        space.epoch += 1
+        known = space.to_survey()
+        order = pb.Assignment(
+            stage_index=stage_index, epoch=space.epoch, survey=action.value, generation=known_to_proto(known)
+        )
+        # Nobody is through before it has been told what to do.
+        for agent in agents:
+            self._expected[stage_index, agent] = space.epoch + 1
+        return [(agents[0], order)]
+
+    def _surveyed(self, agent: str, message: pb.Surveyed) -> list[Order]:
+        stage = self._stage
+        number = next((n for n, who in self._surveying.items() if who == agent), None)
+        if stage is None or number is None or message.stage_index != stage.index:
+            return []
+        del self._surveying[number]
+        space = self._spaces[number]
+        if message.begin:
+            space.begin()
+        else:
+            space.surveyed(known_from_proto(message.generation))
+        return self._deal(space, [each for each in space.agents if each in stage.agents])
+
+    def _deal(self, space: Space, agents: Sequence[str]) -> list[Order]:
+        if self._stage is None:
+            return []
+        space.assign(agents, TO_CREATE)
+        return self._orders(space, self._stage.index, agents)
+
+    # --- messages
+
+    def _orders(self, space: Space, stage_index: int, agents: Iterable[str]) -> list[Order]:
+        names = self._names_of(space)
+        return [
+            (agent, self._order(space, stage_index, agent, space.holdings.get(agent, ()), names.get(agent, ())))
+            for agent in agents
+        ]
+
+    def _order(
+        self,
+        space: Space,
+        stage_index: int,
+        agent: str,
+        holdings: tuple[Holding, ...],
+        names: Iterable[bytes] = (),
+        *,
+        added: bool = False,
+    ) -> pb.Assignment:
+        self._expected[stage_index, agent] = space.epoch
+        part = space.part(holdings)
+        return pb.Assignment(
+            stage_index=stage_index,
+            epoch=space.epoch,
+            generation=known_to_proto(part) if part is not None else None,
+            names=names,
+            added=added,
+        )
+
+    def _names_of(self, space: Space) -> dict[str, list[bytes]]:
+        """Names that PUTs have taken, by the agent that has them: whose they are, or anybody if that one is not
+        there."""
+        stage = self._stage
+        present = [agent for agent in space.agents if stage is None or agent in stage.agents]
+        found: dict[str, list[bytes]] = {}
+        for number, (pool, taken) in enumerate(space.names.items()):
+            owner = self._agents[pool.slot] if pool.slot < len(self._agents) else ""
+            if owner not in present:
+                owner = present[number % len(present)]
+            found.setdefault(owner, []).extend(names_to_rows({pool: taken}))
+        return found
+
+    def _changed(self, agent: str, changes: pb.StateChanges) -> None:
+        for space in self._spaces:
+            if agent not in space.agents:
+                continue
+            known = space.latest
+            same = known is not None and known.record.number == changes.generation
+            try:
+                slots = slots_from_proto(changes.states, known.record) if known is not None and same else {}
+                names = names_from_rows(changes.names)
+            except ValueError as error:
+                logger.warning("agent %s reports states that cannot be: %s", agent, error)
+                return
+            space.changed(agent, changes.generation, slots, names)
+
+    def _read(self, inventory: pb.Inventory) -> Iterator[Known]:
+        # Of two that are equal the later one counts, and agents put first what is newer.
+        for message in reversed(inventory.generations):
+            try:
+                yield known_from_proto(message)
+            except ValueError as error:
+                self._note(Level.WARNING, f"what an agent knows of earlier runs cannot be used: {error}", "inventory")
+
+    # --- the cache
+
+    def _open(self) -> None:
+        resolved = self._resolved
+        sets = {each.set_id: each.count for each in resolved.sets if each.count}
+        shared = resolved.shared
+        owners = [self._agents] if shared else [(agent,) for agent in self._agents]
+        directory = self._directory if self._claim() else None
+        objects = sum(sets.values())
+        for number, agents in enumerate(owners):
+            cache = self._cache(None if directory is None else directory / str(number), objects)
+            self._caches.append(cache)
+            self._spaces.append(Space(agents, sets, resolved.config.seed, cache))
+
+    def _cache(self, directory: Path | None, objects: int) -> LayoutCache:
+        if directory is not None and not self._broken:
+            try:
+                return LayoutCache.open(directory, objects)
+            except ResourceError as error:
+                self._warn(error)
+        return LayoutCache.in_memory(directory or Path())
+
+    def _claim(self) -> bool:
+        """Whether the cache is ours: another controller on this host may run the same configuration."""
+        if self._directory is None:
+            return False
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            file = self._lock.enter_context((self._directory / "lock").open("w"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = f"{self._directory} is in use by another run: the progress of lost hosts is not kept beyond this run"
+            self._note(Level.WARNING, text, "coordinator")
+            return False
+        except OSError as error:
+            self._warn(ResourceError(f"cannot use {self._directory}: {error.strerror}"))
+            return False
+        return True
+
+    def _look(self) -> None:
+        """What is kept here is of use to a later run only: that it cannot be kept is told, and ends nothing."""
+        if any(cache.failed for cache in self._caches):
+            self._warn(ResourceError(f"the coordinator cache in {self._directory} cannot be written"))
+
+    def _warn(self, error: ResourceError) -> None:
+        if not self._broken:
+            self._broken = True
+            text = f"the controller cannot keep what the fleet has done: {error.failure().sentence()}"
+            self._note(Level.WARNING, text, "coordinator")
