@@ -13,7 +13,7 @@ from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
 from sai3tui.controller.thread import SessionThread
 from sai3tui.errors import ErrorKind
-from sai3tui.events import AgentState, BarrierReleased, Event, Level, Report
+from sai3tui.events import AgentState, BarrierReleased, Event, Level, Report, WorkHandedOver
 from sai3tui.processes import free_port
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.scripted_agent import Script, ScriptedAgent, scripted_agent
@@ -144,7 +144,7 @@ async def test_an_optional_stage_that_failed_does_not_end_the_run(tmp_path: Path
 
 
 async def test_a_lost_agent_ends_an_all_or_nothing_run(tmp_path: Path) -> None:
-    outcome, snapshot, (dead, other), _ = await play(tmp_path, Script(die_stage=1), Script(hang_stage=1))
+    outcome, snapshot, (dead, other), _ = await play(tmp_path, Script(die_stage=2), Script(hang_stage=2))
 
     assert outcome.exit_code == 1
     assert outcome.failure is not None
@@ -154,6 +154,29 @@ async def test_a_lost_agent_ends_an_all_or_nothing_run(tmp_path: Path) -> None:
     assert outcome.failure.hint
     assert len(other.aborts) == 1
     assert snapshot.coverage == 0.5
+
+
+async def test_what_a_lost_agent_leaves_of_prepare_goes_to_those_who_are_at_the_barrier_too(tmp_path: Path) -> None:
+    outcome, snapshot, (_, other), items = await play(tmp_path, Script(die_stage=1, intervals=6), Script())
+
+    assert (outcome.status, outcome.exit_code) == ("incomplete", 6)
+    (handed,) = [item for item in items if isinstance(item, WorkHandedOver)]
+    assert (handed.agent, handed.objects, handed.to) == ("a1", 50, ("a2",))
+    (added,) = other.added
+    assert sum(each.end_k - each.first_k for each in added.generation.holdings) == 50
+    assert [stage.status for stage in snapshot.stages] == [StageStatus.DONE, StageStatus.DONE]
+
+
+async def test_on_agent_loss_fail_ends_the_run(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        scripts = (Script(die_stage=1), Script())
+        agents = [await stack.enter_async_context(scripted_agent(script)) for script in scripts]
+        text = config_text([agent.address for agent in agents], "best_effort")
+        text = text.replace(b"distributed:\n", b"distributed:\n  on_agent_loss: fail\n")
+        outcome = await asyncio.wait_for(RunSession(request(tmp_path, text)).run(), 30)
+    assert outcome.exit_code == 1
+    assert outcome.failure is not None
+    assert outcome.failure.kind is ErrorKind.AGENT_LOST
 
 
 async def test_best_effort_goes_on_without_a_lost_agent_and_says_so(tmp_path: Path) -> None:

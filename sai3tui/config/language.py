@@ -224,7 +224,7 @@ LANGUAGE = BlockSpec(
             PageCacheMode.AUTO.value,
             words=words_of(PageCacheMode),
         ),
-        Field("enable_metadata_cache", Kind.BOOLEAN, "Keep the state of every object.", "true", status=Status.LATER),
+        Field("enable_metadata_cache", Kind.BOOLEAN, "Keep the state of every object on disk.", "true"),
         Field("cache_checkpoint_interval_secs", Kind.SECONDS, "Between copies of the state in the storage.", "300"),
         Field("seed", Kind.COUNT, "Determines sizes and contents.", "1", ours=True),
         Field(

@@ -455,7 +455,6 @@ DISTRIBUTED = BlockSpec(
             "What becomes of the work of an agent that is lost.",
             AgentLossPolicy.DEFAULT.value,
             words=words_of(AgentLossPolicy),
-            status=Status.LATER,
             ours=True,
         ),
         Field("controller_timeout", Kind.SECONDS, "How long agents hold without a controller.", "10m", ours=True),
