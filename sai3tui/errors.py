@@ -148,8 +148,8 @@ def _text(error: BaseException) -> str:
         return error.message
     # An RPC error prints as a dump of several lines; its code and details are all that a person can use. Asked by
     # shape, because this module imports nothing.
-    code, details = getattr(error, "code", None), getattr(error, "details", None)
-    if callable(code) and callable(details):
+    details = getattr(error, "details", None)
+    if callable(details) and callable(code := getattr(error, "code", None)):
         return f"{getattr(code(), 'name', 'rpc').lower()}: {details()}"
     return f"{type(error).__name__}: {error}"
 

@@ -37,7 +37,7 @@ async def check(tmp_path: Path, config: str, environ: dict[str, str], *allowed: 
     spec = pb.RunSpec(run_id="r", config_name="test.yaml", config_yaml=config.encode())
     setup = make_setup(spec, AgentLimits(tmp_path / "data", allowed), environ)
     told: list[Finding] = []
-    async with Controls(setup.endpoints, environ) as controls:
+    async with Controls(setup.endpoints, environ, setup.config.s3) as controls:
         findings = await preflight(setup, told.append, controls)
     assert list(findings) == told
     return told

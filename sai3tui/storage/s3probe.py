@@ -27,7 +27,8 @@ async def get_range(control: ControlPlane, key: str, offset: int, length: int) -
     answer = await control.ask(
         "get_object", Op.GET, key, Key=control.endpoint.prefix + key, Range=f"bytes={offset}-{offset + length - 1}"
     )
-    async with answer["Body"] as stream:
+    stream = answer["Body"]
+    async with stream:
         data: bytes = await stream.read(MAX_ANSWER)
     return data
 

@@ -1,0 +1,422 @@
+"""Preflight finds each of these faults, injected into a set-up that is healthy otherwise, and raises nothing on one
+that is. One fault a test; `FAULTS` lists those of an S3 endpoint, the tests below those of hosts, files and fleets."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sai3tui.access import Role
+from sai3tui.agent.checks_files import Mount, forbidden, mount_of, mount_told
+from sai3tui.agent.checks_host import nic_told
+from sai3tui.certificates import issue, make_authority
+from sai3tui.errors import StorageError
+from sai3tui.events import Finding, Level
+from sai3tui.processes import free_port
+from tests.agents import running_agent
+from tests.e2e import environment, started
+from tests.fault_proxy import Fault, Seen, fault_proxy, says, tells
+from tests.fault_server import FaultServer, Step, answer
+from tests.scripted_agent import Script, scripted_agent
+from tests.servers import ServerUnderTest
+from tests.test_agent_preflight import check
+from tests.test_batch_run import sai3tui, write
+from tests.test_controller_session import config_text
+
+BUCKET = "preflight-faults"
+NAMESPACE = "xmlns='http://s3.amazonaws.com/doc/2006-03-01/'"
+
+
+def config_of(*places: str, extra: str = "") -> str:
+    """Everything that a run can ask of an endpoint: all operations, parts, ranges, and a cleanup."""
+    return f"""
+concurrency: {2 * len(places)}
+multi_endpoint: {{endpoints: {json.dumps(places)}}}
+prepare: {{cleanup: true, ensure_objects: [{{base_uri: data/, count: 10, size_distribution: 100}}]}}
+workload:
+  - {{op: get, path: "data/*", weight: 1, range: {{size: 32}}}}
+  - {{op: put, path: "new/", object_size: 6MiB, part_size: 5MiB, weight: 1}}
+  - {{op: list, path: "data/", weight: 1}}
+  - {{op: stat, path: "data/*", weight: 1}}
+{extra}
+"""
+
+
+def odd(findings: list[Finding]) -> dict[str, Level]:
+    """What is a warning or worse, by check."""
+    return {f.check: f.level for f in sorted(findings, key=lambda f: f.level) if f.level >= Level.WARNING}
+
+
+def probe(method: str):
+    return lambda seen: seen.method == method and "/.sai3tui/probe-" in seen.path and not seen.query
+
+
+def asks(setting: str):
+    return lambda seen: setting in seen.query.split("&") or seen.query.startswith(setting)
+
+
+def shifted_date(_seen: Seen, raw: bytes) -> bytes:
+    return re.sub(rb"(?im)^Date: [^\r]*", b"Date: Mon, 01 Jan 2024 00:00:00 GMT", raw)
+
+
+def corrupted(seen: Seen, raw: bytes) -> bytes:
+    if not (probe("GET")(seen) and b"\r\n\r\n" in raw):
+        return raw
+    head, _, body = raw.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n" + bytes(byte ^ 1 for byte in body)
+
+
+def other_size(seen: Seen, raw: bytes) -> bytes:
+    return re.sub(rb"(?i)content-length: 64", b"Content-Length: 63", raw) if probe("HEAD")(seen) else raw
+
+
+def own_namespace() -> Fault:
+    """Shows only what was written through it."""
+    fault = Fault()
+
+    def before(seen: Seen) -> bytes | None:
+        written = {each.path for each in fault.seen if each.method == "PUT"}
+        hidden = seen.method == "GET" and "probe-" in seen.path and not seen.query and seen.path not in written
+        return says("NoSuchKey", "404 Not Found", lambda _: True)(seen) if hidden else None
+
+    fault.before = before
+    return fault
+
+
+LOCATION = f"<LocationConstraint {NAMESPACE}>eu-central-1</LocationConstraint>"
+VERSIONED = f"<VersioningConfiguration {NAMESPACE}><Status>Enabled</Status></VersioningConfiguration>"
+LIFECYCLE = (
+    f"<LifecycleConfiguration {NAMESPACE}><Rule><ID>x</ID><Filter><Prefix>run</Prefix></Filter>"
+    "<Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>"
+)
+LOCKED = (
+    f"<ObjectLockConfiguration {NAMESPACE}><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule><DefaultRetention>"
+    "<Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention></Rule></ObjectLockConfiguration>"
+)
+EMPTY_LIST = f"<ListBucketResult {NAMESPACE}><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+DENIED = ("AccessDenied", "403 Forbidden")
+
+# What is injected at the one endpoint: what finds it, and as what.
+FAULTS: dict[str, tuple[Fault, str, Level]] = {
+    "writing is forbidden": (Fault(says(*DENIED, probe("PUT"))), "write", Level.ERROR),
+    "reading is forbidden": (Fault(says(*DENIED, probe("GET"))), "read", Level.ERROR),
+    "what is read differs": (Fault(after=corrupted), "read", Level.ERROR),
+    "a stat gives another size": (Fault(after=other_size), "stat", Level.ERROR),
+    "a list shows nothing": (Fault(tells(EMPTY_LIST, asks("list-type=2"))), "list", Level.ERROR),
+    "listing is forbidden": (Fault(says(*DENIED, asks("list-type=2"))), "list", Level.ERROR),
+    "deleting is forbidden": (Fault(says(*DENIED, probe("DELETE"))), "delete", Level.ERROR),
+    "deleting does nothing": (
+        Fault(lambda seen: answer(b"", "204 No Content") if probe("DELETE")(seen) else None),
+        "delete",
+        Level.ERROR,
+    ),
+    "ranges are ignored": (
+        Fault(lambda seen: answer(b"x" * 64) if b"\r\nrange:" in seen.head.lower() else None),
+        "range",
+        Level.ERROR,
+    ),
+    "uploads in parts are unknown": (
+        Fault(says("NotImplemented", "501 Not Implemented", asks("uploads"))),
+        "multipart",
+        Level.ERROR,
+    ),
+    "parts are refused": (Fault(says(*DENIED, lambda seen: "partNumber=" in seen.query)), "multipart", Level.ERROR),
+    "uploads cannot be taken back": (
+        Fault(says(*DENIED, lambda seen: seen.method == "DELETE" and "uploadId=" in seen.query)),
+        "multipart",
+        Level.ERROR,
+    ),
+    "the bucket is in another region": (Fault(tells(LOCATION, asks("location"))), "region", Level.WARNING),
+    "the bucket keeps versions": (Fault(tells(VERSIONED, asks("versioning"))), "bucket", Level.WARNING),
+    "a lifecycle rule deletes": (Fault(tells(LIFECYCLE, asks("lifecycle"))), "bucket", Level.WARNING),
+    "the bucket locks objects": (Fault(tells(LOCKED, asks("object-lock"))), "bucket", Level.WARNING),
+    "every answer ends the connection": (Fault(closes=True), "keepalive", Level.WARNING),
+    "the storage's clock is wrong": (Fault(after=shifted_date), "clock", Level.ERROR),
+}
+
+
+@pytest.fixture(scope="module")
+def server(s3_server: ServerUnderTest) -> ServerUnderTest:
+    bucket = s3_server.bucket(BUCKET)
+    # So that no probe is the only object of its directory, which this server removes with it.
+    for prefix in ("run", "clean"):
+        s3_server.client().put_object(Bucket=bucket, Key=f"{prefix}/.sai3tui/stays", Body=b"")
+    return s3_server
+
+
+async def through(fault: Fault, server: ServerUnderTest, tmp_path: Path) -> list[Finding]:
+    async with fault_proxy(server.host_port, fault) as place:
+        return await check(tmp_path, config_of(f"s3+http://{place}/{BUCKET}/run/"), server.environ())
+
+
+async def test_a_healthy_endpoint_raises_nothing(server: ServerUnderTest, tmp_path: Path) -> None:
+    """Directly, and through a proxy that changes nothing: every check is made, and none is more than informed."""
+    async with fault_proxy(server.host_port, Fault()) as place:
+        places = [f"s3+http://{each}/{BUCKET}/clean/" for each in (*server.host_ports, place)]
+        findings = await check(tmp_path, config_of(*places), server.environ())
+    assert odd(findings) == {}
+    expected = {"connect", "latency", "keepalive", "clock", "auth", "region", "bucket", "write", "read", "range"}
+    expected |= {"stat", "list", "multipart", "delete", "namespace"}
+    for place_uri in places:
+        assert {f.check for f in findings if f.subject == place_uri} == expected
+    assert set(server.keys(BUCKET, "clean/")) == {"clean/.sai3tui/stays"}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_fault_of_an_endpoint_is_found(name: str, server: ServerUnderTest, tmp_path: Path) -> None:
+    fault, by, level = FAULTS[name]
+    found = odd(await through(fault, server, tmp_path))
+    assert found.get(by) is level, found
+    # What follows from it may show in what builds on it, but in nothing that was well.
+    allowed = {"read": {"range"}}.get(by, set())
+    assert set(found) <= {by, *allowed}, found
+
+
+@pytest.mark.parametrize(
+    ("change", "bucket"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong-secret-key"}, BUCKET),
+        ({"AWS_ACCESS_KEY_ID": "nobody-known"}, BUCKET),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, BUCKET),
+        ({}, "no-such-bucket-at-all"),
+    ],
+    ids=["wrong secret", "unknown key", "half a key pair", "no bucket"],
+)
+async def test_what_does_not_open_the_bucket_is_found(
+    change: Mapping[str, str], bucket: str, server: ServerUnderTest, tmp_path: Path
+) -> None:
+    config = config_of(f"s3+http://{server.host_port}/{bucket}/run/")
+    findings = await check(tmp_path, config, {**server.environ(), **change})
+    assert odd(findings)["auth"] is Level.ERROR
+    assert all(f.advice for f in findings if f.level is Level.ERROR)
+
+
+async def test_a_name_without_address_is_found(tmp_path: Path, server: ServerUnderTest) -> None:
+    found = odd(await check(tmp_path, config_of(f"s3+http://no-such-host.invalid/{BUCKET}/"), server.environ()))
+    assert found == {"dns": Level.ERROR}
+
+
+async def test_a_port_that_nobody_listens_on_is_found(tmp_path: Path, server: ServerUnderTest) -> None:
+    place = f"s3+http://127.0.0.1:{free_port()}/{BUCKET}/"
+    assert odd(await check(tmp_path, config_of(place), server.environ())) == {"connect": Level.ERROR}
+
+
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b""], ids=["no HTTP", "hangs up"])
+async def test_what_is_no_s3_service_is_found(greeting: bytes, tmp_path: Path, server: ServerUnderTest) -> None:
+    async with FaultServer([Step(greeting, "close", read_body=False)] * 20) as wrong:
+        place = f"s3+http://{wrong.endpoint.host}:{wrong.endpoint.port}/{BUCKET}/"
+        found = odd(await check(tmp_path, config_of(place), server.environ()))
+    assert found["keepalive"] is Level.ERROR
+    assert found["auth"] is Level.ERROR
+
+
+async def test_endpoints_of_two_storages_are_found(server: ServerUnderTest, tmp_path: Path) -> None:
+    async with fault_proxy(server.host_port, own_namespace()) as other:
+        places = [f"s3+http://{place}/{BUCKET}/clean/" for place in (server.host_port, other)]
+        findings = await check(tmp_path, config_of(*places), server.environ())
+    assert odd(findings) == {"namespace": Level.ERROR}
+    assert [f.subject for f in findings if f.level is Level.ERROR] == [places[1]]
+    assert set(server.keys(BUCKET, "clean/")) == {"clean/.sai3tui/stays"}
+
+
+# --- TLS
+
+
+def tls_server(authority: Path, directory: Path, name: str = "127.0.0.1", days: int = 100) -> Fault:
+    issue(authority, directory, Role.AGENT, [name], days=days)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "agent.crt", directory / "agent.key")
+    return Fault(context=context)
+
+
+@dataclass(frozen=True)
+class TlsCase:
+    name: str = "127.0.0.1"
+    days: int = 100
+    trusted: bool = True
+    found: Mapping[str, Level] = field(default_factory=dict)
+    advice: str = ""
+
+
+TLS_CASES = {
+    "healthy": TlsCase(),
+    "expired": TlsCase(days=0, found={"tls": Level.ERROR}, advice="renew"),
+    "for another name": TlsCase(name="other.lab", found={"tls": Level.ERROR}, advice="name"),
+    "of an unknown CA": TlsCase(trusted=False, found={"tls": Level.ERROR}, advice="ca_file"),
+    "expires soon": TlsCase(days=3, found={"tls": Level.WARNING}, advice="renew"),
+}
+
+
+@pytest.mark.parametrize("name", TLS_CASES)
+async def test_certificates_are_looked_at(name: str, server: ServerUnderTest, tmp_path: Path) -> None:
+    case = TLS_CASES[name]
+    make_authority(tmp_path / "ca")
+    fault = tls_server(tmp_path / "ca", tmp_path / "agent", case.name, case.days)
+    extra = f'ca_file: "{tmp_path}/ca/ca.crt"' if case.trusted else ""
+    async with fault_proxy(server.host_port, fault) as place:
+        config = config_of(f"s3+https://{place}/{BUCKET}/run/", extra=extra)
+        findings = await check(tmp_path, config, server.environ())
+    assert odd(findings) == case.found
+    (tls,) = [f for f in findings if f.check == "tls"]
+    assert case.advice in tls.advice
+
+
+async def test_plain_http_where_tls_is_meant_is_found(server: ServerUnderTest, tmp_path: Path) -> None:
+    config = config_of(f"s3+https://{server.host_port}/{BUCKET}/run/")
+    findings = await check(tmp_path, config, server.environ())
+    assert odd(findings) == {"tls": Level.ERROR}
+    assert "s3+http://" in next(f.advice for f in findings if f.level is Level.ERROR)
+
+
+# --- hosts and files
+
+
+async def test_a_host_that_is_too_small_is_found(server: ServerUnderTest, tmp_path: Path) -> None:
+    config = config_of(f"s3+http://{server.host_port}/{BUCKET}/run/").replace("concurrency: 2", "concurrency: 1000000")
+    found = odd(await check(tmp_path, config, server.environ()))
+    assert found["memory"] is Level.ERROR
+    assert found["ports"] is Level.ERROR
+    assert found.get("descriptors", Level.ERROR) is Level.ERROR
+
+
+def test_a_slow_interface_is_found(tmp_path: Path) -> None:
+    for name, speed in (("eth0", "100"), ("eth1", "25000")):
+        (tmp_path / "sys/class/net" / name).mkdir(parents=True)
+        (tmp_path / "sys/class/net" / name / "speed").write_text(speed)
+        (tmp_path / "sys/class/net" / name / "mtu").write_text("9000")
+        (tmp_path / "sys/class/net" / name / "operstate").write_text("up")
+    told = nic_told(tmp_path)
+    assert told.level is Level.WARNING
+    assert "eth0 runs at 100 Mbit/s" in told.message
+    assert "eth1" not in told.message
+
+
+async def test_a_system_directory_is_refused(tmp_path: Path) -> None:
+    for place in ("/", "/etc/x", "/usr/share/y", "/proc/1", "/root", "/home", "/var", "/dev/disk"):
+        assert forbidden(Path(place)), place
+    for place in (str(tmp_path), "/mnt/x", "/dev/shm/x", "/var/tmp/x", "/home/somebody/x", "/srv/x"):
+        assert not forbidden(Path(place)), place
+    config = """
+target: "file:///etc/sai3tui-test/"
+prepare: {ensure_objects: [{base_uri: data/, count: 1, size_distribution: 1}]}
+workload: [{op: get, path: "data/*", weight: 1}]
+"""
+    findings = await check(tmp_path, config, {}, Path("/"))
+    assert odd(findings) == {"path": Level.ERROR}
+    assert not Path("/etc/sai3tui-test").exists()
+
+
+def test_mounts_are_read_as_the_kernel_tells_them() -> None:
+    text = (
+        "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
+        "30 22 0:26 / /mnt/a\\040b rw - nfs4 host:/x rw\n"
+        "31 22 0:27 / /mnt/ro ro,nosuid - xfs /dev/sdb ro\n"
+    )
+    nfs = mount_of(Path("/mnt/a b/deep"), text)
+    assert nfs == Mount("/mnt/a b", "nfs4", "host:/x", "rw")
+    assert mount_told(Path("/mnt/a b/deep"), nfs, "").level is Level.OK
+    root = mount_told(Path("/mnt/forgotten"), mount_of(Path("/mnt/forgotten"), text), "")
+    assert (root.level, "root disk" in root.message) == (Level.WARNING, True)
+    assert mount_told(Path("/data/x"), mount_of(Path("/data/x"), text), "").level is Level.OK
+    with pytest.raises(StorageError, match="read-only"):
+        mount_told(Path("/mnt/ro/x"), mount_of(Path("/mnt/ro/x"), text), "")
+
+
+async def test_a_disk_that_is_too_small_is_found(tmp_path: Path) -> None:
+    config = f"""
+target: "file://{tmp_path}/target/"
+prepare: {{ensure_objects: [{{base_uri: data/, count: 1000, size_distribution: 100TiB}}]}}
+workload: [{{op: get, path: "data/*", weight: 1}}]
+"""
+    assert odd(await check(tmp_path, config, {}, tmp_path)) == {"space": Level.ERROR}
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no tmpfs here")
+async def test_a_file_system_without_o_direct_is_found(tmp_path: Path) -> None:
+    place = Path(f"/dev/shm/sai3tui-test-{os.getpid()}")
+    place.mkdir()
+    try:
+        try:
+            os.close(os.open(place / "x", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+            pytest.skip("this kernel's tmpfs has O_DIRECT")
+        except OSError:
+            pass
+        config = f"""
+target: "direct://{place}/"
+prepare: {{ensure_objects: [{{base_uri: data/, count: 1, size_distribution: 4096}}]}}
+workload: [{{op: get, path: "data/*", weight: 1}}]
+"""
+        assert odd(await check(tmp_path, config, {}, place)) == {"direct": Level.ERROR}
+    finally:
+        for left in sorted(place.rglob("*"), reverse=True):
+            left.rmdir() if left.is_dir() else left.unlink()
+        place.rmdir()
+
+
+# --- fleets
+
+
+@pytest.mark.parametrize(
+    ("script", "found"),
+    [
+        (Script(insecure=True), ("agent", "warning")),
+        (Script(skew_ns=5_000_000_000), ("clock", "warning")),
+        (Script(skew_ns=-3_600_000_000_000), ("clock", "error")),
+        (Script(), ("version", "warning")),
+    ],
+    ids=["insecure", "clock off", "clock far off", "another version"],
+)
+async def test_what_only_the_controller_sees_is_found(script: Script, found: tuple[str, str], tmp_path: Path) -> None:
+    async with scripted_agent(script) as agent:
+        told = await sai3tui("preflight", write(tmp_path, config_text([agent.address])), "--json")
+    findings = {(f["check"], f["level"]) for f in json.loads(told.out)["findings"]}
+    assert found in findings
+
+
+async def test_overrides_are_obeyed_and_shown(server: ServerUnderTest, tmp_path: Path) -> None:
+    extra = "preflight: {skip: [bucket, clock], warn_only: [range]}"
+    fault = Fault(FAULTS["ranges are ignored"][0].before, shifted_date)
+    async with fault_proxy(server.host_port, fault) as place:
+        config = config_of(f"s3+http://{place}/{BUCKET}/run/", extra=extra)
+        findings = await check(tmp_path, config, server.environ())
+    assert odd(findings) == {"range": Level.WARNING}
+    assert "warn_only" in next(f.evidence for f in findings if f.check == "range")
+    skipped = {f.check for f in findings if "preflight.skip" in f.message}
+    assert skipped == {"bucket", "clock"}
+    assert not any(asks("versioning")(seen) for seen in fault.seen)
+
+
+def test_a_fleet_with_four_endpoints_raises_nothing(server: ServerUnderTest, tmp_path: Path) -> None:
+    """The command itself on two real agents, with the measure: exit code 0, no warning, nothing left behind."""
+    environ = environment(server)
+    with (
+        running_agent(tmp_path, environ=environ, name="one") as one,
+        running_agent(tmp_path, environ=environ, name="two") as two,
+    ):
+        places = [f"s3+http://{each}/{BUCKET}/clean/" for each in server.host_ports]
+        agents = [{"id": "a1", "address": one.address}, {"id": "a2", "address": two.address}]
+        path = tmp_path / "c.yaml"
+        path.write_text(config_of(*places, extra=f"distributed: {{agents: {json.dumps(agents)}}}"))
+        with started(["preflight", str(path), "--json"], environ=environ) as process:
+            out, err = process.communicate(timeout=90)
+    document = json.loads(out)
+    assert process.returncode == 0, err
+    assert [f for f in document["findings"] if f["level"] in ("warning", "error")] == []
+    by_agent = {(f["agent"], f["check"]): f for f in document["findings"]}
+    for agent, other in (("a1", "a2"), ("a2", "a1")):
+        whole = next(
+            f for f in document["findings"] if f["agent"] == agent and f["check"] == "rate" and not f["subject"]
+        )
+        assert "prepare of its 5 objects" in whole["message"]
+        assert "expected limit" in whole["message"]
+        shared = next(f for f in document["findings"] if f["agent"] == agent and f["check"] == "namespace")
+        assert f"by {other}" in shared["message"]
+        assert (agent, "generator") in by_agent or (agent, "plan") in by_agent
+    assert set(server.keys(BUCKET, "clean/")) == {"clean/.sai3tui/stays"}
