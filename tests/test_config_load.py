@@ -300,8 +300,8 @@ def test_missing_fleet_fields_are_one_notice_each() -> None:
 
 
 def test_features_that_do_not_exist_yet_are_noticed() -> None:
-    loaded = load(MINIMAL + "autotune: {uri: x}\ndynamic_put_pool: true\nop_log_path: x\n")
-    assert [(p.level, p.code) for p in loaded.problems] == [(Level.NOTICE, "not-yet")] * 3
+    loaded = load(MINIMAL + "autotune: {uri: x}\nop_log_path: x\n")
+    assert [(p.level, p.code) for p in loaded.problems] == [(Level.NOTICE, "not-yet")] * 2
 
 
 def test_prepare_level_content_becomes_the_default_of_entries() -> None:
