@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,19 +14,19 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.setup import AgentLimits, oplog_stem
 from sai3tui.cli import main
+from sai3tui.errors import Sai3Error
+from sai3tui.metrics.oplog_lines import COLUMNS, HEADER, OplogLines
 from sai3tui.oplog_command import oplog_stats, sort_oplog
-from sai3tui.results.oplog import (
-    COLUMNS,
-    HEADER,
-    OplogProblem,
-    OplogWriter,
-    OpRow,
-    format_time,
-    parse_time,
-    read_oplog,
-)
+from sai3tui.results.oplog import OplogProblem, OplogWriter, OpRow, parse_time, read_oplog
 from sai3tui.results.oplog_sort import sort_oplogs
+from sai3tui.results.oplog_stats import oplog_figures
+from tests.lease_sources import MemorySource
+from tests.pools import null_setup, put_job
+from tests.test_batch_run import sai3tui
+from tests.test_batch_run import write as write_config
 
 NOW = 1_764_000_000_000_000_000
 
@@ -41,6 +43,11 @@ def write(path: Path, rows: list[OpRow]) -> Path:
     return path
 
 
+def text(r: OpRow) -> str:
+    times = r.start_ns, r.first_byte_ns, r.end_ns
+    return OplogLines().row(0, r.thread, r.op, r.client_id, 1, r.bytes, r.endpoint, r.file, r.error, *times)
+
+
 def no_problem(problem: OplogProblem) -> None:
     pytest.fail(str(problem))
 
@@ -52,7 +59,7 @@ def read(path: Path) -> tuple[list[OpRow], list[OplogProblem]]:
 
 @given(st.integers(0, 4_000_000_000 * 10**9))
 def test_times_keep_their_nanoseconds(time_ns: int) -> None:
-    assert parse_time(format_time(time_ns)) == time_ns
+    assert parse_time(OplogLines().time(time_ns)) == time_ns
 
 
 @pytest.mark.parametrize(
@@ -79,8 +86,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert problems == []
     assert found[0] == rows[0]
     assert found[1].error == "503 Slow Down "
-    text = zstandard.ZstdDecompressor().stream_reader((tmp_path / "a.tsv.zst").read_bytes()).read().decode()
-    assert text.splitlines()[0].split("\t") == list(COLUMNS)
+    plain = zstandard.ZstdDecompressor().stream_reader((tmp_path / "a.tsv.zst").read_bytes()).read().decode()
+    assert plain.splitlines()[0].split("\t") == list(COLUMNS)
 
 
 WARP = """\
@@ -126,7 +133,7 @@ def test_broken_files_are_named_and_what_was_whole_is_used(tmp_path: Path) -> No
     assert found == rows[: len(found)]
     assert any("breaks off" in problem.message for problem in problems)
     bad = tmp_path / "bad.tsv"
-    bad.write_text(HEADER + row(0).line(0) + "1\tx\tGET\n" + row(1).line(1) + row(2).line(2)[:50])
+    bad.write_text(HEADER + text(row(0)) + "1\tx\tGET\n" + text(row(1)) + text(row(2))[:50])
     found, problems = read(bad)
     assert found == [row(0), row(1)]
     assert [problem.line for problem in problems] == [3, 5]
@@ -174,7 +181,7 @@ def test_figures_are_those_of_the_rows(tmp_path: Path) -> None:
 
 def test_problems_are_told_and_fail_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / "bad.tsv"
-    bad.write_text(HEADER + row(0).line(0) + "nonsense\n" * 30)
+    bad.write_text(HEADER + text(row(0)) + "nonsense\n" * 30)
     out, err = io.StringIO(), io.StringIO()
     assert sort_oplog([bad], tmp_path / "out.tsv.zst", out, err) == 1
     assert "1 operations" in out.getvalue()
@@ -183,3 +190,67 @@ def test_problems_are_told_and_fail_the_command(tmp_path: Path, capsys: pytest.C
     assert main(["oplog", "stats", str(tmp_path / "none")]) == 1
     assert "none: No such file" in capsys.readouterr().err
     assert not list(tmp_path.glob(".*"))
+
+
+async def test_workers_log_every_request_in_files_of_their_own(tmp_path: Path) -> None:
+    stem = tmp_path / "logs" / "run_a1"
+    for _ in range(2):
+        async with WorkerPool(replace(null_setup(), oplog=stem, agent="a1"), workers=2) as pool:
+            totals = (await pool.run_leased(put_job(1000), MemorySource(1000, 2))).totals
+    names = sorted(path.name for path in stem.parent.iterdir())
+    # Nothing is overwritten by a later run.
+    assert names == [f"run_a1-worker-{n}{again}.tsv.zst" for n in (0, 1) for again in ("-2", "")]
+    rows = [each for name in names[::2] for each in read(stem.parent / name)[0]]
+    assert len(rows) == len({each.file for each in rows}) == 1000
+    assert sum(each.bytes for each in rows) == sum(stats.bytes for stats in totals.ops)
+    assert {(each.op, each.client_id, each.error) for each in rows} == {("PUT", "a1", "")}
+    assert {each.endpoint for each in rows} == {"s3://a/b/", "s3://c/b/"}
+    assert all(each.end_ns >= each.start_ns for each in rows)
+    assert abs(rows[0].start_ns - time.time_ns()) < 600 * 10**9
+
+
+async def test_an_op_log_that_cannot_be_written_ends_the_stage_with_its_cause(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Sai3Error, match="op-log"):
+        async with WorkerPool(replace(null_setup(), oplog=tmp_path / "file" / "x"), workers=1) as pool:
+            await pool.run_leased(put_job(10), MemorySource(10, 2))
+
+
+CONFIG = """\
+target: file://DIR/data/
+concurrency: 2
+op_log_path: LOG
+prepare: {ensure_objects: [{base_uri: d/, count: 40, size_spec: 1KiB}]}
+workload: [{op: get, path: "d/*", weight: 1}]
+duration: 1s
+"""
+
+
+async def test_the_op_log_of_a_run_agrees_with_its_figures(tmp_path: Path) -> None:
+    (tmp_path / "data" / "d").mkdir(parents=True)
+    (tmp_path / "logs").mkdir()
+    text = CONFIG.replace("DIR", str(tmp_path)).replace("LOG", str(tmp_path / "logs" / "run.tsv.zst"))
+    ended = await sai3tui("--batch", write_config(tmp_path, text.encode()), "--results", str(tmp_path / "results"))
+    assert ended.code == 0, ended.err
+    assert "op-log" in ended.err
+    logs = sorted((tmp_path / "logs").iterdir())
+    assert logs
+    whole = tmp_path / "whole.tsv.zst"
+    assert sort_oplogs(logs, whole, no_problem) > 40
+    document = json.loads(next((tmp_path / "results").glob("sai3-*/metadata.json")).read_text())
+    done = {stage["type"]: stage["ops"] for stage in document["stages"]}
+    figures = oplog_figures(read_oplog(whole, no_problem))
+    assert {op: each.ops for (op, _), each in figures.items() if op in ("PUT", "GET")} == {
+        "PUT": done["prepare"],
+        "GET": done["execute"],
+    }
+
+
+def test_an_agent_writes_op_logs_only_where_it_may(tmp_path: Path) -> None:
+    limits = AgentLimits(tmp_path / "data", (tmp_path / "allowed",))
+    for path, allowed in (("x.tsv.zst", True), (f"{tmp_path}/allowed/x", True), ("/etc/x", False), ("../x", False)):
+        if allowed:
+            assert oplog_stem(path, "a/1", limits).name == "x_a_1"
+        else:
+            with pytest.raises(Sai3Error, match="may not touch"):
+                oplog_stem(path, "a/1", limits)

@@ -262,6 +262,8 @@ class AgentRun:
                     region=region_of(setup.environ),
                     s3=setup.config.s3,
                     files=setup.config.files,
+                    oplog=setup.oplog,
+                    agent=setup.agent.id,
                 ),
                 workers=setup.workers,
                 on_worker_lost=self._worker_lost,
@@ -270,6 +272,8 @@ class AgentRun:
             )
             async with pool, Controls(setup.endpoints, setup.environ, setup.config.s3) as controls:
                 self._pool = pool
+                if setup.oplog is not None:
+                    self._note(Level.INFO, f"op-log: {setup.oplog}-worker-*.tsv.zst", "op-log")
                 checkpoints = Checkpoints(setup, cache, controls, self._note)
                 self._arrive(0, None, await self._inventory(cache, checkpoints))
                 start_ns = await self._released(0)

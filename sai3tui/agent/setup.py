@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,12 @@ class RunSetup:
     limits: AgentLimits
     environ: Mapping[str, str]
     accepted_checks: frozenset[str] = frozenset()
+
+    @property
+    def oplog(self) -> Path | None:
+        """What the names of op-logs begin with; None if there are none. Raises Sai3Error if it is not allowed."""
+        path = self.config.op_log_path
+        return oplog_stem(path, self.agent.id, self.limits) if path else None
 
     @property
     def config(self) -> Config:
@@ -157,8 +164,21 @@ def _check_leave(resolved: Resolved, agent: ResolvedAgent, limits: AgentLimits) 
                 check_allowed(location.prefix + prefix, limits.allow_path, location.uri)
     if agent.kv_cache_dir:
         check_allowed(agent.kv_cache_dir, (limits.data_dir, *limits.allow_path), agent.kv_cache_dir)
+    if resolved.config.op_log_path:
+        oplog_stem(resolved.config.op_log_path, agent.id, limits)
     for stage in resolved.stages:
         check_custom(stage, limits)
+
+
+def oplog_stem(path: str, agent: str, limits: AgentLimits) -> Path:
+    """`path` without the endings of an op-log and with the agent's name; relative ones stand in the data directory.
+
+    Raises Sai3Error of kind PERMISSION where this agent may not write.
+    """
+    whole = limits.data_dir / path
+    check_allowed(str(whole.parent), (limits.data_dir, *limits.allow_path), path)
+    name = re.sub(r"(\.(tsv|csv|zst))+$", "", whole.name)
+    return whole.with_name(f"{name}_{re.sub(r'[^A-Za-z0-9.-]', '_', agent)}")
 
 
 def check_custom(stage: Stage, limits: AgentLimits) -> None:

@@ -294,7 +294,12 @@ LANGUAGE = BlockSpec(
             "false",
             note="works with patterns; an agent reads what it has put itself",
         ),
-        Field("op_log_path", Kind.TEXT, "A log of every operation.", status=Status.LATER),
+        Field(
+            "op_log_path",
+            Kind.TEXT,
+            "A log of every request, on the agents: `_<agent>-worker-<n>.tsv.zst` is added. A relative one stands in "
+            "the agent's data directory; others need `--allow-path` there.",
+        ),
         Field("preflight", Kind.BLOCK, "The checks before a run.", "all", block=PREFLIGHT, ours=True),
         Field("range_engine", Kind.BLOCK, "Parallel reads of one object.", block=RANGE_ENGINE),
         Field(

@@ -121,6 +121,7 @@ def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Conf
         top.boolean("dynamic_put_pool", default=False),
         read_preflight(top),
         _read_range_engine(top),
+        op_log_path=top.text("op_log_path", default=""),
     )
     top.foreign("s3dlio_optimization", "autotune")
     top.finish()

@@ -472,6 +472,7 @@ class Config:
     dynamic_put_pool: bool = False
     preflight: PreflightRules = field(default_factory=PreflightRules)
     range_engine: RangeEngine | None = None
+    op_log_path: str = ""
     path: str = field(default="", compare=False)
 
     @property

@@ -36,13 +36,19 @@ class RunPlan:
 
     @property
     def file_paths(self) -> tuple[Path, ...]:
-        """Directories that a local agent needs leave for: those under test, and that of the state cache."""
+        """Directories that a local agent needs leave for: those under test, and those of the state cache and op-log."""
         caches = tuple(Path(agent.kv_cache_dir) for agent in self.resolved.agents if agent.kv_cache_dir)
-        return caches + tuple(
-            Path(endpoint.location.prefix)
-            for agent in self.resolved.agents
-            for endpoint in agent.endpoints
-            if not endpoint.location.is_object_store
+        oplog = Path(self.resolved.config.op_log_path)
+        logs = (oplog.parent,) if oplog.is_absolute() else ()
+        return (
+            caches
+            + logs
+            + tuple(
+                Path(endpoint.location.prefix)
+                for agent in self.resolved.agents
+                for endpoint in agent.endpoints
+                if not endpoint.location.is_object_store
+            )
         )
 
 

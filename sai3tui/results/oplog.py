@@ -1,9 +1,9 @@
 """Op-logs: one row for each operation, as TSV, mostly compressed with zstd. Read and written as streams.
 
-The 13 columns are those of `COLUMNS`; warp and sai3-bench write the same. What is read may also be CSV or JSON lines,
-may name the operation `operation` and the start `t_start`, and may have comments (`#`). Times are RFC 3339 with
-nanoseconds. A line that is no row, and the place where a compressed file breaks off, are problems that are told; they
-never become figures.
+The 13 columns are those of metrics/oplog_lines.py; warp and sai3-bench write the same. What is read may also be CSV
+or JSON lines, may name the operation `operation` and the start `t_start`, and may have comments (`#`). Times are
+RFC 3339 with nanoseconds. A line that is no row, and the place where a compressed file breaks off, are problems that
+are told; they never become figures.
 """
 
 from __future__ import annotations
@@ -13,28 +13,14 @@ import io
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
 
-COLUMNS = (
-    "idx",
-    "thread",
-    "op",
-    "client_id",
-    "n_objects",
-    "bytes",
-    "endpoint",
-    "file",
-    "error",
-    "start",
-    "first_byte",
-    "end",
-    "duration_ns",
-)
-HEADER = "\t".join(COLUMNS) + "\n"
+from sai3tui.metrics.oplog_lines import HEADER, OplogLines
+
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LEVEL = 1
 LONGEST_LINE = 1 << 20
@@ -62,15 +48,6 @@ class OpRow:
     @property
     def duration_ns(self) -> int:
         return max(0, self.end_ns - self.start_ns)
-
-    def line(self, idx: int) -> str:
-        """The row as TSV, with its number."""
-        first = format_time(self.first_byte_ns) if self.first_byte_ns else ""
-        return (
-            f"{idx}\t{self.thread}\t{self.op}\t{self.client_id}\t{self.n_objects}\t{self.bytes}\t{self.endpoint}\t"
-            f"{_clean(self.file)}\t{_clean(self.error)}\t{format_time(self.start_ns)}\t{first}\t"
-            f"{format_time(self.end_ns)}\t{self.duration_ns}\n"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +95,27 @@ class OplogWriter:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._stream = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._lines = OplogLines()
         self._pending = [HEADER]
         self.count = 0
 
     def write(self, row: OpRow) -> None:
-        self._pending.append(row.line(self.count))
+        self._pending.append(
+            self._lines.row(
+                self.count,
+                row.thread,
+                row.op,
+                row.client_id,
+                row.n_objects,
+                row.bytes,
+                row.endpoint,
+                row.file,
+                row.error,
+                row.start_ns,
+                row.first_byte_ns,
+                row.end_ns,
+            )
+        )
         self.count += 1
         if len(self._pending) >= 4096:
             self._flush()
@@ -152,12 +145,6 @@ def parse_time(text: str) -> int:
         raise ValueError(f"{text!r} is no time")
     seconds = int(_moment(whole + rest[digits:]).timestamp())
     return seconds * 10**9 + int(rest[: min(digits, 9)].ljust(9, "0"))
-
-
-def format_time(time_ns: int) -> str:
-    """RFC 3339, UTC, nanoseconds."""
-    seconds, nanoseconds = divmod(time_ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
 
 
 def _moment(text: str) -> datetime:
@@ -249,11 +236,3 @@ def _row(fields: Mapping[str, str]) -> OpRow:
         fields.get("file", ""),
         fields.get("error", ""),
     )
-
-
-def _clean(text: str) -> str:
-    """Without what would break a row."""
-    return text.translate(_BREAKS) if not text.isprintable() else text
-
-
-_BREAKS = {code: " " for code in (9, 10, 13)}

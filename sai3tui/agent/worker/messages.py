@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import Job, Lease
@@ -17,7 +18,7 @@ class WorkerSetup:
     """What workers need for a whole run. `connections[e]` is how many the agent has to `endpoints[e]`.
 
     Times in seconds. `null_delay` is how long each operation of the null engine takes. Credentials and the like come
-    from the environment, which workers inherit.
+    from the environment, which workers inherit. `oplog` is what the names of the workers' op-logs begin with.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -29,6 +30,8 @@ class WorkerSetup:
     null_delay: float = 0.0
     s3: S3Options = field(default_factory=S3Options)
     files: FileOptions = field(default_factory=FileOptions)
+    oplog: Path | None = None
+    agent: str = ""
 
 
 # --- main to worker ------------------------------------------------------------------------------------------------

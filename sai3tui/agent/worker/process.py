@@ -28,6 +28,7 @@ from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.leased import LeasedDriver
 from sai3tui.agent.worker.messages import Broken, EndMix, Granted, MoreWork, Open, Pause, Ready, StartStage, StopStage
 from sai3tui.agent.worker.mix import MixDriver
+from sai3tui.agent.worker.oplog import WorkerOplog
 from sai3tui.agent.worker.probe import LagProbe
 from sai3tui.errors import Failure, Sai3Error, failure_of
 from sai3tui.metrics.recorder import Recorder
@@ -57,6 +58,7 @@ class Worker:
         self._ticker: asyncio.TimerHandle | None = None
         self._probe: LagProbe | None = None
         self._answers: AnswerWatch | None = None
+        self._oplog: WorkerOplog | None = None
 
     async def run(self, control: socket.socket) -> None:
         """Serve until the control channel ends or something breaks."""
@@ -78,6 +80,8 @@ class Worker:
                 self._answers.close()
             if self._engine is not None:
                 await asyncio.wait_for(self._engine.close(), CLOSE_S)
+            if self._oplog is not None:
+                self._oplog.close()
 
     async def _open(self, message: Open) -> None:
         setup = message.setup
@@ -97,7 +101,10 @@ class Worker:
             self._on_resent,
         )
         engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, os.environ)
-        await engine.open(setup.endpoints, message.connections, self._on_done)
+        if setup.oplog is not None:
+            self._oplog = WorkerOplog(setup.oplog, message.number, setup.agent, setup.endpoints)
+        on_done = self._on_done if self._oplog is None else self._on_done_logged
+        await engine.open(setup.endpoints, message.connections, on_done)
         self._engine = engine
         self._context = WorkerContext(
             self._loop,
@@ -123,6 +130,15 @@ class Worker:
         """Operations that end after their stage has been given up have no driver, and count for nothing."""
         if self._driver is not None:
             self._driver.on_done(connection, status, size, t0, t_first, t_last)
+
+    def _on_done_logged(
+        self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int
+    ) -> None:
+        """Likewise with an op-log. The row is made first: the driver issues the next request with the same object."""
+        request = connection.request
+        if self._oplog is not None and request is not None:
+            self._oplog.add(request, connection.endpoint, size, connection.failure, t0, t_first, t_last)
+        self._on_done(connection, status, size, t0, t_first, t_last)
 
     def _on_resent(self, connection: Connection, failure: Failure, t0: int) -> None:
         if self._driver is not None:
@@ -169,6 +185,8 @@ class Worker:
         self._recorder.flush()
         self._writer.cpu(time.thread_time_ns(), time.monotonic_ns())
         self._writer.beat()
+        if self._oplog is not None:
+            self._oplog.tick()
         if self._driver is not None:
             self._driver.tick()
 
