@@ -58,6 +58,7 @@ COMMANDS = {
     "convert": "rewrite configuration files of older forms into the current one, keeping comments",
     "schema": "print the JSON Schema of configuration files, for editors",
     "results": "list finished runs, show one, compare some, report or export",
+    "cache": "show, verify or drop what is on record on this host about objects",
     "certs": "make a private CA, and certificates for agents and controllers",
     "oplog": "sort and merge logs of every operation, or show their figures",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
@@ -249,6 +250,33 @@ def _command_parser() -> argparse.ArgumentParser:
     figuring.add_argument("--json", action="store_true", help="one JSON document on stdout")
     figuring.set_defaults(command=_oplog_stats)
     _add_verbose(figuring, default=argparse.SUPPRESS)
+
+    cache = command("cache", _cache_help)
+    cache.set_defaults(parser=cache)
+    of_cache = cache.add_subparsers(dest="what", metavar="show|verify|drop", parser_class=_Parser)
+    for name, function, text in (
+        ("show", _cache_show, "Show what is on record about objects, and which of them failed."),
+        ("verify", _cache_verify, "Compare a sample of what is recorded as created with the storage."),
+        ("drop", _cache_drop, "Forget what is on record about a layout. Objects stay where they are."),
+    ):
+        sub = of_cache.add_parser(name, description=text, allow_abbrev=False)
+        if name == "verify":
+            sub.add_argument("layout", metavar="CONFIG", type=Path, help="the configuration that made the objects")
+        else:
+            sub.add_argument(
+                "layout",
+                metavar="LAYOUT",
+                nargs="?" if name == "show" else None,
+                default="",
+                help="a layout hash, or the configuration that made the objects",
+            )
+        if name != "drop":
+            sub.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        sub.add_argument(
+            "--data-dir", metavar="DIR", type=Path, help="where to look (default: the user's data directory)"
+        )
+        _add_verbose(sub, default=argparse.SUPPRESS)
+        sub.set_defaults(command=function)
 
     bench = command("bench-engine", _bench_engine)
     bench.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -544,6 +572,35 @@ def _results_export(options: argparse.Namespace) -> int:
     from sai3tui.report_command import export_results
 
     return export_results(options.directory, options.format, options.table, options.output, sys.stdout)
+
+
+def _cache_help(options: argparse.Namespace) -> int:
+    parser: argparse.ArgumentParser = options.parser
+    parser.error("say what: show, verify or drop")
+
+
+def _cache_root(options: argparse.Namespace) -> Path:
+    from platformdirs import user_data_path
+
+    return options.data_dir if options.data_dir is not None else user_data_path("sai3tui")
+
+
+def _cache_show(options: argparse.Namespace) -> int:
+    from sai3tui.cache_command import show
+
+    return show(_cache_root(options), options.layout, options.json, sys.stdout)
+
+
+def _cache_verify(options: argparse.Namespace) -> int:
+    from sai3tui.cache_command import verify
+
+    return verify(_cache_root(options), options.layout, options.json, sys.stdout)
+
+
+def _cache_drop(options: argparse.Namespace) -> int:
+    from sai3tui.cache_command import drop
+
+    return drop(_cache_root(options), options.layout, sys.stdout)
 
 
 def _bench_engine(options: argparse.Namespace) -> int:

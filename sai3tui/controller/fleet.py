@@ -179,6 +179,7 @@ class Fleet:
             findings=tuple(self.findings),
             failures=tally.failures,
             coverage=self.coverage,
+            coverage_track=tally.coverage,
             notices=self.notices,
             thresholds=self.judge.views,
             baseline=self._baseline_view(stages),

@@ -12,6 +12,7 @@ from enum import StrEnum
 from sai3tui.errors import Failure
 from sai3tui.events import AgentState, Finding, Vitals
 from sai3tui.results.baseline import BaselineView
+from sai3tui.results.coverage import CoverageSpan
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import (
     EndpointView,
@@ -102,6 +103,8 @@ class RunSnapshot:
     failures: tuple[FailureGroup, ...] = ()
     coverage: float = 1.0
     """Share of agents that are still part of the run."""
+    coverage_track: tuple[CoverageSpan, ...] = ()
+    """Which agents took part, and since when."""
     notices: tuple[str, ...] = ()
     """Loud facts: insecure agents, preflight skipped."""
     thresholds: tuple[ThresholdView, ...] = ()

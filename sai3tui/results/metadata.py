@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.results.coverage import CoverageSpan, coverage_json
 from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
 from sai3tui.results.threshold_text import threshold_from_json, threshold_json
@@ -60,6 +61,7 @@ def metadata_json(
     outcome: Outcome | None,
     ended_ns: int,
     thresholds: tuple[ThresholdView, ...] = (),
+    coverage: tuple[CoverageSpan, ...] = (),
 ) -> bytes:
     """The document; without an outcome the run is still going, or its controller died."""
     document: dict[str, Any] = {
@@ -78,6 +80,7 @@ def metadata_json(
         "preflight": "run" if meta.preflight else "skipped",
         "agents": [f"{agent.id} ({agent.address})" for agent in meta.agents],
         "agent_details": [asdict(agent) for agent in meta.agents],
+        "coverage": coverage_json(coverage),
         "notices": list(meta.notices),
         "perf_interval_secs": meta.perf_interval_s,
         "baseline": meta.baseline,

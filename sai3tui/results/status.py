@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sai3tui.events import AttemptStats
+from sai3tui.results.coverage import CoverageSpan, coverage_lines
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
@@ -107,6 +108,7 @@ def status_text(
     ended_ns: int,
     directory: Path,
     thresholds: tuple[ThresholdView, ...] = (),
+    coverage: tuple[CoverageSpan, ...] = (),
 ) -> str:
     """The whole file. It names only files that are there."""
     word = "SUCCESS" if outcome.exit_code == 0 else "FAILURE"
@@ -126,6 +128,7 @@ def status_text(
         *stage_table(stages),
         *stage_notes(stages),
         *(["", "=== Thresholds ===", *threshold_table(thresholds)] if thresholds else []),
+        *(["", "=== Coverage ===", *coverage_lines(coverage)] if coverage_lines(coverage) else []),
         "",
         "=== Agent Details ===",
         *(f"{a.id}: {a.address}, {a.hostname or 'unknown host'}, sai3tui {a.version or '?'}" for a in meta.agents),

@@ -30,6 +30,7 @@ from sai3tui.events import (
 )
 from sai3tui.metrics.attribution import Attribution
 from sai3tui.results.attribution_facts import FactCollector
+from sai3tui.results.coverage import CoverageSpan, CoverageTrack
 from sai3tui.results.describe import Narrator
 from sai3tui.results.failures import FailureGroups
 from sai3tui.results.figures import merged
@@ -67,6 +68,7 @@ class Tally:
         self._log: deque[LogLine] = deque(maxlen=log_lines)
         self._points: deque[tuple[float, float, float, float, float, float, int]] = deque(maxlen=series_seconds)
         self._failures = FailureGroups()
+        self._coverage = CoverageTrack()
         self._narrator = Narrator()
         self._told_limited: set[tuple[int, str]] = set()
         self._series: Series | None = Series()
@@ -113,6 +115,11 @@ class Tally:
         return tuple(self._log)
 
     @property
+    def coverage(self) -> tuple[CoverageSpan, ...]:
+        """Which agents took part, and since when."""
+        return self._coverage.spans
+
+    @property
     def failures(self) -> tuple[FailureGroup, ...]:
         return self._failures.groups()
 
@@ -143,6 +150,7 @@ class Tally:
         self.log_total += 1
 
     def _event(self, event: Event) -> list[FleetSecond]:
+        self._coverage.apply(event)
         match event:
             case RunStarted():
                 self.started_ns = event.time_ns

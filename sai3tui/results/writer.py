@@ -96,8 +96,10 @@ class RunWriter:
         for file in self._growing():
             file.close()
         views = self._tally.views(ended_ns)
-        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns, thresholds))
-        text = status_text(self.meta, outcome, views, self._tally.failures, ended_ns, self.directory, thresholds)
+        coverage = self._tally.coverage
+        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns, thresholds, coverage))
+        failures = self._tally.failures
+        text = status_text(self.meta, outcome, views, failures, ended_ns, self.directory, thresholds, coverage)
         self._whole("STATUS.txt", text.encode())
         self._report_page()
 

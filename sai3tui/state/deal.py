@@ -35,7 +35,10 @@ def deal(known: Known, agents: int, take: Mask, epoch: int) -> list[list[Holding
 def hand_over(known: Known, lost: Iterable[Holding], agents: int, take: Mask, epoch: int) -> list[list[Holding]]:
     """The work that is left in the holdings of a lost agent, dealt to so many others."""
     dealt = _cut(known, tuple(lost), agents, take, epoch)
-    return [[each for each in holdings if work_in(known, [each], take)] for holdings in dealt]
+    return [
+        [replace(each, first_k=_reach(known, each, take, 0)) for each in holdings if work_in(known, [each], take)]
+        for holdings in dealt
+    ]
 
 
 def work_in(known: Known, holdings: Iterable[Holding], take: Mask) -> int:

@@ -28,8 +28,19 @@ class ObjectState(IntEnum):
     DELETED = 3
 
 
+def _uniform(state: ObjectState) -> npt.NDArray[np.uint8]:
+    chunk = np.full(CHUNK_BYTES, state * 0b01010101, dtype=np.uint8)
+    chunk.flags.writeable = False
+    return chunk
+
+
+_UNIFORM = {state * 0b01010101: _uniform(state) for state in ObjectState}
+"""Chunks whose objects are all in one state, by the byte that they consist of."""
+
+
 class SlotStates:
-    """States of the `count` objects k = 0.. of a slot. Chunks that were never touched take no memory."""
+    """States of the `count` objects k = 0.. of a slot. Chunks that were never touched, and those whose objects are all
+    in one state, take next to no memory."""
 
     def __init__(self, count: int, chunks: Mapping[int, bytes] | None = None) -> None:
         self.count = count
@@ -41,7 +52,7 @@ class SlotStates:
         for number, packed in (chunks or {}).items():
             if number * CHUNK >= count or len(packed) != CHUNK_BYTES:
                 raise ValueError(f"chunk {number} with {len(packed)} bytes is not one of {count} objects")
-            self._chunks[number] = np.frombuffer(packed, dtype=np.uint8).copy()
+            self._chunks[number] = _shared(np.frombuffer(packed, dtype=np.uint8).copy())
             found = np.bincount(self.chunk(number), minlength=4)
             self._totals += found
             self._totals[ObjectState.PLANNED] -= found.sum()
@@ -85,7 +96,9 @@ class SlotStates:
     def _set_in_chunk(self, number: int, within: Numbers, state: ObjectState) -> None:
         packed = self._chunks.get(number)
         if packed is None:
-            packed = self._chunks[number] = np.zeros(CHUNK_BYTES, dtype=np.uint8)
+            packed = np.zeros(CHUNK_BYTES, dtype=np.uint8)
+        elif not packed.flags.writeable:
+            packed = packed.copy()
         for place in range(4):
             bytes_at = within[(within & 3) == place] >> 2
             if not bytes_at.size:
@@ -94,6 +107,7 @@ class SlotStates:
             self._totals -= np.bincount((old >> 2 * place) & 3, minlength=4)
             self._totals[state] += bytes_at.size
             packed[bytes_at] = (old & (0xFF ^ 3 << 2 * place)) | (state << 2 * place)
+        self._chunks[number] = _shared(packed)
         self._touched(number)
 
     def put(self, number: int, first: int, states: npt.NDArray[np.uint8], *, keep: bool = False) -> None:
@@ -114,7 +128,7 @@ class SlotStates:
         packed = np.zeros(CHUNK_BYTES, dtype=np.uint8)
         for place in range(4):
             packed |= np.left_shift(whole[place::4], 2 * place)
-        self._chunks[number] = packed
+        self._chunks[number] = _shared(packed)
         self._touched(number)
 
     def _touched(self, number: int) -> None:
@@ -164,6 +178,11 @@ class SlotStates:
             found = np.flatnonzero(wanted[self.chunk(number)])
             if found.size:
                 yield found.astype(np.int64) + number * CHUNK
+
+
+def _shared(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    uniform = _UNIFORM.get(int(packed[0]))
+    return uniform if uniform is not None and packed[-1] == packed[0] and (packed == uniform).all() else packed
 
 
 def chunk_count(count: int) -> int:

@@ -208,7 +208,13 @@ def _notices(resolved: Resolved, objects: int) -> list[str]:
     if objects >= MANY_OBJECTS:
         notices.append(
             f"the states of {format_count(objects)} objects need {objects * STATE_BITS // 8 // 10**9} GB"
-            " in the data directories of all agents together: more agents share it"
+            " in the data directories of all agents together: more agents share it,"
+            " and enable_metadata_cache: false keeps them in memory only"
+        )
+    if not resolved.config.enable_metadata_cache and objects:
+        notices.append(
+            "object states are kept in memory only (enable_metadata_cache: false): what an interrupted prepare has"
+            " created is known to the controller that led it, and to no agent; there are no checkpoints"
         )
     if any(op.source is OpSource.SETS and op.op.word == "put" and op.weight for op in resolved.ops):
         notices.append("put overwrites objects that prepare made")
