@@ -106,6 +106,6 @@ $(VENV)/.stamp-bench: benchmarks/clients.in | $(BIN)/python
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.stamp-dev $(VENV)/.stamp-bench ## compare S3 clients and the agent on this machine (three minutes)
+bench: $(VENV)/.stamp-dev $(VENV)/.stamp-bench ## compare S3 clients and the agent on this machine (ten minutes)
 	@$(BIN)/python -m benchmarks.compare --others $(VENV)/bench/bin/python --json benchmark.json \
 	  --docs docs/performance.md
