@@ -62,6 +62,7 @@ class Comparison:
         self._found = found
         self._say = say
         self._missing: dict[str, str] = {name: why for name in PROGRAMS if (why := build(name))}
+        found.setdefault("missing", {}).update(self._missing)
 
     def _one(self, client: str, *numbers: Any) -> Found | None:
         if client in self._missing:
@@ -69,7 +70,7 @@ class Comparison:
         python = self._others if client in LIBRARIES else sys.executable
         found = one(client, python, *numbers)
         if isinstance(found, str):
-            self._missing[client] = found
+            self._missing[client] = self._found["missing"][client] = found
             return None
         return found
 
@@ -83,7 +84,6 @@ class Comparison:
                         if found is not None:
                             rounds.setdefault((client, cell_name(op, size)), []).append(found)
                 self._say(f"clients: round {number + 1} of {self._rounds}")
-        self._found["missing"] = self._missing
         self._found["clients"] = {
             client: {cell: _medians(found) for (name, cell), found in rounds.items() if name == client}
             for client in CLIENTS

@@ -19,19 +19,23 @@ from pathlib import Path
 from sai3tui.processes import Child, free_port, listens, start_child, wait_ready
 from tests.fault_server import CREDENTIALS
 
-PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "monmaptool")
+PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool")
 READY_S = 120.0
 COMMAND_S = 120
 MEMORY_BYTES = 2 * 1024**3
+CAPABILITIES = {
+    "mon.": {"mon": "allow *"},
+    "client.admin": {"mon": "allow *", "osd": "allow *", "mgr": "allow *"},
+    "mgr.x": {"mon": "allow profile mgr", "osd": "allow *"},
+    "osd.0": {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"},
+    "client.rgw": {"mon": "allow rw", "osd": "allow rwx", "mgr": "allow rw"},
+}
 
 _CONFIG = """\
 [global]
 fsid = {fsid}
 mon host = v2:127.0.0.1:{mon}/0
 public addr = 127.0.0.1
-auth cluster required = none
-auth service required = none
-auth client required = none
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 1
@@ -63,10 +67,9 @@ def missing() -> list[str]:
     return [name for name in PROGRAMS if shutil.which(name) is None]
 
 
-def _run(config: Path, *command: str) -> None:
-    ended = subprocess.run(
-        [command[0], "-c", str(config), *command[1:]], capture_output=True, text=True, timeout=COMMAND_S
-    )
+def _run(config: Path | None, *command: str) -> None:
+    configured = ["-c", str(config)] if config is not None else []
+    ended = subprocess.run([command[0], *configured, *command[1:]], capture_output=True, text=True, timeout=COMMAND_S)
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)}: {ended.stderr[-2000:] or ended.stdout[-2000:]}")
 
@@ -81,7 +84,11 @@ def radosgw() -> Iterator[int]:
         directory = Path(name)
         for each in ("mon", "mgr", "osd", "rgw"):
             (directory / each).mkdir()
-        (directory / "keyring").touch()
+        keyring = str(directory / "keyring")
+        for each, caps in CAPABILITIES.items():
+            said = [word for what, allowed in caps.items() for word in ("--cap", what, allowed)]
+            create = [] if Path(keyring).exists() else ["--create-keyring"]
+            _run(None, "ceph-authtool", *create, keyring, "--gen-key", "-n", each, *said)
         fsid, osd, monitor, port = str(uuid.uuid4()), str(uuid.uuid4()), free_port("127.0.0.1"), free_port("127.0.0.1")
         config = directory / "ceph.conf"
         config.write_text(_CONFIG.format(fsid=fsid, mon=monitor, port=port, directory=directory, memory=MEMORY_BYTES))
@@ -96,7 +103,7 @@ def radosgw() -> Iterator[int]:
         map_file = str(directory / "monmap")
         address = f"[v2:127.0.0.1:{monitor}]"
         _run(config, "monmaptool", "--create", "--fsid", fsid, "--addv", "a", address, map_file)
-        _run(config, "ceph-mon", "--mkfs", "-i", "a", "--monmap", map_file)
+        _run(config, "ceph-mon", "--mkfs", "-i", "a", "--monmap", map_file, "--keyring", keyring)
         mon = serve("ceph-mon", "-i", "a")
         wait_ready(mon, lambda: listens(mon, monitor), READY_S)
         serve("ceph-mgr", "-i", "x")
