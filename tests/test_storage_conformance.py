@@ -138,9 +138,18 @@ def test_ranges(server: Server, engine: str) -> None:
 @pytest.mark.parametrize("signing", list(PayloadSigning))
 def test_signed_and_checked_bodies(server: Server, signing: PayloadSigning, checksum: Checksum) -> None:
     options = S3Options(payload_signing=signing, checksum=checksum)
+    behind_the_body = signing is PayloadSigning.UNSIGNED and checksum is not Checksum.NONE
 
     async def work() -> None:
         place = server.at(f"{signing.value}-{checksum.value}/")
+        if server.name == "ceph" and behind_the_body:
+            # Ceph 16, which Debian has, does not know them, and what it says then is worth a hint.
+            async with await Harness.open([place], server.environ, s3=options) as harness:
+                outcome = await harness(put("k", b"x"))
+                assert outcome.kind is ErrorKind.CONFIG
+                assert outcome.failure is not None
+                assert "payload_signing: sha256" in outcome.failure.hint
+            return
         async with await Harness.open([place], server.environ, s3=options) as harness:
             for size in (0, 1, 16 * 1024, 256 * 1024, 256 * 1024 + 1, 2_000_000):
                 outcome = await harness(put("k", noise(size)))

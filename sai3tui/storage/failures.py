@@ -37,6 +37,10 @@ _BY_CODE: dict[str, tuple[ErrorKind, str]] = {
     "PermanentRedirect": (_K.CONFIG, "the bucket is elsewhere: set AWS_REGION or name the right endpoint"),
     "TemporaryRedirect": (_K.CONFIG, "the bucket is elsewhere: set AWS_REGION or name the right endpoint"),
     "QuotaExceeded": (_K.STORAGE, "the storage's quota is used up"),
+    "XAmzContentSHA256Mismatch": (
+        _K.CONFIG,
+        "storage that knows no checksums behind a body says this: use payload_signing: sha256, or checksum: none",
+    ),
     "EntityTooLarge": (_K.CONFIG, "the object is larger than one PUT may be"),
 }
 _BY_STATUS: dict[int, tuple[ErrorKind, str]] = {

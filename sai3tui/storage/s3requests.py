@@ -65,7 +65,7 @@ class RequestMaker:
         options, size = self._options, request.size
         update = self._update if checked else None
         payload, trailer, sent = "", None, size
-        if options.payload_signing is PayloadSigning.SHA256 and size:
+        if options.payload_signing is PayloadSigning.SHA256 and (size or update is not None):
             payload, value = digest_of(request, update)
             if update is not None:
                 headers = (*headers, (header_name(options.checksum), encoded(options.checksum, value)))
