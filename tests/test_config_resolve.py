@@ -186,6 +186,26 @@ def test_a_pattern_beside_what_prepare_makes_is_a_warning_too() -> None:
     assert len(problems(text, Level.WARNING)) == 1
 
 
+@pytest.mark.parametrize(
+    ("size", "extra", "words"),
+    [
+        ("5GiB", "", None),
+        (str(5 * 1024**3 + 1), "", "part_size"),
+        (str(5 * 1024**3 + 1), ", part_size: 64MiB", None),
+    ],
+)
+def test_more_than_one_put_takes_is_a_warning(size: str, extra: str, words: str | None) -> None:
+    text = f"target: s3://h:1/b/\nworkload: [{{op: put, path: new/, object_size: {size}, weight: 1{extra}}}]"
+    found = [f"{p.message} {p.hint}" for p in load_resolved(text, "t.yaml").problems if p.level is Level.WARNING]
+    said = [each for each in found if "5 GiB" in each]
+    assert len(said) == (words is not None), found
+    assert all(words is not None and words in each for each in said)
+    prepare = f"prepare: {{ensure_objects: [{{base_uri: x/, count: 1, size_spec: {size}}}]}}"
+    prepare = f"target: s3://h:1/b/\n{prepare}\nworkload: [{{op: get, path: x/*, weight: 1}}]"
+    warned = [each for each in problems(prepare, Level.WARNING) if "5 GiB" in each]
+    assert len(warned) == (size != "5GiB"), warned
+
+
 def test_weight_zero_is_no_error() -> None:
     text = (
         "target: s3://b/\n"

@@ -12,17 +12,15 @@ import pytest
 from botocore.config import Config as BotoConfig
 
 from sai3tui.config.ops import Op
-from sai3tui.config.storage_options import Checksum, PayloadSigning, S3Options
+from sai3tui.config.storage_options import MAX_PUT_BYTES, Checksum, PayloadSigning, S3Options
 from sai3tui.errors import ConfigError, ErrorKind, StorageError
 from sai3tui.storage.engine import Endpoint, Request
 from sai3tui.storage.s3calls import (
     MAX_OBJECT_BYTES,
-    MAX_PART_BYTES,
     MAX_PARTS,
     MIN_PART_BYTES,
     S3Calls,
     batch_request,
-    check_put_size,
     part_sizes,
 )
 from sai3tui.storage.s3wire import WireConnection
@@ -251,13 +249,13 @@ def test_limits_by_arithmetic() -> None:
     assert part_sizes(0, 5 * MIB) == [0]
     assert sum(part_sizes(MAX_OBJECT_BYTES, 5 * 1024 * MIB)) == MAX_OBJECT_BYTES
     assert len(part_sizes(MAX_PARTS * MIN_PART_BYTES, MIN_PART_BYTES)) == MAX_PARTS
-    check_put_size(MAX_PART_BYTES)
+    assert part_sizes(3 * MAX_PUT_BYTES, MAX_PUT_BYTES) == [MAX_PUT_BYTES] * 3
     with pytest.raises(ConfigError, match="5 GiB"):
-        check_put_size(MAX_PART_BYTES + 1)
+        part_sizes(3 * MAX_PUT_BYTES, MAX_PUT_BYTES + 1)
     with pytest.raises(ConfigError, match="parts"):
         part_sizes(MAX_PARTS * MIN_PART_BYTES + 1, MIN_PART_BYTES)
     with pytest.raises(ConfigError, match="5 TiB"):
-        part_sizes(MAX_OBJECT_BYTES + 1, MAX_PART_BYTES)
+        part_sizes(MAX_OBJECT_BYTES + 1, MAX_PUT_BYTES)
     with pytest.raises(ConfigError, match="5 MiB"):
         part_sizes(100, MIN_PART_BYTES - 1)
     with pytest.raises(ConfigError, match="1 to 1000"):

@@ -18,6 +18,8 @@ from sai3tui.config.resolve_objects import divided_sets, resolve_ops, resolve_se
 from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint
 from sai3tui.config.roots import Roots, find_roots
 from sai3tui.config.stage_choice import StageChoice
+from sai3tui.config.storage_options import MAX_PUT_BYTES
+from sai3tui.config.units import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,25 @@ def _blockers(config: Config, roots: Roots, problems: ProblemList) -> tuple[str,
             if op.op in (Op.MKDIR, Op.RMDIR) and op.weight:
                 message = f"{op.op.word} has no meaning on {scheme}://, which has no directories"
                 problems.error(op.at, "operation", message, "remove the entry")
+    if scheme == "s3":
+        _warn_of_large_puts(config, problems)
     return tuple(found)
+
+
+def _warn_of_large_puts(config: Config, problems: ProblemList) -> None:
+    """Some storage takes more in one PUT than S3 itself does, so this is no error."""
+    prepared = config.prepare.ensure_objects if config.prepare is not None else ()
+    puts = [(entry.at, entry.size, "make the objects smaller") for entry in prepared]
+    puts += [
+        (op.at, op.size, "set part_size, to upload them in parts")
+        for op in config.entries
+        if op.op is Op.PUT and op.size is not None and not op.part_size
+    ]
+    for at, size, hint in puts:
+        largest = max(size.minimum, size.maximum, size.mean, *(each for each, _ in size.weighted))
+        if largest > MAX_PUT_BYTES:
+            message = f"objects of {format_bytes(largest)} are more than the 5 GiB that S3 takes in one PUT"
+            problems.warning(at, "size", message, hint)
 
 
 def _notice_wire_only(config: Config, scheme: str, problems: ProblemList) -> None:

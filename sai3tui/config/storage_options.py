@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+MAX_PUT_BYTES = 5 * 1024**3
+"""What S3 takes in one PUT, or as one part of an upload."""
+
 
 class PageCacheMode(StrEnum):
     AUTO = "auto"

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from sai3tui.config.ops import Op
+from sai3tui.config.storage_options import MAX_PUT_BYTES
 from sai3tui.errors import ConfigError, ErrorKind, StorageError
 from sai3tui.storage.engine import Body, Call, CallAnswer, Request
 from sai3tui.storage.http1 import header
@@ -25,8 +26,6 @@ PAGE = 1000
 MAX_BATCH = 1000
 MAX_PARTS = 10_000
 MIN_PART_BYTES = 5 * 1024 * 1024
-MAX_PART_BYTES = 5 * 1024**3
-"""Also the limit of an object that is PUT at once."""
 MAX_OBJECT_BYTES = 5 * 1024**4
 
 
@@ -53,7 +52,7 @@ class _Bytes:
 def part_sizes(size: int, part_bytes: int) -> list[int]:
     """How an object of `size` bytes is cut. Raises ConfigError where S3's limits leave no way: parts of 5 MiB to
     5 GiB (the last one may be smaller), 10,000 of them, 5 TiB in all."""
-    if not MIN_PART_BYTES <= part_bytes <= MAX_PART_BYTES:
+    if not MIN_PART_BYTES <= part_bytes <= MAX_PUT_BYTES:
         raise ConfigError(f"a part of {part_bytes} bytes is outside 5 MiB to 5 GiB")
     if size > MAX_OBJECT_BYTES:
         raise ConfigError(f"an object of {size} bytes is larger than the 5 TiB that S3 takes")
@@ -64,12 +63,6 @@ def part_sizes(size: int, part_bytes: int) -> list[int]:
             f"{count} parts are more than the {MAX_PARTS} that S3 takes", hint=f"parts of {least} bytes or more"
         )
     return [min(part_bytes, size - number * part_bytes) for number in range(count)]
-
-
-def check_put_size(size: int) -> None:
-    """Raises ConfigError for an object that one PUT may not bring."""
-    if size > MAX_PART_BYTES:
-        raise ConfigError(f"an object of {size} bytes is larger than the 5 GiB of one PUT", hint="upload it in parts")
 
 
 def list_request(prefix: bytes, token: str = "", *, page: int = PAGE, delimiter: str = "") -> Request:
