@@ -14,7 +14,7 @@ from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.metrics.histogram import Counts, Histogram
 from sai3tui.results.compare import Difference, Intervals, Verdict, compare, overall
-from sai3tui.results.reader import RunRecord, load_run
+from sai3tui.results.reader import RunRecord, load_run, read_predecessor
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.views import StageView
 
@@ -102,6 +102,9 @@ class _Collector:
 
 def load_for_comparison(path: Path) -> LoadedRun:
     """Raises Sai3Error if the directory cannot be read as a run."""
+    foreign = read_predecessor(path)
+    if foreign is not None:
+        return LoadedRun(load_run(path), foreign.intervals)
     collector = _Collector()
     record = load_run(path, collector.take)
     return LoadedRun(record, collector.intervals())
@@ -144,7 +147,9 @@ def _caveats(first: LoadedRun, second: LoadedRun) -> list[str]:
         if outcome is None or outcome.exit_code:
             status = outcome.status.replace("_", " ") if outcome else "never ended"
             found.append(f"{record.path.name} {'is ' if outcome else ''}{status}: its figures are of what it got to")
-    if a.meta.layout_hash != b.meta.layout_hash:
+    if not (a.meta.layout_hash and b.meta.layout_hash):
+        found.append("whether the objects were the same is not known: sai3-bench does not say")
+    elif a.meta.layout_hash != b.meta.layout_hash:
         found.append("unlike: the objects differ (another tree, other sizes, seed or place)")
     if len(a.meta.agents) != len(b.meta.agents):
         found.append(f"unlike: {len(a.meta.agents)} agents against {len(b.meta.agents)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sai3tui.config.ops import Op
@@ -11,6 +12,7 @@ from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.results.events_log import read_events
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
+from sai3tui.results.predecessor import PredecessorRun, is_predecessors, load_predecessor, stage_infos
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
@@ -96,6 +98,9 @@ def load_run(
 
     Raises Sai3Error, naming the file, if the directory is not a run's or cannot be read.
     """
+    foreign = read_predecessor(path)
+    if foreign is not None:
+        return _predecessor_record(path, foreign)
     read = _metadata(path)
     connections = {agent.id: agent.concurrency for agent in read.meta.agents}
     tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
@@ -127,9 +132,44 @@ def load_run(
         failures=tally.failures,
         log=tally.log,
         status_text=_text(path / "STATUS.txt"),
-        files=tuple(sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())),
+        files=_files(path),
         thresholds=read.thresholds,
     )
+
+
+def read_predecessor(path: Path) -> PredecessorRun | None:
+    """A directory that sai3-bench wrote; None for any other. Raises Sai3Error if it is one and cannot be read."""
+    try:
+        document = json.loads((path / "metadata.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        # Whoever reads it as one of ours says what is wrong with it.
+        return None
+    if not is_predecessors(document):
+        return None
+    try:
+        return load_predecessor(path)
+    except (OSError, ValueError) as error:
+        raise Sai3Error(f"cannot read {path} as sai3-bench wrote it", kind=ErrorKind.RESOURCE) from error
+
+
+def _predecessor_record(path: Path, run: PredecessorRun) -> RunRecord:
+    return RunRecord(
+        path=path,
+        meta=replace(run.meta, stages=stage_infos(run.stages)),
+        outcome=run.outcome,
+        ended_ns=run.ended_ns,
+        stages=run.stages,
+        endpoints={},
+        series=run.series,
+        failures=(),
+        log=(),
+        status_text=_text(path / "STATUS.txt"),
+        files=_files(path),
+    )
+
+
+def _files(path: Path) -> tuple[str, ...]:
+    return tuple(sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()))
 
 
 def endpoint_views(stage: StageTally) -> tuple[EndpointView, ...]:
@@ -154,6 +194,12 @@ def endpoint_views(stage: StageTally) -> tuple[EndpointView, ...]:
 
 def _entry(path: Path) -> RunEntry:
     try:
+        foreign = read_predecessor(path)
+    except Sai3Error as error:
+        return RunEntry(path, path.name, problem="; ".join((error.failure().message, *error.failure().causes)))
+    if foreign is not None:
+        return _predecessor_entry(path, foreign)
+    try:
         read = parse_metadata((path / "metadata.json").read_bytes())
     except OSError as error:
         return RunEntry(path, path.name, problem=f"metadata.json: {error.strerror}")
@@ -172,6 +218,22 @@ def _entry(path: Path) -> RunEntry:
         operations=sum(int(stage.get("ops", 0)) for stage in read.stages),
         bytes=sum(int(stage.get("bytes", 0)) for stage in read.stages),
         errors=sum(int(stage.get("errors", 0)) for stage in read.stages),
+    )
+
+
+def _predecessor_entry(path: Path, run: PredecessorRun) -> RunEntry:
+    return RunEntry(
+        path=path,
+        name=path.name,
+        config_name=run.meta.config_name,
+        started_ns=run.meta.started_ns,
+        seconds=max(0.0, (run.ended_ns - run.meta.started_ns) / 1e9),
+        status=run.outcome.status,
+        exit_code=run.outcome.exit_code,
+        agents=len(run.meta.agents),
+        operations=sum(stage.total_ops for stage in run.stages),
+        bytes=sum(stage.total_bytes for stage in run.stages),
+        errors=sum(stage.errors for stage in run.stages),
     )
 
 
