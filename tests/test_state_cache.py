@@ -170,18 +170,32 @@ async def test_a_data_directory_that_is_a_file_is_an_error(tmp_path: Path) -> No
         LayoutCache.open(tmp_path / "file", 10)
 
 
-def source(cache: LayoutCache, record: Generation, endpoints: int, purpose: Purpose) -> StateSource:
+def source(cache: LayoutCache, record: Generation, endpoints: int, purpose: Purpose, turn: int = 0) -> StateSource:
     sets = [
         TrackedSet(each, cache.states(record, each.set_id, each.slot), lambda indices: 10 * len(indices))
         for each in record.holdings
     ]
-    return StateSource(cache, record, sets, endpoints, purpose)
+    return StateSource(cache, record, sets, endpoints, purpose, turn=turn)
 
 
-@pytest.mark.parametrize(("endpoints", "want"), [(1, 1), (2, 7), (3, 1000)])
-async def test_leases_cover_every_object_once_at_its_endpoint(cache: LayoutCache, endpoints: int, want: int) -> None:
+async def test_sets_take_turns_or_follow_each_other(cache: LayoutCache) -> None:
     record = await begun(cache)
-    leases = source(cache, record, endpoints, CREATE)
+    order = []
+    for turn in (0, 2):
+        leases = source(cache, record, 1, CREATE, turn)
+        order.append("")
+        while (lease := await leases.grant(0, 3)) is not None:
+            order[-1] += str(lease.set_id) * lease.count
+    assert order == ["0" * 500 + "111", "0011001" + "0" * 496]
+
+
+@pytest.mark.parametrize("turn", [0, 5])
+@pytest.mark.parametrize(("endpoints", "want"), [(1, 1), (2, 7), (3, 1000)])
+async def test_leases_cover_every_object_once_at_its_endpoint(
+    cache: LayoutCache, endpoints: int, want: int, turn: int
+) -> None:
+    record = await begun(cache)
+    leases = source(cache, record, endpoints, CREATE, turn)
     assert leases.todo == 503
     seen: set[tuple[int, int]] = set()
     for endpoint in range(endpoints):

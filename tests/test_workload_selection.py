@@ -13,16 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sai3tui.agent.stages.in_order import InOrder
-from sai3tui.config.model import ArrivalKind, PathSelection, Popularity, PrepareStrategy, SizeKind, SizeSpec
+from sai3tui.config.model import ArrivalKind, PathSelection, Popularity, SizeKind, SizeSpec
 from sai3tui.workload.drawing import Draw, Drawer
-from sai3tui.workload.order import SetOrder
 from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.popularity import Chooser, ZipfRanks
 from sai3tui.workload.share import Paths, Share
 from sai3tui.workload.sizes import Sizes
 from sai3tui.workload.spread import Spread
-
-COUNTS = st.lists(st.integers(0, 40), max_size=6)
 
 
 @given(st.integers(1, 5000))
@@ -38,37 +35,6 @@ def test_neighbours_are_spread_evenly(count: int, start: int) -> None:
     places = sorted(spread.place(number) for number in range(start, start + 32))
     gaps = [after - before for before, after in zip(places, [*places[1:], places[0] + count], strict=True)]
     assert max(gaps) <= 4 * count / 32 + 1
-
-
-@given(COUNTS, st.sampled_from(PrepareStrategy))
-def test_an_order_has_every_object_once(counts: list[int], strategy: PrepareStrategy) -> None:
-    order = SetOrder(counts, strategy)
-    placed = [order.place(position) for position in range(order.total)]
-    assert sorted(placed) == [(number, index) for number, count in enumerate(counts) for index in range(count)]
-    for number in range(len(counts)):
-        indices = [index for which, index in placed if which == number]
-        assert indices == sorted(indices)
-    for outside in (-1, order.total):
-        with pytest.raises(IndexError):
-            order.place(outside)
-
-
-@given(COUNTS)
-def test_parallel_sets_take_turns(counts: list[int]) -> None:
-    order = SetOrder(counts, PrepareStrategy.PARALLEL)
-    done = [0] * len(counts)
-    for position in range(order.total):
-        number, _ = order.place(position)
-        done[number] += 1
-        unfinished = [done[n] for n, count in enumerate(counts) if done[n] < count]
-        assert not unfinished or max(done) - min(unfinished) <= 1
-
-
-def test_sequential_sets_follow_each_other() -> None:
-    order = SetOrder([2, 0, 3], PrepareStrategy.SEQUENTIAL)
-    assert [order.place(p) for p in range(5)] == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]
-    huge = SetOrder([10**12, 10**11], PrepareStrategy.PARALLEL)
-    assert huge.place(2 * 10**11) == (0, 10**11)
 
 
 @pytest.mark.parametrize("exponent", [0.5, 0.99, 1.0, 1.5])

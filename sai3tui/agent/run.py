@@ -21,6 +21,7 @@ from sai3tui.agent.pool import StageTotals, WorkerPool
 from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.run_failures import StageFailed, first_of, internal, timed_out
 from sai3tui.agent.setup import RunSetup
+from sai3tui.agent.sharing import Sharing
 from sai3tui.agent.spool import Spool
 from sai3tui.agent.stages import cleanup, custom, execute, prepare, validation, verify
 from sai3tui.agent.stages.base import StageContext
@@ -119,6 +120,9 @@ class AgentRun:
         self._corrupt: Failure | None = None
         """The first time that what was read is not what was written, in the current stage."""
         self._vitals = VitalsMeter()
+        self.sharing = Sharing(
+            setup.agent.index, len(setup.resolved.agents) if setup.resolved.shared else 1, self._share
+        )
 
     # --- what the service tells us ---
 
@@ -358,6 +362,7 @@ class AgentRun:
             lambda: self._next_work(index),
             lambda: self._assignments.take(index),
             self._surveyed,
+            self.sharing,
         )
         self._objects = lambda: context.progress.objects()
         warmup = 0.0
@@ -579,6 +584,7 @@ class AgentRun:
         finding: pb.Finding | None = None,
         failure: pb.FailureSeen | None = None,
         note: pb.Note | None = None,
+        shared: pb.SharedPart | None = None,
         released: pb.Release | None = None,
         began: pb.StageBegan | None = None,
         surveyed: pb.Surveyed | None = None,
@@ -593,12 +599,16 @@ class AgentRun:
                 finding=finding,
                 failure=failure,
                 note=note,
+                shared=shared,
                 released=released,
                 began=began,
                 surveyed=surveyed,
                 assigned=assigned,
             )
         )
+
+    def _share(self, part: pb.SharedPart) -> None:
+        self._say(shared=part)
 
     def _report(self, report: Report) -> None:
         message = report_to_proto(report)

@@ -310,6 +310,8 @@ class AgentService(AgentServicer):
                 run.end_stage(message.end_stage.stage_index)
             elif body == "assignment":
                 run.assign(message.assignment)
+            elif body == "shared":
+                run.sharing.take(message.shared)
             elif body == "exclude":
                 run.exclude(message.exclude.stage_index, message.exclude.reason)
             else:

@@ -109,7 +109,7 @@ class StateSource:
     """A `LeaseSource` over objects that are held: endpoint e gets the objects k of a slot with k mod E = e.
 
     What `grant` returns is recorded on disk as `during` before it returns. `only` leaves out objects by their index;
-    `todo` counts them all the same.
+    `todo` counts them all the same. Sets come one after the other or, with a `turn`, by turns of so many objects.
     """
 
     def __init__(
@@ -120,12 +120,14 @@ class StateSource:
         endpoints: int,
         purpose: Purpose,
         only: Container[int] | None = None,
+        turn: int = 0,
     ) -> None:
         self._cache = cache
         self._record = record
         self._endpoints = endpoints
         self._purpose = purpose
         self._only = only
+        self._turn = turn
         self._mask = wanted(*purpose.take)
         self._runs = [self._iterate(sets, endpoint) for endpoint in range(endpoints)]
         self._ready: list[deque[_Run]] = [deque() for _ in range(endpoints)]
@@ -247,9 +249,26 @@ class StateSource:
         return fresh
 
     def _iterate(self, sets: Sequence[TrackedSet], endpoint: int) -> Iterator[_Run]:
-        for tracked in sets:
-            for ks in tracked.where(self._mask):
-                yield from self._split(tracked, self._chosen(tracked, ks[ks % self._endpoints == endpoint]))
+        if not self._turn:
+            for tracked in sets:
+                yield from self._iterate_one(tracked, endpoint)
+            return
+        waiting = deque(self._turns(tracked, endpoint) for tracked in sets)
+        while waiting:
+            runs = waiting.popleft()
+            for run in runs:
+                yield run
+                waiting.append(runs)
+                break
+
+    def _turns(self, tracked: TrackedSet, endpoint: int) -> Iterator[_Run]:
+        for run in self._iterate_one(tracked, endpoint):
+            for begin in range(0, run.ks.size, self._turn):
+                yield _Run(tracked, run.ks[begin : begin + self._turn])
+
+    def _iterate_one(self, tracked: TrackedSet, endpoint: int) -> Iterator[_Run]:
+        for ks in tracked.where(self._mask):
+            yield from self._split(tracked, self._chosen(tracked, ks[ks % self._endpoints == endpoint]))
 
     def _chosen(self, tracked: TrackedSet, ks: Numbers) -> Numbers:
         only = self._only

@@ -11,6 +11,7 @@ from sai3tui.proto import sai3tui_pb2 as pb
 
 REPORT_BYTES = 32 * 1024 * 1024
 OTHER_BYTES = 16 * 1024 * 1024
+SHARED_BYTES = 64 * 1024 * 1024
 
 
 class _Shelf:
@@ -50,20 +51,22 @@ class Spool:
         self.last_sequence = 0
         self._reports = _Shelf(report_bytes)
         self._others = _Shelf(other_bytes)
+        self._shared = _Shelf(SHARED_BYTES)
         self._news = asyncio.Event()
         self._closed = False
 
     @property
     def dropped(self) -> int:
         """How many of the oldest messages are not kept any more."""
-        return self._reports.dropped + self._others.dropped
+        return self._reports.dropped + self._others.dropped + self._shared.dropped
 
     def append(self, message: pb.AgentMessage) -> None:
         """Number `message` and keep it; whoever follows is woken."""
         self.last_sequence += 1
         message.run_id = self.run_id
         message.sequence = self.last_sequence
-        (self._reports if message.WhichOneof("body") == "report" else self._others).put(message)
+        shelves = {"report": self._reports, "shared": self._shared}
+        shelves.get(message.WhichOneof("body") or "", self._others).put(message)
         self._wake()
 
     def close(self) -> None:
@@ -73,7 +76,8 @@ class Spool:
 
     def since(self, cursor: int) -> list[pb.AgentMessage]:
         """What is kept from sequence number `cursor` on, in order."""
-        return [m for _, m in heapq.merge(self._reports.since(cursor), self._others.since(cursor), key=lambda e: e[0])]
+        kept = (shelf.since(cursor) for shelf in (self._reports, self._others, self._shared))
+        return [message for _, message in heapq.merge(*kept, key=lambda entry: entry[0])]
 
     async def follow(self, cursor: int) -> AsyncIterator[pb.AgentMessage]:
         """What is kept from `cursor` on, then everything new, until the spool is closed."""

@@ -419,11 +419,11 @@ DISTRIBUTED = BlockSpec(
         Field(
             "tree_creation_mode",
             Kind.CHOICE,
-            "Who makes directories on file systems.",
+            "Who makes the directories of trees on file systems. `concurrent`: whoever needs one first. `coordinator`: "
+            "the first agent makes all before any file. `isolated`: each agent makes its N-th part beforehand.",
             TreeCreationMode.CONCURRENT.value,
             words=words_of(TreeCreationMode),
-            status=Status.IGNORED,
-            note="may be left out; a directory is made by the first agent that needs it",
+            note="may be left out",
         ),
         Field(
             "path_selection",

@@ -344,10 +344,10 @@ PREPARE = BlockSpec(
         Field(
             "prepare_strategy",
             Kind.CHOICE,
-            "Sets one after the other, or all at once.",
+            "Sets one after the other, or all at once by turns.",
             PrepareStrategy.SEQUENTIAL.value,
             words=words_of(PrepareStrategy),
-            note="never changes which agent or endpoint makes an object; sets are made one after the other either way",
+            note="never changes which agent or endpoint makes an object",
         ),
         Field(
             "skip_verification",

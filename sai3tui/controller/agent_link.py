@@ -63,6 +63,8 @@ class AgentLink:
         self.access_words = access.words()
         self.on_message: Callable[[str, pb.AgentMessage], None] | None = None
         """Sees every message of a run, before it becomes an event."""
+        self.on_shared: Callable[[str, pb.SharedPart], None] | None = None
+        """Told what the agent has found out for all: its id and a part of that."""
         self._version = version
         self._clock = ClockFilter()
         self._sequence = 0
@@ -167,6 +169,13 @@ class AgentLink:
         """Have the agent end an execute stage as if its time were up."""
         await self._send(pb.ControllerMessage(end_stage=pb.EndStage(stage_index=stage_index)))
 
+    async def share(self, part: pb.SharedPart) -> None:
+        """Pass on what another agent has found out. Harmless if the stream has ended."""
+        try:
+            await self._send(pb.ControllerMessage(shared=part))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, StateError) as error:
+            logger.debug("nothing can be passed on to agent %s: %s", self.id, error)
+
     async def goodbye(self) -> None:
         """The run is over for this agent, in good order: its stream ends without an error. Harmless if it has."""
         self._leaving = True
@@ -254,6 +263,8 @@ class AgentLink:
             if message.WhichOneof("body") == "pong":
                 pong = message.pong
                 self._clock.add(pong.controller_time_ns, pong.received_ns, now)
+            elif message.WhichOneof("body") == "shared" and self.on_shared is not None:
+                self.on_shared(self.id, message.shared)
             on_heard(self.id, now, self.clock)
             if self.on_message is not None:
                 self.on_message(self.id, message)

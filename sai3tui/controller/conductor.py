@@ -71,6 +71,7 @@ class Conductor:
         self._sending = group.create_task(self._work.run())
         for agent, link in self._links.items():
             link.on_message = self._work.take
+            link.on_shared = lambda source, part: self._pass_on(group, source, part)
             self._heard[agent] = time.monotonic()
             self._streams[agent] = group.create_task(self._follow(link, specs[agent]))
 
@@ -258,6 +259,11 @@ class Conductor:
         self._journal.emit(item)
         self._changed.set()
 
+    def _pass_on(self, group: asyncio.TaskGroup, source: str, part: pb.SharedPart) -> None:
+        for agent, link in self._links.items():
+            if agent != source and agent not in self._gone and agent in self._streams:
+                group.create_task(link.share(part))
+
     def _hear(self, agent: str, now_ns: int, clock: object) -> None:
         self._heard[agent] = time.monotonic()
         self._queries.pop(agent, None)
@@ -276,11 +282,18 @@ class Conductor:
         if agent in self._gone:
             return
         self._gone[agent] = failure
+        self._tell_of_loss(agent, failure)
         if failure.kind in _LOST:
             survivors = [name for name in self._links if name not in self._gone]
             for name in self._work.lose(agent, failure, survivors):
                 for arrived in self._arrived.values():
                     arrived.pop(name, None)
+
+    def _tell_of_loss(self, agent: str, failure: Failure) -> None:
+        """If it is the agent that finds things out for all, the others need not wait for that."""
+        link = self._links[agent]
+        if link.on_shared is not None and agent == next(iter(self._links)):
+            link.on_shared(agent, pb.SharedPart(lost=failure.message))
 
     def _reason(self, item: StateChanged) -> Failure:
         failure = item.failure

@@ -511,6 +511,7 @@ class ControllerMessage(_message.Message):
     EXCLUDE_FIELD_NUMBER: _builtins.int
     END_STAGE_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     @_builtins.property
@@ -529,6 +530,10 @@ class ControllerMessage(_message.Message):
     def end_stage(self) -> Global___EndStage: ...
     @_builtins.property
     def assignment(self) -> Global___Assignment: ...
+    @_builtins.property
+    def shared(self) -> Global___SharedPart:
+        """what another agent has told"""
+
     def __init__(
         self,
         *,
@@ -542,16 +547,52 @@ class ControllerMessage(_message.Message):
         exclude: Global___Exclude | None = ...,
         end_stage: Global___EndStage | None = ...,
         assignment: Global___Assignment | None = ...,
+        shared: Global___SharedPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "shared", b"shared", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "shared", b"shared", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude", "end_stage", "assignment"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude", "end_stage", "assignment", "shared"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___ControllerMessage: _TypeAlias = ControllerMessage  # noqa: Y015
+
+@_typing.final
+class SharedPart(_message.Message):
+    """A part of what one agent finds out for the fleet. The controller passes it on as it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    number: _builtins.int
+    """from 0"""
+    count: _builtins.int
+    data: _builtins.bytes
+    lost: _builtins.str
+    """without a topic, from the controller: why the agent that tells such things is gone"""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        number: _builtins.int = ...,
+        count: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        lost: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "data", b"data", "lost", b"lost", "number", b"number", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedPart: _TypeAlias = SharedPart  # noqa: Y015
 
 @_typing.final
 class Subscribe(_message.Message):
@@ -989,6 +1030,7 @@ class AgentMessage(_message.Message):
     BEGAN_FIELD_NUMBER: _builtins.int
     SURVEYED_FIELD_NUMBER: _builtins.int
     ASSIGNED_FIELD_NUMBER: _builtins.int
+    SHARED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     """0 for messages that are not kept: pong"""
@@ -1025,6 +1067,10 @@ class AgentMessage(_message.Message):
     def assigned(self) -> Global___Assignment:
         """what the agent was assigned, without states: for controllers that come later"""
 
+    @_builtins.property
+    def shared(self) -> Global___SharedPart:
+        """for all other agents"""
+
     def __init__(
         self,
         *,
@@ -1044,12 +1090,13 @@ class AgentMessage(_message.Message):
         began: Global___StageBegan | None = ...,
         surveyed: Global___Surveyed | None = ...,
         assigned: Global___Assignment | None = ...,
+        shared: Global___SharedPart | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "sequence", b"sequence", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "sequence", b"sequence", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began", "surveyed", "assigned"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began", "surveyed", "assigned", "shared"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

@@ -12,6 +12,7 @@ from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSpec
 from sai3tui.agent.setup import RunSetup
+from sai3tui.agent.sharing import Sharing
 from sai3tui.agent.work import Work
 from sai3tui.config.model import Stage
 from sai3tui.errors import Failure, Sai3Error
@@ -84,6 +85,7 @@ class StageContext:
     next_work: Callable[[], Awaitable[Work]]
     added_work: Callable[[], Work | None]
     surveyed: Callable[[Known | None], None]
+    sharing: Sharing
     progress: Progress = field(default_factory=Progress)
 
     async def wait_for_start(self) -> None:

@@ -6,19 +6,20 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from sai3tui.agent.lease import BYTES, LEASE_SIZE, TURNS, FleetPart, Lease, LeaseSource, MixJob, MixOp, SetSpec
 from sai3tui.agent.source import TAKE, StateSource, held
 from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.in_order import InOrder
-from sai3tui.agent.stages.keyspaces import Directory, Listed
+from sai3tui.agent.stages.keyspaces import Directory
+from sai3tui.agent.stages.listing import MAX_LISTED, find
 from sai3tui.agent.stages.names import NameSource, new_names
 from sai3tui.agent.stages.turns import TurnSource
 from sai3tui.agent.stages.verify import can_tell, is_overwritten
 from sai3tui.config.model import Config, Fill, Popularity, fixed_size
 from sai3tui.config.ops import Op
-from sai3tui.config.patterns import compile_pattern, list_prefix
 from sai3tui.config.resolved import OpSource, ResolvedOp
-from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Level, Objects
 from sai3tui.state.generations import Generation
@@ -32,9 +33,9 @@ from sai3tui.workload.share import Paths
 
 UNLIMITED_S = 366 * 86400.0
 """Of a stage that ends by what it has done, whenever that is."""
-MAX_LISTED = 1_000_000
 NAMES_AHEAD = 1024
 """New names that are leased at once: asking seldom saves CPU."""
+ORDERED = (Popularity.SEQUENTIAL, Popularity.ONCE)
 NAMES_PER_ENTRY = 65536
 
 
@@ -322,19 +323,21 @@ class _Mix:
             verify = verified and self._tells(objects, op)
             population = len(selection) // 2 if halves else len(selection)
             made = MixOp(op.op, weight, set_id, draws, generation=generation, verify=verify, population=population)
-            if op.popularity in (Popularity.SEQUENTIAL, Popularity.ONCE):
+            if op.popularity in ORDERED:
                 named = self._add_set(replace(self.sets[set_id], set_id=self._next_set))
                 self.source.add(named, InOrder(named, draws, once=op.popularity is Popularity.ONCE))
                 made = replace(made, set_id=named, draws=(), leased=True)
             self.ops.append(made)
 
-    def _paths(self, objects: ObjectSet) -> Paths | None:
+    def _paths(self, objects: ObjectSet | None) -> Paths | None:
         """How this agent chooses among the objects of all agents; None where they are all its own."""
         resolved = self._context.setup.resolved
         if not resolved.shared or len(resolved.agents) < 2:
             return None
         fleet = resolved.config.distributed
-        group = max(1, objects.tree.shape.files_per_dir) if objects.tree is not None else 1
+        group = 1
+        if objects is not None and objects.tree is not None:
+            group = max(1, objects.tree.shape.files_per_dir)
         agent = self._context.setup.agent.index
         return Paths(fleet.path_selection, agent, len(resolved.agents), group, fleet.partition_overlap)
 
@@ -408,26 +411,29 @@ class _Mix:
         return StateSource(cache, record, held(cache, record, mine, setup.sets), len(setup.endpoints), TAKE, only)
 
     async def _add_listed(self, op: ResolvedOp) -> None:
-        matches = compile_pattern(op.pattern)
-        found: list[tuple[str, int]] = []
-        control = await self._context.controls.of(0)
-        async for key, size in control.list(list_prefix(op.pattern)):
-            if matches.fullmatch(key):
-                found.append((key, size))
-            if len(found) >= MAX_LISTED:
-                text = f"{op.op.word} {op.pattern!r} matches more than {format_count(MAX_LISTED)} objects: "
-                self._context.note(Level.WARNING, text + "the first of them are used", "listed")
-                break
-        self._add_fresh(op, 0.0 if found else op.weight)
-        if not found and op.fresh:
-            return
-        if not found:
+        """Objects that exist already; each of them once where they are deleted, or asked for so."""
+        found = await find(self._context, op, self._context.setup.resolved.ops)
+        self._add_fresh(op, 0.0 if len(found) else op.weight)
+        if not len(found):
+            if op.fresh:
+                return
             raise self._nothing(op)
         if op.op is Op.GET and (self._context.setup.config.verify or op.verify):
             text = f"what get {op.pattern!r} reads was not made by this configuration: it is not verified"
             self._context.note(Level.WARNING, text, "not-verified")
-        set_id = self._add_set(SetSpec(self._next_set, Listed(tuple(found))))
-        self.ops.append(MixOp(op.op, op.weight, set_id, (Draw(0, 1, len(found)),), population=len(found)))
+        deletes = op.op is Op.DELETE
+        like = Draw(
+            popularity=op.popularity,
+            zipf_exponent=op.zipf_exponent,
+            paths=None if deletes else self._paths(None),
+        )
+        draws = tuple(replace(like, count=len(part), listed=part.astype(np.uint64).tobytes()) for part in found.places)
+        set_id = self._add_set(SetSpec(self._next_set, found.manifest))
+        made = MixOp(op.op, op.weight, set_id, draws, population=len(found))
+        if deletes or op.popularity in ORDERED:
+            self.source.add(set_id, InOrder(set_id, draws, once=deletes or op.popularity is Popularity.ONCE))
+            made = replace(made, draws=(), leased=True)
+        self.ops.append(made)
 
     def _nothing(self, op: ResolvedOp) -> Exception:
         endpoint = self._context.setup.endpoints[0].uri

@@ -1,21 +1,8 @@
-"""What the operations of a mix choose from, as `KeySpace`s: listed objects, single directories."""
+"""What operations of a mix that are about a directory choose from, as a `KeySpace`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Objects that were found by a listing."""
-
-    objects: tuple[tuple[str, int], ...]
-
-    def key(self, index: int) -> str:
-        return self.objects[index][0]
-
-    def size(self, index: int) -> int:
-        return self.objects[index][1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,12 @@ from dataclasses import replace
 from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.lease import LeasedJob, lease_size
 from sai3tui.agent.source import CREATE, StateSource, held
+from sai3tui.agent.stages import directories
 from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.survey import survey
 from sai3tui.agent.stages.verify import verify, verify_source
 from sai3tui.agent.work import Work, take_over
+from sai3tui.config.model import PrepareStrategy
 from sai3tui.config.ops import Op
 from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorKind, Failure
@@ -28,6 +30,7 @@ END_CHECKPOINT_S = 5.0
 async def run(context: StageContext) -> None:
     """Raises StageError if an object could not be created, ResourceError if the state cache cannot be written."""
     await context.wait_for_start()
+    await directories.make(context)
     work = await context.next_work()
     if work.survey and work.known is not None:
         context.surveyed(await survey(context, work.known, Action(work.survey)))
@@ -51,7 +54,12 @@ async def _create(context: StageContext, work: Work) -> None:
         return
     checkpoints = context.checkpoints
     tracked = held(context.cache, record, work.holdings, context.setup.sets)
-    source = StateSource(context.cache, record, tracked, len(context.setup.endpoints), CREATE)
+    settings = context.setup.config.prepare
+    together = settings is not None and settings.strategy is PrepareStrategy.PARALLEL
+    # What a connection gets at once is of one set; the next one gets of the next set.
+    planned = sum(context.setup.counts.values())
+    turn = lease_size(planned, context.setup.agent.concurrency) if together else 0
+    source = StateSource(context.cache, record, tracked, len(context.setup.endpoints), CREATE, turn=turn)
     existed = 0 if work.added else sum(each.count(wanted(ObjectState.CREATED)) for each in tracked)
     planned = source.todo + existed
     context.progress.parts.append(
@@ -61,7 +69,6 @@ async def _create(context: StageContext, work: Work) -> None:
         # Looking at what is there is not what the figures are about.
         context.progress.began()
         await _put(context, record, source, checkpoints)
-    settings = context.setup.config.prepare
     if settings is not None and settings.verify:
         await verify(context, verify_source(context, record, work.holdings))
     context.progress.ended()
