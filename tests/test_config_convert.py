@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from sai3tui.cli import main
 from sai3tui.config.convert import convert_text
+from sai3tui.config.language import LANGUAGE
 from sai3tui.config.load import load_config
 from sai3tui.config.problems import Level
 from sai3tui.config.resolve import load_resolved
+from sai3tui.config.vocabulary import BlockSpec, blocks_below
 from sai3tui.convert_command import convert_files
 from sai3tui.errors import ConfigError
 from sai3tui.workload.plan import make_plan
@@ -78,6 +80,13 @@ def test_the_plan_of_a_real_file_stays(path: Path) -> None:
         assert comment in conversion.text
     codes = {p.code for p in load_config(conversion.text, "t").problems}
     assert "assumed" not in codes or "prepare." in str(load_config(conversion.text, "t").problems)
+
+
+@pytest.mark.parametrize("block", [b for b in blocks_below(LANGUAGE) if b.example], ids=lambda b: b.name or "file")
+def test_the_plan_of_an_example_stays(block: BlockSpec) -> None:
+    conversion = convert_text(block.example, "t")
+    assert meaning(conversion.text) == meaning(block.example)
+    assert load_config(conversion.text, "t").require() == load_config(block.example, "t").require()
 
 
 def test_every_old_form_at_once() -> None:

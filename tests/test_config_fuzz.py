@@ -21,6 +21,7 @@ from sai3tui.config.convert import convert_text
 from sai3tui.config.language import LANGUAGE
 from sai3tui.config.problems import has_errors
 from sai3tui.config.resolve import load_resolved
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.vocabulary import BlockSpec, Field, Kind
 from sai3tui.errors import ConfigError
 from sai3tui.workload.plan import make_plan
@@ -176,10 +177,10 @@ def mappings(spec: BlockSpec, depth: int) -> st.SearchStrategy[object]:
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(mappings(LANGUAGE, 3))
-def test_nothing_that_the_language_can_say_raises(tree: object) -> None:
+@given(mappings(LANGUAGE, 3), st.sampled_from(StageChoice))
+def test_nothing_that_the_language_can_say_raises(tree: object, only: StageChoice) -> None:
     text = yaml.safe_dump(tree, allow_unicode=True)
-    found = load_resolved(text, "fuzz")
+    found = load_resolved(text, "fuzz", only=only)
     assert found.ok != has_errors(found.problems)
     assert all(p.line >= 1 and p.column >= 1 and p.message for p in found.problems)
     if found.resolved is not None:

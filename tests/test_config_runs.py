@@ -21,7 +21,7 @@ CONFIGS = Path(__file__).parent / "data" / "configs"
 KNOWN = {path.stem: path.read_text() for path in sorted(CONFIGS.glob("*.yaml"))}
 BLOCKS = re.findall(r"^## (.*?)\n.*?^```yaml\n(.*?)^```", config_page(), flags=re.MULTILINE | re.DOTALL)
 EXAMPLES = {f"example of {title.strip('`').replace(' ', '-').lower()}": text for title, text in BLOCKS}
-SAMPLE = {"s3_single_node", "hybrid_and_custom", "metadata_operations", "ranges_weights_thresholds"}
+SAMPLE = {"s3_single_node", "metadata_operations", "ranges_weights_thresholds"}
 RUN_TIMEOUT_S = 60.0
 
 

@@ -190,6 +190,12 @@ class Resolved:
         name = "" if stage.workload is None else stage.name
         return tuple(op for op in self.ops if op.stage == name)
 
+    @property
+    def overwritten(self) -> frozenset[int]:
+        """The sets that PUTs of some workload write onto."""
+        puts = (op for op in self.ops if op.op is Op.PUT and op.source is OpSource.SETS and op.weight)
+        return frozenset(set_id for op in puts for set_id in op.set_ids)
+
     def slot_of(self, agent: int) -> int:
         """The slot that agent number `agent` begins with."""
         return agent if self.shared else 0

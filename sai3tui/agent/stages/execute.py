@@ -16,10 +16,10 @@ from sai3tui.agent.stages.keyspaces import Directory
 from sai3tui.agent.stages.listing import MAX_LISTED, find
 from sai3tui.agent.stages.names import NameSource, new_names
 from sai3tui.agent.stages.turns import TurnSource
-from sai3tui.agent.stages.verify import can_tell, is_overwritten
-from sai3tui.config.model import Config, Fill, Popularity, fixed_size
+from sai3tui.agent.stages.verify import can_tell
+from sai3tui.config.model import Fill, Popularity, fixed_size
 from sai3tui.config.ops import Op
-from sai3tui.config.resolved import OpSource, ResolvedOp
+from sai3tui.config.resolved import OpSource, Resolved, ResolvedOp
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Level, Objects
 from sai3tui.state.generations import Generation
@@ -50,7 +50,7 @@ async def run(context: StageContext) -> None:
         if op.weight:
             first = len(mix.ops)
             await mix.add(op)
-            mix.ops[first:] = [_with_manner(each, op, config) for each in mix.ops[first:]]
+            mix.ops[first:] = [_with_manner(each, op, resolved) for each in mix.ops[first:]]
     context.progress.parts.append(mix.objects)
     turns, until_bytes = _ends(context)
     job = MixJob(
@@ -96,11 +96,13 @@ def _ends(context: StageContext) -> tuple[int | None, int | None]:
     return operations, None if until.bytes is None else resolved.share_of(until.bytes, stage, agent)
 
 
-def _with_manner(each: MixOp, op: ResolvedOp, config: Config) -> MixOp:
+def _with_manner(each: MixOp, op: ResolvedOp, resolved: Resolved) -> MixOp:
     """How the operations of an entry are done."""
-    engine = config.range_engine
+    engine = resolved.config.range_engine
     split = None
-    if engine is not None and op.op is Op.GET and op.read_range is None:
+    # A range alone may not tell which write of an object that is overwritten it comes from.
+    whole = each.verify and any(set_id in resolved.overwritten for set_id in op.set_ids)
+    if engine is not None and op.op is Op.GET and op.read_range is None and not whole:
         split = (engine.chunk_size, max(engine.min_split_size, engine.chunk_size + 1), engine.max_concurrent_ranges)
     return replace(
         each,
@@ -373,7 +375,7 @@ class _Mix:
             return False
         part = op.read_range
         stamped = objects.content.fill is not Fill.ZERO and objects.content.dedup_factor <= 1
-        if part is None or not stamped or not is_overwritten(self._context, objects):
+        if part is None or not stamped or objects.set_id not in self._context.setup.resolved.overwritten:
             return True
         if part.align % BLOCK_BYTES or part.size < STAMP.size:
             text = "parts of objects that are overwritten are verified only if range.align is a multiple of 4 KiB"

@@ -11,7 +11,6 @@ from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.work import Work, take_over
 from sai3tui.config.model import Fill
 from sai3tui.config.ops import Op
-from sai3tui.config.resolved import OpSource
 from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import Level, Objects
@@ -89,16 +88,8 @@ def can_tell(context: StageContext, objects: ObjectSet) -> bool:
     says by which write. Says so."""
     if objects.content.fill is Fill.ZERO or objects.content.dedup_factor <= 1:
         return True
-    overwritten = is_overwritten(context, objects)
+    overwritten = objects.set_id in context.setup.resolved.overwritten
     if overwritten:
         text = "objects that have duplicates and are overwritten cannot be verified"
         context.note(Level.WARNING, text, "not-verified")
     return not overwritten
-
-
-def is_overwritten(context: StageContext, objects: ObjectSet) -> bool:
-    """Whether a PUT of some workload writes onto objects of the set."""
-    return any(
-        op.op is Op.PUT and op.source is OpSource.SETS and objects.set_id in op.set_ids and op.weight
-        for op in context.setup.resolved.ops
-    )
