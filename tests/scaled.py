@@ -177,6 +177,8 @@ def scaled_config(text: str | bytes, place: Place) -> str:
     tree = place.scaled(plain(parse_yaml(text)))
     assert isinstance(tree, dict)
     tree.setdefault("duration", "600ms")
+    # A read that meets a file while it is overwritten is no failure of ours.
+    tree.setdefault("atomic_create", True)
     if isinstance(tree.get("distributed"), dict):
         tree["distributed"].setdefault("start_delay", 0)
     small = yaml.safe_dump(tree, sort_keys=False)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sai3tui.config.model import Config, Stage
+from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level, Problem
-from sai3tui.config.resolved import OpSource, Resolved, ResolvedAgent
+from sai3tui.config.resolved import Resolved, ResolvedAgent
 from sai3tui.config.units import format_count
 from sai3tui.errors import ConfigError
 from sai3tui.workload.objects import ObjectSet, layout_hash, object_sets
@@ -216,8 +217,11 @@ def _notices(resolved: Resolved, objects: int) -> list[str]:
             "object states are kept in memory only (enable_metadata_cache: false): what an interrupted prepare has"
             " created is known to the controller that led it, and to no agent; there are no checkpoints"
         )
-    if any(op.source is OpSource.SETS and op.op.word == "put" and op.weight for op in resolved.ops):
+    if resolved.overwritten:
         notices.append("put overwrites objects that prepare made")
+        read = any(op.op is Op.GET and op.weight and resolved.overwritten & set(op.set_ids) for op in resolved.ops)
+        if read and resolved.scheme == "file" and not resolved.config.files.atomic:
+            notices.append("a get that meets a file while it is overwritten fails: atomic_create: true avoids that")
     return notices
 
 
