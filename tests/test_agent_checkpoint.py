@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tarfile
 from pathlib import Path
@@ -12,11 +13,16 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sai3tui.agent.checkpoint import MEMBER, pack, unpack
+from sai3tui.agent.checkpoint import MAX_BYTES, MEMBER, Checkpoints, pack, unpack
+from sai3tui.agent.controls import Controls
+from sai3tui.agent.setup import AgentLimits, make_setup
 from sai3tui.errors import StorageError
+from sai3tui.events import Level
+from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.generations import Generation, Holding
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.states import ObjectState
+from sai3tui.storage.control import Control
 
 
 async def test_what_was_packed_comes_back(tmp_path: Path) -> None:
@@ -47,6 +53,13 @@ def archive(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> 
     return zstandard.compress(buffer.getvalue())
 
 
+def claims(name: str, size: int) -> bytes:
+    """An archive whose header says that so many bytes follow."""
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return zstandard.compress(member.tobuf() + bytes(1024))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -57,6 +70,8 @@ def archive(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> 
         archive("/etc/passwd"),
         archive(MEMBER, kind=tarfile.SYMTYPE),
         archive(MEMBER, kind=tarfile.DIRTYPE),
+        archive(MEMBER, kind=tarfile.GNUTYPE_SPARSE),
+        claims(MEMBER, MAX_BYTES + 1),
         archive(MEMBER)[:-10],
     ],
 )
@@ -71,3 +86,41 @@ def test_anything_else_is_refused(data: bytes, tmp_path: Path) -> None:
 def test_no_bytes_do_anything_but_fail(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     with pytest.raises(StorageError):
         unpack(data, tmp_path_factory.getbasetemp() / "nowhere")
+
+
+class StuckControls(Controls):
+    """Storage that takes no checkpoint, or refuses it."""
+
+    def __init__(self, error: StorageError | None) -> None:
+        super().__init__((), {})
+        self._error = error
+
+    async def of(self, number: int) -> Control:
+        if self._error is not None:
+            raise self._error
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(None, "longer than 0.2 s"), (StorageError("the disk is full"), "the disk is full")]
+)
+async def test_a_slow_or_failing_checkpoint_is_a_warning(tmp_path: Path, error: StorageError | None, said: str) -> None:
+    spec = pb.RunSpec(
+        run_id="r",
+        config_yaml=b"target: s3://10.0.0.1/bucket/\nprepare: {ensure_objects: [{base_uri: d/, "
+        b"count: 100, size_spec: 10}]}\nworkload: [{op: get, path: d/*, weight: 1}]\n",
+    )
+    setup = make_setup(spec, AgentLimits(tmp_path), {})
+    cache = LayoutCache.open(setup.cache_dir, 100)
+    record = Generation(1, 1, 1, {0: 100}, (Holding(0, 0, 0, 100, 1),))
+    cache.save(record)
+    await cache.flush()
+    notes: list[tuple[Level, str]] = []
+    checkpoints = Checkpoints(setup, cache, StuckControls(error), lambda level, text, code: notes.append((level, text)))
+    async with asyncio.timeout(60):
+        await checkpoints.write_within(record, 0.2)
+    ((level, text),) = notes
+    assert level is Level.WARNING
+    assert said in text
+    await cache.close()

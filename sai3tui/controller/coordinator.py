@@ -75,6 +75,10 @@ class Coordinator:
         self._note = note
         self._agents = tuple(agent.id for agent in resolved.agents)
         self._told: dict[str, pb.Inventory] = {}
+        self._changes: list[tuple[str, pb.StateChanges]] = []
+        """What agents have reported before we knew what they had been assigned."""
+        self._assigned: list[tuple[str, pb.Assignment]] = []
+        """What agents say that another controller has assigned to them."""
         self._spaces: list[Space] = []
         self._caches: list[LayoutCache] = []
         self._expected: dict[tuple[int, str], int] = {}
@@ -102,6 +106,9 @@ class Coordinator:
             if arrived.HasField("states"):
                 self._changed(agent, arrived.states)
                 arrived.ClearField("states")
+        elif body == "assigned":
+            if not self._spaces:
+                self._assigned.append((agent, pb.Assignment.FromString(message.assigned.SerializeToString())))
         elif body == "surveyed":
             return self._surveyed(agent, message.surveyed)
         return []
@@ -127,6 +134,7 @@ class Coordinator:
 
     def begin(self, stage_index: int, stage_type: StageType, agents: Sequence[str]) -> list[Order]:
         """A stage is about to begin with these agents."""
+        self._catch_up()
         self._look()
         self._stage = _Stage(stage_index, stage_type, tuple(agents))
         orders: list[Order] = []
@@ -145,6 +153,7 @@ class Coordinator:
 
     def lose(self, agent: str, survivors: Sequence[str]) -> tuple[HandOver, list[Order]]:
         """An agent is lost in the current stage: its work goes to the survivors, if there is any."""
+        self._catch_up()
         stage = self._stage
         if stage is None or stage.type not in WORK:
             return HandOver(0, {}), []
@@ -166,6 +175,7 @@ class Coordinator:
 
     def finish(self, stage_index: int) -> bool:
         """The stage is over: whether all objects of all spaces are created now."""
+        self._catch_up()
         stage = self._stage
         if stage is None or stage.index != stage_index or stage.type is not StageType.PREPARE:
             return False
@@ -188,6 +198,38 @@ class Coordinator:
             except ResourceError as error:
                 self._warn(error)
         self._lock.close()
+
+    # --- a run that another controller began
+
+    def _catch_up(self) -> None:
+        """Take over what an earlier controller of this run had made of it, from what agents have said since."""
+        if self._spaces or not self._assigned:
+            return
+        self._open()
+        for space in self._spaces:
+            told = [self._told.get(agent, pb.Inventory()) for agent in space.agents]
+            space.unite([each for inventory in told for each in self._read(inventory)], [])
+            for agent, order in self._assigned:
+                if agent in space.agents:
+                    self._repeat(space, agent, order)
+        last = max(order.stage_index for _, order in self._assigned)
+        if last:
+            agents = tuple(agent for agent in self._agents if (last, agent) in self._expected)
+            self._stage = _Stage(last, self._resolved.stages[last - 1].type, agents)
+        changes, self._changes = self._changes, []
+        for agent, change in changes:
+            self._changed(agent, change)
+        self._told.clear()
+        self._assigned.clear()
+
+    def _repeat(self, space: Space, agent: str, order: pb.Assignment) -> None:
+        self._expected[order.stage_index, agent] = order.epoch
+        if order.survey:
+            self._surveying[self._spaces.index(space)] = agent
+            return
+        self._surveying.pop(self._spaces.index(space), None)
+        if order.HasField("generation"):
+            space.repeat(agent, known_from_proto(order.generation).record, order.epoch, added=order.added)
 
     # --- prepare
 
@@ -290,6 +332,9 @@ class Coordinator:
         return found
 
     def _changed(self, agent: str, changes: pb.StateChanges) -> None:
+        if not self._spaces:
+            self._changes.append((agent, pb.StateChanges.FromString(changes.SerializeToString())))
+            return
         for space in self._spaces:
             if agent not in space.agents:
                 continue

@@ -172,6 +172,15 @@ class Space:
         self._save(known)
         return HandOver(objects, to)
 
+    def repeat(self, agent: str, record: Generation, epoch: int, *, added: bool) -> None:
+        """Another controller has assigned these holdings; its later words replace earlier ones, unless they were
+        `added`."""
+        if record.number not in self.generations:
+            self._adopt(Known(replace(record, holdings=())))
+        before = self.holdings.get(agent, ()) if added else ()
+        self.holdings[agent] = (*before, *record.holdings)
+        self.epoch = max(self.epoch, epoch)
+
     def part(self, holdings: Sequence[Holding]) -> Known | None:
         """What whoever holds these objects has to know."""
         known = self.latest
