@@ -20,6 +20,7 @@ from sai3tui.config.model import ArrivalKind, PathSelection, Popularity
 from sai3tui.config.resolve import load_resolved
 from sai3tui.workload.choice import OpMix
 from sai3tui.workload.drawing import Draw, Drawer
+from sai3tui.workload.objects import ObjectSet, object_sets
 from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.plan import look_up, make_plan
 from sai3tui.workload.share import Paths
@@ -83,6 +84,18 @@ class Taken:
         return next(self._indices)
 
 
+def _objects(*, tree: bool) -> str:
+    shape = "directory_structure: {width: 100, depth: 3, files_per_dir: 1000}" if tree else "key_prefix_shards: 16"
+    count = 0 if tree else 10**9
+    return f"""\
+target: s3://bucket/
+workload: [{{op: get, path: "data/**", weight: 1}}]
+prepare:
+  {shape}
+  ensure_objects: [{{base_uri: data/, count: {count}, size_spec: 1MiB}}]
+"""
+
+
 def plan_of(text: str) -> None:
     found = load_resolved(text, "bench")
     resolved = found.require()
@@ -114,6 +127,20 @@ def main() -> None:
         for selection in PathSelection:
             drawer = Drawer(Draw(count=10**9, popularity=popularity, paths=Paths(selection, 1, 4, 100, 0.3)), 1)
             figures[f"draw one of 10^9 objects, {popularity.value}, {selection.value}, us"] = draw_us(drawer.next)
+    for layout, tree in (("flat", False), ("tree", True)):
+        objects = object_sets(load_resolved(_objects(tree=tree), "bench").require())[0]
+        drawer = Drawer(Draw(count=objects.count), 1)
+
+        def whole(objects: ObjectSet = objects, drawer: Drawer = drawer) -> None:
+            """What a worker does before it issues an operation at a rate."""
+            mix.next()
+            schedule.next()
+            index = drawer.next()
+            assert index is not None
+            objects.key(index)
+            objects.size(index)
+
+        figures[f"draw an operation whole (entry, due time, object, key, size), {layout}, us"] = draw_us(whole)
     ordered = Taken(InOrder(0, [Draw(count=10**9)], once=False))
     figures["draw one of 10^9 objects, sequential, us"] = draw_us(ordered.next)
     for name, value in figures.items():

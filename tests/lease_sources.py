@@ -22,12 +22,15 @@ class MemorySource:
         self.failed: dict[int, Failure] = {}
         self.lost_leases = 0
         self.returned = 0
+        self.elsewhere: set[int] = set()
         self.granted: list[int] = []
         self.outstanding_most = 0
         self._ids = 0
 
     async def grant(self, endpoint: int, want: int, set_id: int | None = None) -> Lease | None:
         ready = self.ready[endpoint]
+        for home in self.elsewhere:
+            ready = ready or self.ready[home]
         taken = [ready.popleft() for _ in range(min(want, len(ready)))]
         if not taken:
             return None
@@ -56,6 +59,9 @@ class MemorySource:
         self.returned += count
         if not out:
             del self.out[lease_id]
+
+    def taken_out(self, endpoint: int, *, out: bool) -> None:
+        (self.elsewhere.add if out else self.elsewhere.discard)(endpoint)
 
     def lost(self, lease_id: int) -> None:
         self.lost_leases += 1

@@ -10,7 +10,7 @@ from sai3tui.config.model import StageType
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level
 from sai3tui.config.resolve import Resolution, deal, load_resolved
-from sai3tui.config.resolved import OpSource, Resolved, SetKind
+from sai3tui.config.resolved import OpSource, Resolved, SetKind, deal_by
 from sai3tui.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "data" / "configs"
@@ -282,3 +282,28 @@ def test_connections_are_dealt_evenly(connections: int, endpoints: int) -> None:
     dealt = deal(connections, endpoints)
     assert sum(dealt) == connections
     assert max(dealt) - min(dealt) <= 1
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=12), st.integers(0, 300))
+def test_connections_are_dealt_by_weight(weights: list[int], more: int) -> None:
+    total = len(weights) + more
+    dealt = deal_by(total, weights)
+    assert sum(dealt) == total
+    assert min(dealt) >= 1
+    # Within one connection of its share, but for what the smallest are given to have one at all.
+    assert all(count <= total * weight / sum(weights) + 1 for count, weight in zip(dealt, weights, strict=True))
+
+
+def test_weighted_endpoints_get_their_share_of_the_connections() -> None:
+    text = """
+concurrency: 16
+multi_endpoint:
+  strategy: STRATEGY
+  endpoints: [{uri: "s3://10.0.0.1/b/", weight: 3}, "s3://10.0.0.{2...3}/b/", {uri: "s3://10.0.0.4/b/", weight: 11}]
+workload: [{op: list, path: "data/", weight: 1}]
+"""
+    weighted = load_resolved(text.replace("STRATEGY", "weighted"), "t").require()
+    assert [endpoint.connections for endpoint in weighted.agents[0].endpoints] == [3, 1, 1, 11]
+    alike = load_resolved(text.replace("STRATEGY", "round_robin"), "t")
+    assert [endpoint.connections for endpoint in alike.require().agents[0].endpoints] == [4, 4, 4, 4]
+    assert [problem.code for problem in alike.problems if problem.level is Level.WARNING] == ["weights"]

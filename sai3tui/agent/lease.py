@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sai3tui.config.model import Content, EndpointStrategy, IoRate, ReadRange
 from sai3tui.config.ops import Op
@@ -95,6 +95,16 @@ class LeaseSource(Protocol):
         ...
 
 
+@runtime_checkable
+class MovableSource(Protocol):
+    """A `LeaseSource` of things that need not be done at one endpoint."""
+
+    def taken_out(self, endpoint: int, *, out: bool) -> None:
+        """Nothing is done at an endpoint for a while, or again: others may be granted what would be for it, if it can
+        be done there."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often a retryable failure is tried again, and after how many seconds. 0 retries: not at all."""
@@ -133,7 +143,8 @@ class LeasedJob:
     `start_ns` is on CLOCK_MONOTONIC, 0: at once. `lease_size` as from the function of that name. The stage is stopped
     and has failed when more than `max_errors` operations failed for good (None: no limit). `missing_is_done`: a
     DELETE of what is not there has succeeded. `connections`: how many of the agent's to each endpoint take part; empty:
-    all.
+    all. `rests`: an endpoint that keeps failing is taken out for a while; `anywhere`: what is for it can be done at the
+    others.
     """
 
     op: Op
@@ -146,6 +157,8 @@ class LeasedJob:
     brake: ErrorBrake | None = None
     verify: bool = False
     connections: tuple[int, ...] = ()
+    rests: bool = False
+    anywhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +229,8 @@ class MixJob:
     own, for the whole fleet, of which the agent is `fleet` (None: all of it).
 
     `strategy` says which endpoint gets an operation that is due. `seed` decides which operations are drawn. Operations
-    in flight at the end have `drain` seconds to complete; they count. `turns`: the stage ends after so many operations,
+    in flight at the end have `drain` seconds to complete; they count. `rests`: an endpoint that keeps failing is taken
+    out for a while. `turns`: the stage ends after so many operations,
     whose turns are leases of set `TURNS`; `until_bytes`: once so many bytes have been moved, which are leased as
     `byte_turns` of set `BYTES`. `connections` as in `LeasedJob`.
     """
@@ -234,6 +248,7 @@ class MixJob:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     max_errors: int | None = None
     brake: ErrorBrake | None = None
+    rests: bool = False
     turns: int | None = None
     until_bytes: int | None = None
     connections: tuple[int, ...] = ()

@@ -55,7 +55,9 @@ class WorkerPool:
     """Worker processes with connections, for one stage after another. An async context manager.
 
     `on_worker_lost(failure)` is told when a worker dies; `on_failures(count, sample)` about operations that failed
-    for good, summed up by cause four times a second; `on_pause(brake, count)` when so many had failed that all pause.
+    for good, summed up by cause four times a second; `on_pause(brake, count)` when so many had failed that all pause;
+    `on_endpoint(uri, seconds, failure)` when an endpoint that keeps failing is taken out, with (uri, 0, None) when it
+    answers again.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class WorkerPool:
         on_worker_lost: Callable[[Failure], None] | None = None,
         on_failures: Callable[[int, Failure], None] | None = None,
         on_pause: Callable[[ErrorBrake, int], None] | None = None,
+        on_endpoint: Callable[[str, float, Failure | None], None] | None = None,
     ) -> None:
         """Raises ValueError if `setup` has no connections."""
         self._opens = shares(setup, workers)
@@ -73,6 +76,7 @@ class WorkerPool:
         self._on_worker_lost = on_worker_lost
         self._on_failures = on_failures
         self._on_pause = on_pause
+        self._on_endpoint = on_endpoint
         self._failed_attempts: list[AttemptStats] = []
         """Of the stage that was the last to end."""
         self._slots: list[WorkerHandle | None] = [None] * len(self._opens)
@@ -267,7 +271,17 @@ class WorkerPool:
         self._stage_number += 1
         self._buried.clear()
         lanes = stage_lanes(self._opens, job.connections) if job.connections else ()
-        stage = self._stage = StageRun(self._stage_number, job, source, ends_ns, self._living, self._on_pause, lanes)
+        stage = self._stage = StageRun(
+            self._stage_number,
+            job,
+            source,
+            ends_ns,
+            self._living,
+            self._on_pause,
+            lanes,
+            len(self._uris),
+            self._endpoint_told,
+        )
         try:
             stage.begin(self._living(), (ends_ns - now) / 1e9)
             await stage.done.wait()
@@ -281,6 +295,10 @@ class WorkerPool:
         totals = self.read()
         seconds = max(0.0, (totals.time_ns - start_ns) / 1e9)
         return StageTotals(totals, seconds, stage.stopping, stage.failure, stage.lateness)
+
+    def _endpoint_told(self, endpoint: int, seconds: float, failure: Failure | None) -> None:
+        if self._on_endpoint is not None:
+            self._on_endpoint(self._uris[endpoint], seconds, failure)
 
     async def stop_stage(self, grace_s: float = ABORT_GRACE_S) -> None:
         """End the running stage, if any: no operation begins any more, those in flight get `grace_s` seconds.

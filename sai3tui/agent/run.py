@@ -273,6 +273,7 @@ class AgentRun:
                 on_worker_lost=self._worker_lost,
                 on_failures=self._failures_seen,
                 on_pause=self._paused,
+                on_endpoint=self._endpoint_out,
             )
             async with pool, Controls(setup.endpoints, setup.environ, setup.config.s3) as controls:
                 self._pool = pool
@@ -626,6 +627,13 @@ class AgentRun:
 
     def _worker_lost(self, failure: Failure) -> None:
         self._note(Level.WARNING, failure.sentence(), "worker-lost")
+
+    def _endpoint_out(self, uri: str, seconds: float, failure: Failure | None) -> None:
+        if failure is None:
+            self._note(Level.INFO, f"endpoint {uri} answers again", "endpoint-back")
+            return
+        text = f"endpoint {uri} keeps failing and is taken out for {seconds:.0f} s or more: {failure.sentence()}"
+        self._note(Level.WARNING, text, "endpoint-out")
 
     def _paused(self, brake: ErrorBrake, count: int) -> None:
         text = (

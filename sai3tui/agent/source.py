@@ -110,6 +110,8 @@ class StateSource:
 
     What `grant` returns is recorded on disk as `during` before it returns. `only` leaves out objects by their index;
     `todo` counts them all the same. Sets come one after the other or, with a `turn`, by turns of so many objects.
+    `anywhere`: any endpoint can be worked at for any object, if its own is out, or
+    with `flowing` whenever nothing is left for that endpoint itself.
     """
 
     def __init__(
@@ -121,6 +123,8 @@ class StateSource:
         purpose: Purpose,
         only: Container[int] | None = None,
         turn: int = 0,
+        anywhere: bool = False,
+        flowing: bool = False,
     ) -> None:
         self._cache = cache
         self._record = record
@@ -128,6 +132,9 @@ class StateSource:
         self._purpose = purpose
         self._only = only
         self._turn = turn
+        self._anywhere = anywhere
+        self._flowing = flowing
+        self._elsewhere: set[int] = set(range(endpoints)) if flowing else set()
         self._mask = wanted(*purpose.take)
         self._runs = [self._iterate(sets, endpoint) for endpoint in range(endpoints)]
         self._ready: list[deque[_Run]] = [deque() for _ in range(endpoints)]
@@ -146,12 +153,14 @@ class StateSource:
     async def grant(self, endpoint: int, want: int, set_id: int | None = None) -> Lease | None:
         """Up to `want` objects for `endpoint`, of any set; None if nothing is left. Raises ResourceError."""
         del set_id
+        # What is for endpoints that are out is done at the others.
+        for home in (endpoint, *(self._elsewhere - {endpoint})):
+            if self._fill(home):
+                endpoint = home
+                break
+        else:
+            return None
         ready = self._ready[endpoint]
-        if not ready:
-            following = next(self._runs[endpoint], None)
-            if following is None:
-                return None
-            ready.append(following)
         run = ready.popleft()
         if run.ks.size > want:
             ready.appendleft(_Run(run.tracked, run.ks[want:]))
@@ -224,6 +233,25 @@ class StateSource:
         self._ready[out.lease.endpoint].extend(self._split(out.tracked, ks))
         if not out.open.any():
             del self._out[lease_id]
+
+    def taken_out(self, endpoint: int, *, out: bool) -> None:
+        """In a shared namespace, what is for an endpoint that is out is granted to the others."""
+        if self._flowing:
+            return
+        if not out:
+            self._elsewhere.discard(endpoint)
+        elif self._anywhere:
+            self._elsewhere.add(endpoint)
+
+    def _fill(self, endpoint: int) -> bool:
+        """Have something ready for an endpoint; False if nothing is left."""
+        ready = self._ready[endpoint]
+        if not ready:
+            following = next(self._runs[endpoint], None)
+            if following is None:
+                return False
+            ready.append(following)
+        return True
 
     def lost(self, lease_id: int) -> None:
         """The worker that had the lease is gone: what it had not finished is granted again."""

@@ -10,11 +10,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from sai3tui.agent.lateness import Lateness
-from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, MixJob
+from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, MixJob, MovableSource
+from sai3tui.agent.outage import EndpointRests
 from sai3tui.agent.worker.handle import WorkerHandle
 from sai3tui.agent.worker.messages import (
     AttemptsFailed,
     EndMix,
+    EndpointBack,
+    EndpointFailing,
     FailuresSeen,
     Finished,
     Granted,
@@ -22,6 +25,7 @@ from sai3tui.agent.worker.messages import (
     MoreWork,
     Paced,
     Pause,
+    RestEndpoint,
     Settled,
     StartStage,
     StopStage,
@@ -39,7 +43,8 @@ FAIL_GRACE_S = 2.0
 
 class StageRun:
     """Lives as long as the stage. `workers` yields those that live; everything happens on one loop. `on_pause` is told
-    how many operations had failed when the brake of the job was pulled."""
+    how many operations had failed when the brake of the job was pulled, `on_endpoint` for how many seconds an endpoint
+    is taken out and why, or (0, None) that it answers again."""
 
     def __init__(
         self,
@@ -50,6 +55,8 @@ class StageRun:
         workers: Callable[[], Sequence[WorkerHandle]],
         on_pause: Callable[[ErrorBrake, int], None] | None = None,
         lanes: Sequence[tuple[int, ...]] = (),
+        endpoints: int = 1,
+        on_endpoint: Callable[[int, float, Failure | None], None] = lambda *_: None,
     ) -> None:
         self.number = number
         self.job = job
@@ -68,6 +75,8 @@ class StageRun:
         self._recent: deque[tuple[float, int]] = deque()
         """When how many operations failed, as far back as the brake looks."""
         self._paused_until = 0.0
+        self._rests = EndpointRests(endpoints)
+        self._on_endpoint = on_endpoint
         self._source = source
         self._ends_ns = ends_ns
         self._lanes = lanes
@@ -131,10 +140,17 @@ class StageRun:
                 limit = self.job.max_errors
                 if limit is not None and self._errors > limit:
                     self.fail(sample)
-                elif sample.kind in RETRYABLE:
+                elif sample.kind in RETRYABLE and not self._rests.out_by_name(sample.context.endpoint):
                     self._brake(count)
             case AttemptsFailed(stage, attempts) if stage == self.number:
                 self.failed_attempts = merge_attempts([self.failed_attempts, attempts])
+            case EndpointFailing(stage, endpoint, failure) if stage == self.number:
+                self._endpoint_failing(worker, endpoint, failure)
+            case EndpointBack(stage, endpoint) if stage == self.number:
+                if self._rests.back(endpoint):
+                    self._move(endpoint, out=False)
+                    self.more_work()
+                    self._on_endpoint(endpoint, 0.0, None)
             case Paced(stage, lateness) if stage == self.number:
                 self.lateness = lateness if self.lateness is None else self.lateness + lateness
             case Idle(stage, heard) if stage == self.number and heard == worker.calls:
@@ -161,6 +177,26 @@ class StageRun:
             worker.send(Pause(self.number, time.monotonic_ns() + round(brake.pause * 1e9)))
         if self._on_pause is not None:
             self._on_pause(brake, count)
+
+    def _endpoint_failing(self, worker: WorkerHandle, endpoint: int, failure: Failure) -> None:
+        now = time.monotonic()
+        was_out = self._rests.out(endpoint)
+        until = self._rests.failing(endpoint, now, failure.context.endpoint)
+        if self.stopping:
+            return
+        if until is None:
+            worker.send(RestEndpoint(self.number, endpoint, 0))
+            return
+        for each in self._workers():
+            each.send(RestEndpoint(self.number, endpoint, round(until * 1e9)))
+        self._move(endpoint, out=True)
+        self.more_work()
+        if not was_out:
+            self._on_endpoint(endpoint, until - now, failure)
+
+    def _move(self, endpoint: int, *, out: bool) -> None:
+        if isinstance(self._source, MovableSource):
+            self._source.taken_out(endpoint, out=out)
 
     async def _grant(self, worker: WorkerHandle, set_id: int | None, endpoint: int, count: int) -> None:
         try:

@@ -44,11 +44,12 @@ MULTI_ENDPOINT = BlockSpec(
         Field(
             "strategy",
             Kind.CHOICE,
-            "How the work is spread. `weighted` deals connections by weight.",
+            "How the work is spread. `round_robin`: connections are dealt alike, operations that are due go by turns. "
+            "`least_connections`: what is due goes to the endpoint with the fewest in flight; in one namespace, what "
+            "prepare makes to whichever is free. `weighted`: likewise, with connections dealt by weight.",
             EndpointStrategy.ROUND_ROBIN.value,
             words=words_of(EndpointStrategy),
-            later_words=("least_connections", "weighted"),
-            note="every endpoint gets its share of the connections and of the objects",
+            note="connections are bound to an endpoint, so without a rate all have their share in flight at any time",
         ),
         Field(
             "namespace",
@@ -61,10 +62,10 @@ MULTI_ENDPOINT = BlockSpec(
         Field(
             "endpoint_policy",
             Kind.CHOICE,
-            "`tolerant` takes an endpoint that keeps failing out for a while.",
+            "`tolerant` takes an endpoint that keeps failing out for a while, says so and tries it again; in one "
+            "namespace others do its part meanwhile. Not in prepare and cleanup of independent ones. `strict`: never.",
             EndpointPolicy.TOLERANT.value,
             words=words_of(EndpointPolicy),
-            status=Status.LATER,
             ours=True,
         ),
     ),

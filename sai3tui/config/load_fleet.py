@@ -82,6 +82,9 @@ def read_multi_endpoint(parent: Block) -> MultiEndpoint | None:
         tuple(weights) if len(set(weights)) > 1 else (),
         block.choice("endpoint_policy", of=EndpointPolicy, default=EndpointPolicy.TOLERANT),
     )
+    if found.weights and found.strategy is not EndpointStrategy.WEIGHTED:
+        message = f"{block.name}: weights of endpoints act under strategy: weighted only"
+        block.problems.warning(block.position_of("endpoints"), "weights", message, "add strategy: weighted")
     block.finish()
     return found if endpoints else None
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from sai3tui.config.load import load_config, problems_error
 from sai3tui.config.locations import RUNNABLE_SCHEMES, Location
-from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, EngineName, Namespace
+from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, EngineName, MultiEndpoint, Namespace
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level, Problem, ProblemList, has_errors
 from sai3tui.config.resolve_objects import divided_sets, resolve_ops, resolve_sets
-from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint
+from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint, deal_by
 from sai3tui.config.roots import Roots, find_roots
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.storage_options import MAX_PUT_BYTES
@@ -128,17 +128,23 @@ def _agents(config: Config, roots: Roots, shared: bool, problems: ProblemList) -
                 problems.error(stage.at, "concurrency", message, "raise it to at least one for each endpoint")
         endpoints = tuple(
             ResolvedEndpoint(_as_run(location), share)
-            for location, share in zip(locations, deal(concurrency, len(locations)), strict=True)
+            for location, share in zip(locations, _deal(config, agent, concurrency, len(locations)), strict=True)
         )
         cache = agent.kv_cache_dir or config.distributed.kv_cache_dir
-        strategy = _strategy(config, agent)
-        found.append(ResolvedAgent(index, agent.id, agent.address, concurrency, endpoints, strategy, cache))
+        block = agent.multi_endpoint or config.multi_endpoint or MultiEndpoint(())
+        found.append(
+            ResolvedAgent(index, agent.id, agent.address, concurrency, endpoints, block.strategy, cache, block.policy)
+        )
     return tuple(found)
 
 
-def _strategy(config: Config, agent: AgentConfig) -> EndpointStrategy:
+def _deal(config: Config, agent: AgentConfig, connections: int, endpoints: int) -> Sequence[int]:
+    """An agent's connections to each of its endpoints: alike, or by their weights under strategy `weighted`."""
     block = agent.multi_endpoint or config.multi_endpoint
-    return block.strategy if block is not None else EndpointStrategy.ROUND_ROBIN
+    weighted = block is not None and block.strategy is EndpointStrategy.WEIGHTED and len(block.weights) == endpoints
+    if block is None or not weighted or connections < endpoints:
+        return deal(connections, endpoints)
+    return deal_by(connections, block.weights)
 
 
 def _places(config: Config, roots: Roots, index: int) -> set[tuple[object, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ from sai3tui.config.model import (
     Content,
     DirectoryStructure,
     Distribution,
+    EndpointPolicy,
     EndpointStrategy,
     IoRate,
     Popularity,
@@ -46,18 +48,23 @@ class ResolvedAgent:
     endpoints: tuple[ResolvedEndpoint, ...]
     strategy: EndpointStrategy = EndpointStrategy.ROUND_ROBIN
     kv_cache_dir: str | None = None
+    policy: EndpointPolicy = EndpointPolicy.TOLERANT
 
     def dealt(self, total: int) -> tuple[int, ...]:
         """`total` connections dealt over the endpoints in the proportion of the agent's own, at least one each."""
-        own = [endpoint.connections for endpoint in self.endpoints]
-        found = [max(1, total * each // sum(own)) for each in own]
-        while sum(found) != total:
-            step = 1 if sum(found) < total else -1
-            # The one that is furthest from its share.
-            gaps = [(total * each / sum(own) - have) * step for each, have in zip(own, found, strict=True)]
-            allowed = [number for number, have in enumerate(found) if have + step >= 1]
-            found[max(allowed, key=lambda number: (gaps[number], -number))] += step
-        return tuple(found)
+        return deal_by(total, [endpoint.connections for endpoint in self.endpoints])
+
+
+def deal_by(total: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """`total` connections, at least as many as there are weights, dealt in their proportion, at least one each."""
+    found = [max(1, total * weight // sum(weights)) for weight in weights]
+    while sum(found) != total:
+        step = 1 if sum(found) < total else -1
+        # The one that is furthest from its share.
+        places = [place for place, count in enumerate(found) if step > 0 or count > 1]
+        place = max(places, key=lambda place: (step * (total * weights[place] / sum(weights) - found[place]), -place))
+        found[place] += step
+    return tuple(found)
 
 
 class SetKind(StrEnum):

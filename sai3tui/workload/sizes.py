@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sai3tui.config.model import SizeKind, SizeSpec
 from sai3tui.workload.exact import exp, exp_array, log, normal_quantile, normal_quantile_array
 from sai3tui.workload.rng import (
+    MASK,
     U64,
     below,
     below_array,
@@ -37,11 +38,12 @@ class Sizes:
     `size(i)` for one index, `sizes(array)` for many (the same numbers), `mean` is expected over all indices.
     """
 
-    __slots__ = ("_edges", "_mu", "_one", "_seed", "_sigma", "_sizes", "mean", "spec")
+    __slots__ = ("_edges", "_mu", "_one", "_sigma", "_sizes", "_state", "mean", "spec")
 
     def __init__(self, spec: SizeSpec, seed: int) -> None:
         self.spec = spec
-        self._seed = seed
+        self._state = combine(seed)
+        """What the hash of every index begins with."""
         self._mu = self._sigma = 0.0
         self._one: Callable[[int], int]
         self._sizes = np.empty(0, dtype=np.int64)
@@ -76,13 +78,13 @@ class Sizes:
             case SizeKind.FIXED:
                 return np.full(len(indices), self.spec.minimum, dtype=np.int64)
             case SizeKind.UNIFORM:
-                bits = extend_array(combine(self._seed), indices)
+                bits = extend_array(self._state, indices)
                 drawn = below_array(bits, self.spec.maximum - self.spec.minimum + 1)
                 return drawn.astype(np.int64) + self.spec.minimum
             case SizeKind.LOGNORMAL:
                 return self._lognormal_array(indices)
             case SizeKind.WEIGHTED:
-                drawn = below_array(extend_array(combine(self._seed), indices), int(self._edges[-1]))
+                drawn = below_array(extend_array(self._state, indices), int(self._edges[-1]))
                 sizes: I64 = self._sizes[np.searchsorted(self._edges, drawn, side="right")]
                 return sizes
 
@@ -96,15 +98,15 @@ class Sizes:
 
     def _uniform(self, index: int) -> int:
         low = self.spec.minimum
-        return low + below(combine(self._seed, index), self.spec.maximum - low + 1)
+        return low + below(splitmix64(self._state ^ (index & MASK)), self.spec.maximum - low + 1)
 
     def _weighted(self, index: int) -> int:
-        point = below(combine(self._seed, index), int(self._edges[-1]))
+        point = below(splitmix64(self._state ^ (index & MASK)), int(self._edges[-1]))
         return int(self._sizes[int(np.searchsorted(self._edges, np.uint64(point), side="right"))])
 
     def _lognormal(self, index: int) -> int:
         low, high = self.spec.minimum, self.maximum
-        state = combine(self._seed, index)
+        state = splitmix64(self._state ^ (index & MASK))
         size = 0
         for attempt in range(MAX_TRIES):
             normal = normal_quantile(uniform(splitmix64(state ^ attempt)))
@@ -116,7 +118,7 @@ class Sizes:
 
     def _lognormal_array(self, indices: U64) -> I64:
         low, high = self.spec.minimum, self.maximum
-        states = extend_array(combine(self._seed), indices)
+        states = extend_array(self._state, indices)
         result = np.empty(len(indices), dtype=np.int64)
         open_places = np.arange(len(indices))
         for attempt in range(MAX_TRIES):

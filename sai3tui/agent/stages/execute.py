@@ -8,7 +8,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sai3tui.agent.lease import BYTES, LEASE_SIZE, TURNS, FleetPart, Lease, LeaseSource, MixJob, MixOp, SetSpec
+from sai3tui.agent.lease import (
+    BYTES,
+    LEASE_SIZE,
+    TURNS,
+    FleetPart,
+    Lease,
+    LeaseSource,
+    MixJob,
+    MixOp,
+    MovableSource,
+    SetSpec,
+)
 from sai3tui.agent.source import TAKE, StateSource, held
 from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.in_order import InOrder
@@ -17,7 +28,7 @@ from sai3tui.agent.stages.listing import MAX_LISTED, find
 from sai3tui.agent.stages.names import NameSource, new_names
 from sai3tui.agent.stages.turns import TurnSource
 from sai3tui.agent.stages.verify import can_tell
-from sai3tui.config.model import Fill, Popularity, fixed_size
+from sai3tui.config.model import EndpointPolicy, Fill, Popularity, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.config.resolved import OpSource, Resolved, ResolvedOp
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
@@ -75,6 +86,7 @@ async def run(context: StageContext) -> None:
         turns=turns,
         until_bytes=until_bytes,
         connections=context.connections,
+        rests=agent.policy is EndpointPolicy.TOLERANT,
     )
     if turns is not None:
         mix.source.add(TURNS, TurnSource(TURNS, turns))
@@ -161,6 +173,11 @@ class _Sources:
     def unused(self, lease_id: int, count: int) -> None:
         number, place = divmod(lease_id, len(self._order))
         self._order[place].unused(number, count)
+
+    def taken_out(self, endpoint: int, *, out: bool) -> None:
+        for source in self._order:
+            if isinstance(source, MovableSource):
+                source.taken_out(endpoint, out=out)
 
     def lost(self, lease_id: int) -> None:
         number, place = divmod(lease_id, len(self._order))

@@ -12,6 +12,7 @@ from sai3tui.agent.lease import Job, SetSpec
 from sai3tui.agent.worker.attempts import AttemptLog
 from sai3tui.agent.worker.lane import Lane, SetRuntime, backoff_s
 from sai3tui.agent.worker.messages import AttemptsFailed, FailuresSeen, Granted, Idle, MoreWork, StartStage
+from sai3tui.agent.worker.outages import Outages
 from sai3tui.agent.worker.supply import Supply
 from sai3tui.config.ops import Op
 from sai3tui.errors import RETRYABLE, ErrorKind, Failure
@@ -80,6 +81,10 @@ class Driver(ABC):
         self._timers: list[asyncio.TimerHandle] = []
         self._failures: dict[tuple[ErrorKind, str, int, str], tuple[int, Failure]] = {}
         self._attempts = AttemptLog()
+        self._rests = job.rests
+        self._outages = Outages(start.stage, context.send, context.loop.call_later, self._resume, self._opened)
+        self._suspects = self._outages.suspects
+        self._held = self._outages.held
         self._paused = False
         """Errors came too fast: begin nothing until a timer says so."""
         self._parked: list[Lane] = []
@@ -126,8 +131,19 @@ class Driver(ABC):
         """Go on with a busy lane that has nothing in flight, now or after the pause."""
         if self._paused:
             self._parked.append(lane)
+        elif lane.endpoint in self._held and self._outages.holds(lane):
+            self._rest(lane)
         else:
             self._next(lane, monotonic_ns())
+
+    def rest_endpoint(self, endpoint: int, until_ns: int) -> None:
+        """Begin nothing at an endpoint before `until_ns` (monotonic), then try it. 0: go on."""
+        if not self._stopping:
+            self._outages.rest(endpoint, until_ns)
+
+    def _opened(self, endpoint: int) -> None:
+        """An endpoint that has rested is tried, or works again."""
+        return
 
     def stop(self, grace: float) -> None:
         """Begin nothing any more; after `grace` seconds, cancel what is in flight. A second call can only be
@@ -137,6 +153,7 @@ class Driver(ABC):
 
     def _wind_down(self, grace: float) -> None:
         self._stopping = True
+        self._outages.close()
         self._paused = False
         self.supply.stop()
         parked, self._parked = self._parked, []
@@ -158,6 +175,7 @@ class Driver(ABC):
 
     def close(self) -> None:
         """Forget all timers."""
+        self._outages.close()
         for timer in self._timers:
             timer.cancel()
 
@@ -213,8 +231,10 @@ class Driver(ABC):
         held = lane.held
         if held is not None:
             self.supply.done(held, lane.index)
-        if self._paused:
-            self._parked.append(lane)
+        if self._suspects:
+            self._outages.succeeded(lane.endpoint)
+        if self._paused or self._held:
+            self._proceed(lane)
         else:
             self._next(lane, t_last)
 
@@ -234,6 +254,10 @@ class Driver(ABC):
             self._recorder.retry(request.op, lane.endpoint, size)
             self._rest(lane)
             return
+        if self._rests and failure.kind in RETRYABLE:
+            self._outages.failed(lane.endpoint, failure)
+            if lane.endpoint in self._held and not self._stopping and self._hand_over(lane, failure):
+                return
         if self._tries_again(lane, failure, t0):
             return
         self._give_up(lane, request.op, size, failure)
@@ -241,6 +265,11 @@ class Driver(ABC):
             self._proceed(lane)
         else:
             lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
+
+    def _hand_over(self, lane: Lane, failure: Failure) -> bool:
+        """Let a connection to another endpoint do what failed at one that rests; whether that is possible."""
+        del lane, failure
+        return False
 
     def _tries_again(self, lane: Lane, failure: Failure, t0: int) -> bool:
         """Have the request of the lane issued again after a while, if it may be; whether it will."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from sai3tui.agent.lease import LeasedJob
 from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.messages import StartStage
-from sai3tui.agent.worker.supply import Shelf
+from sai3tui.agent.worker.supply import Held, Shelf
 from sai3tui.config.ops import Op
+from sai3tui.errors import Failure
 
 
 class LeasedDriver(Driver):
@@ -27,9 +30,38 @@ class LeasedDriver(Driver):
             endpoint: self.supply.shelf(None, endpoint, count * job.lease_size) for endpoint, count in lanes.items()
         }
 
+        self._anywhere = job.anywhere
+        self._handed: deque[tuple[int, Held]] = deque()
+        """What failed at endpoints that rest, for connections to other ones."""
+
+    def rest_endpoint(self, endpoint: int, until_ns: int) -> None:
+        super().rest_endpoint(endpoint, until_ns)
+        shelf = self._shelves.get(endpoint)
+        if shelf is not None and self._anywhere and until_ns and not self._stopping:
+            self.supply.close(shelf)
+
+    def _opened(self, endpoint: int) -> None:
+        shelf = self._shelves.get(endpoint)
+        if shelf is not None and shelf.closed:
+            self.supply.open(shelf)
+
+    def _hand_over(self, lane: Lane, failure: Failure) -> bool:
+        others = [endpoint for endpoint in self._shelves if endpoint not in self._held]
+        if not self._anywhere or lane.held is None or not others:
+            return False
+        self._attempts.failed(failure, lane.endpoint, lane.request.op, retried=True)
+        self._recorder.retry(lane.request.op, lane.endpoint, self._size_of(lane))
+        self._handed.append((lane.index, lane.held))
+        self._proceed(lane)
+        for endpoint in others:
+            if self._resting[endpoint]:
+                self._resume(self._resting[endpoint].pop())
+                break
+        return True
+
     def _next(self, lane: Lane, now: int) -> None:
         shelf = self._shelves[lane.endpoint]
-        taken = shelf.take()
+        taken = self._handed.popleft() if self._handed else shelf.take()
         if taken is None:
             self._resting[lane.endpoint].append(lane)
             self._rest(lane)
@@ -68,4 +100,4 @@ class LeasedDriver(Driver):
                 self._resume(resting.pop())
 
     def _complete(self) -> bool:
-        return self.supply.exhausted
+        return self.supply.exhausted and not self._handed

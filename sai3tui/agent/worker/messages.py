@@ -106,6 +106,15 @@ class Pause:
     until_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class RestEndpoint:
+    """Begin nothing at an endpoint before `until_ns` (monotonic), then try. 0: go on, there is no other one left."""
+
+    stage: int
+    endpoint: int
+    until_ns: int
+
+
 # --- worker to main ------------------------------------------------------------------------------------------------
 
 
@@ -170,6 +179,23 @@ class AttemptsFailed:
 
     stage: int
     attempts: tuple[AttemptStats, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFailing:
+    """Many attempts in a row have failed at an endpoint, the last one like this."""
+
+    stage: int
+    endpoint: int
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointBack:
+    """An endpoint that had rested has answered."""
+
+    stage: int
+    endpoint: int
 
 
 @dataclass(frozen=True, slots=True)

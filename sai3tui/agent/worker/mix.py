@@ -211,6 +211,14 @@ class MixDriver(Driver):
             lateness = Lateness(stream.begun, stream.late_ns, stream.latest_ns, behind)
             self._context.send(Paced(self.stage, lateness))
 
+    def rest_endpoint(self, endpoint: int, until_ns: int) -> None:
+        super().rest_endpoint(endpoint, until_ns)
+        for lane in self._waiting.clear():
+            if lane.endpoint in self._held and self._outages.holds(lane):
+                self._rest(lane)
+            else:
+                self._waiting.add(lane)
+
     def _complete(self) -> bool:
         return not self._active or all(stream.mix.empty for stream in self._streams)
 

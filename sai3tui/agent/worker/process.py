@@ -26,7 +26,18 @@ from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.fresh import FreshMixDriver
 from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.leased import LeasedDriver
-from sai3tui.agent.worker.messages import Broken, EndMix, Granted, MoreWork, Open, Pause, Ready, StartStage, StopStage
+from sai3tui.agent.worker.messages import (
+    Broken,
+    EndMix,
+    Granted,
+    MoreWork,
+    Open,
+    Pause,
+    Ready,
+    RestEndpoint,
+    StartStage,
+    StopStage,
+)
 from sai3tui.agent.worker.mix import MixDriver
 from sai3tui.agent.worker.oplog import WorkerOplog
 from sai3tui.agent.worker.probe import LagProbe
@@ -159,6 +170,8 @@ class Worker:
                 driver.pause(message.until_ns)
             case EndMix() if isinstance(driver, MixDriver) and message.stage == driver.stage:
                 driver.over()
+            case RestEndpoint() if driver is not None and message.stage == driver.stage:
+                driver.rest_endpoint(message.endpoint, message.until_ns)
             case StopStage() if driver is not None and message.stage == driver.stage:
                 driver.stop(message.grace)
             case _:

@@ -30,7 +30,7 @@ class Held:
 class Shelf:
     """Leases for one set (None: any) and the connections to one endpoint of this worker."""
 
-    __slots__ = ("_current", "_held", "_waiting", "available", "dry", "requested", "target")
+    __slots__ = ("_current", "_held", "_waiting", "available", "closed", "dry", "requested", "target")
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -39,6 +39,8 @@ class Shelf:
         self.requested = 0
         self.dry = False
         """The source has nothing left."""
+        self.closed = False
+        """Its endpoint rests: others get what would be for it."""
         self._waiting: deque[Held] = deque()
         self._current: Iterator[int] = iter(())
         self._held: Held | None = None
@@ -138,7 +140,7 @@ class Supply:
         shelf.requested -= message.count
         if message.lease is None:
             shelf.dry = True
-        elif self.stopped:
+        elif self.stopped or shelf.closed:
             self._give_back([(message.lease.lease_id, message.lease.count)])
         else:
             shelf.add(Held(message.lease))
@@ -148,7 +150,17 @@ class Supply:
     def more_work(self) -> None:
         """Leases may have come back to the source."""
         for shelf in self._shelves.values():
-            shelf.dry = False
+            shelf.dry = shelf.closed
+        self.need()
+
+    def close(self, shelf: Shelf) -> None:
+        """Give back what is on a shelf, and ask for nothing more for it until it is opened."""
+        shelf.closed = shelf.dry = True
+        self._give_back(shelf.drop())
+
+    def open(self, shelf: Shelf) -> None:
+        """Ask for leases for a shelf again."""
+        shelf.closed = shelf.dry = False
         self.need()
 
     def done(self, held: Held, index: int) -> None:
