@@ -37,6 +37,7 @@ YARDSTICKS = ("wire", *PROGRAMS)
 AGENT_SECONDS = 4
 YARDSTICK_S = 0.5
 MEMORY_CONNECTIONS = 256
+MEMORY_S = 12
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 
 
@@ -125,7 +126,7 @@ class Comparison:
         memory = {}
         for op in ("get", "put"):
             self._say(f"memory: {op}, {MEMORY_CONNECTIONS} connections of 8 MiB")
-            memory[op] = asdict(measure_agent(op, 8 * KIB**2, MEMORY_CONNECTIONS, AGENT_SECONDS + 2))
+            memory[op] = asdict(measure_agent(op, 8 * KIB**2, MEMORY_CONNECTIONS, MEMORY_S))
         self._found["memory"] = memory
 
     def tls(self) -> None:

@@ -27,6 +27,9 @@ import (
 
 const warmUp = 150 * time.Millisecond
 
+// Operations that are measured at least, however slow the machine is just now, unless that takes too long.
+const fewest, longest = 32, 10 * time.Second
+
 func die(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -99,6 +102,7 @@ func main() {
 		call = put
 	}
 	var stop, counting atomic.Bool
+	var done atomic.Int64
 	latencies := make([][]int64, connections)
 	var group sync.WaitGroup
 	for i := range latencies {
@@ -110,6 +114,7 @@ func main() {
 				die(call())
 				if counted {
 					latencies[i] = append(latencies[i], time.Since(begin).Nanoseconds())
+					done.Add(1)
 				}
 			}
 		}()
@@ -118,7 +123,12 @@ func main() {
 	begin := time.Now()
 	before := cpu()
 	counting.Store(true)
-	time.Sleep(time.Duration(seconds * float64(time.Second)))
+	for {
+		time.Sleep(time.Duration(seconds * float64(time.Second)))
+		if done.Load() >= fewest || time.Since(begin) > longest {
+			break
+		}
+	}
 	after := cpu()
 	wall := time.Since(begin)
 	stop.Store(true)
