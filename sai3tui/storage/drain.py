@@ -32,12 +32,13 @@ class Drains:
         """Never written to, so it takes no memory."""
 
     def watch(self, fileno: int, drain: Drain) -> None:
+        """Raises OSError if there is no descriptor left."""
         epoll = self._epoll
         if epoll is None:
             epoll = self._epoll = select.epoll()
             self._loop.add_reader(epoll.fileno(), self._ready)
-        self._active[fileno] = drain
         epoll.register(fileno, select.EPOLLIN)
+        self._active[fileno] = drain
 
     def forget(self, fileno: int) -> None:
         if self._active.pop(fileno, None) is not None and self._epoll is not None:
