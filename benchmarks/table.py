@@ -44,7 +44,7 @@ def markdown(found: Found) -> str:
             f"| {row['tls'] / row['plain']:.1f} |"
             for row in found["tls"]
         ]
-    lines += [f"\nNot measured: {name} ({why})." for name, why in found.get("missing", {}).items()]
+    lines += [f"\nNot measured in every round: {name} ({why})." for name, why in found.get("missing", {}).items()]
     return "\n".join(lines)
 
 
