@@ -19,8 +19,13 @@ from tests.servers import ServerUnderTest
 
 CONFIGS = Path(__file__).parent / "data" / "configs"
 KNOWN = {path.stem: path.read_text() for path in sorted(CONFIGS.glob("*.yaml"))}
-BLOCKS = re.findall(r"^## (.*?)\n.*?^```yaml\n(.*?)^```", config_page(), flags=re.MULTILINE | re.DOTALL)
-EXAMPLES = {f"example of {title.strip('`').replace(' ', '-').lower()}": text for title, text in BLOCKS}
+FENCE = re.compile(r"^```yaml\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+SECTIONS = (section.partition("\n") for section in config_page().split("\n## ")[1:])
+EXAMPLES = {
+    f"example of {title.strip('`').replace(' ', '-').lower()}": text
+    for title, _, section in SECTIONS
+    for text in FENCE.findall(section)
+}
 SAMPLE = {"s3_single_node", "metadata_operations", "ranges_weights_thresholds"}
 RUN_TIMEOUT_S = 60.0
 
@@ -62,4 +67,4 @@ def test_it_runs(place: tuple[Place, LocalAgents], s3_environ: ServerUnderTest, 
 
 def test_the_sample_is_of_what_there_is() -> None:
     assert KNOWN.keys() >= SAMPLE
-    assert len(EXAMPLES) >= 12
+    assert len(EXAMPLES) == len(FENCE.findall(config_page())) >= 12

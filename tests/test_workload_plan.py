@@ -187,3 +187,16 @@ def test_a_selection_draws_exactly_what_matches(made: ResolvedSet, pattern: str,
 def test_sets_of_a_run_differ_in_their_sizes() -> None:
     first, second = object_sets(resolution("isolated_mounts_rate.yaml").require())
     assert [first.size(i) for i in range(20)] != [second.size(i) for i in range(20)]
+
+
+@pytest.mark.parametrize(("atomic", "said"), [("false", True), ("true", False)])
+def test_reads_that_may_meet_a_file_that_is_being_overwritten_are_said(atomic: str, said: bool) -> None:
+    text = (
+        f"target: file:///t/\natomic_create: {atomic}\n"
+        "prepare: {directory_structure: {width: 2, depth: 1, files_per_dir: 2}, ensure_objects: [{count: 0}]}\n"
+        "workload: [{op: get, path: '**', weight: 1}, {op: put, path: '**', object_size: 1KiB, weight: 1}]\n"
+    )
+    found = load_resolved(text, "t").require()
+    notices = make_plan(found.config, found).notices
+    assert "put overwrites objects that prepare made" in notices
+    assert any("while it is overwritten" in notice for notice in notices) is said
