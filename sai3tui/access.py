@@ -52,6 +52,8 @@ class Access:
     token: str = field(default="", repr=False)
     certs: Path | None = None
     token_file: Path | None = None
+    forwarded: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Credentials for agents that have none, by variable; see `forwarding`."""
 
     @property
     def authenticates(self) -> bool:

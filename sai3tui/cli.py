@@ -132,6 +132,7 @@ def _front_parser() -> argparse.ArgumentParser:
     parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
     _add_access(parser)
+    _add_forwarding(parser)
     _add_stage_choice(parser)
     _add_verbose(parser)
     parser.set_defaults(command=_front)
@@ -290,6 +291,7 @@ def _command_parser() -> argparse.ArgumentParser:
     preflight.add_argument("--no-rate", dest="rate", action="store_false", help="do not measure")
     _add_stage_choice(preflight)
     _add_access(preflight)
+    _add_forwarding(preflight)
 
     certs = command("certs", _certs_help)
     certs.set_defaults(parser=certs)
@@ -343,6 +345,15 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-file", metavar="FILE", type=Path, help="the token of the agents (default: what is in SAI3TUI_TOKEN)"
     )
+
+
+def _add_forwarding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--forward-credentials",
+        action="store_true",
+        help="hand our S3 keys to agents that have none (TLS only)",
+    )
+    parser.add_argument("--env-file", metavar="FILE", type=Path, help="with that: more variables, as NAME=VALUE lines")
 
 
 def _add_verbose(parser: argparse.ArgumentParser, default: object = False) -> None:
@@ -646,10 +657,23 @@ def _certs(options: argparse.Namespace) -> int:
 
 
 def _access(options: argparse.Namespace) -> Access:
-    """What the controller shows to agents. Raises ConfigError."""
-    from sai3tui.access import Role, load_access
+    """What the controller shows, and hands, to agents. Raises ConfigError."""
+    from dataclasses import replace
 
-    return load_access(Role.CONTROLLER, options.certs, options.token_file, os.environ)
+    from sai3tui.access import Role, load_access
+    from sai3tui.errors import ConfigError
+    from sai3tui.forwarding import allowed, read_env_file
+
+    access = load_access(Role.CONTROLLER, options.certs, options.token_file, os.environ)
+    if not getattr(options, "forward_credentials", False):
+        return access
+    if not access.encrypts:
+        raise ConfigError(
+            "credentials are forwarded over an encrypted channel only",
+            hint="give agents and controller certificates: sai3tui certs, --certs DIR",
+        )
+    from_file = read_env_file(options.env_file) if options.env_file is not None else {}
+    return replace(access, forwarded=allowed({**from_file, **os.environ}))
 
 
 def _usage(message: str) -> int:

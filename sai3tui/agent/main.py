@@ -83,7 +83,7 @@ async def _serve(host: str, port: int, access: Access, options: AgentOptions, *,
         async with asyncio.TaskGroup() as runs:
             allowed = tuple(path.absolute() for path in options.allow_path)
             limits = AgentLimits(data_dir, allowed, allow_custom=options.allow_custom)
-            service = AgentService(limits, os.environ, runs, insecure=insecure)
+            service = AgentService(limits, os.environ, runs, insecure=insecure, encrypted=access.encrypts)
             add_AgentServicer_to_server(service, server)
             await server.start()
             logger.info(

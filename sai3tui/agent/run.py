@@ -268,6 +268,7 @@ class AgentRun:
                     files=setup.config.files,
                     oplog=setup.oplog,
                     agent=setup.agent.id,
+                    forwarded=setup.forwarded,
                 ),
                 workers=setup.workers,
                 on_worker_lost=self._worker_lost,

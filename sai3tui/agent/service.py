@@ -53,12 +53,19 @@ class AgentService(AgentServicer):
     """One per agent process. Runs live in `runs`, a task group of whoever serves this."""
 
     def __init__(
-        self, limits: AgentLimits, environ: Mapping[str, str], runs: asyncio.TaskGroup, *, insecure: bool = False
+        self,
+        limits: AgentLimits,
+        environ: Mapping[str, str],
+        runs: asyncio.TaskGroup,
+        *,
+        insecure: bool = False,
+        encrypted: bool = False,
     ) -> None:
         self._limits = limits
         self._environ = environ
         self._runs = runs
         self._insecure = insecure
+        self._encrypted = encrypted
         self._machine = StateMachine(self._on_change)
         self._run: AgentRun | None = None
         self._spool: Spool | None = None
@@ -94,7 +101,7 @@ class AgentService(AgentServicer):
         if self._busy:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self._busy_text())
         try:
-            setup = await asyncio.to_thread(make_setup, request.spec, self._limits, self._environ)
+            setup = await self._setup(request.spec)
         except Sai3Error as error:
             yield finding_to_proto(_refusal(error.failure()))
             return
@@ -216,7 +223,7 @@ class AgentService(AgentServicer):
             await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "the run has no id")
         self._starting = spec.run_id
         try:
-            setup = await asyncio.to_thread(make_setup, spec, self._limits, self._environ)
+            setup = await self._setup(spec)
         except Sai3Error as error:
             failure = error.failure()
             logger.warning("run %s was refused: %s", spec.run_id, failure.sentence())
@@ -226,6 +233,13 @@ class AgentService(AgentServicer):
             self._starting = ""
         self._spec = spec
         return self._begin(setup)
+
+    async def _setup(self, spec: pb.RunSpec) -> RunSetup:
+        """Raises Sai3Error. The credentials are in the setup then, and nowhere else: a spec may be asked for."""
+        try:
+            return await asyncio.to_thread(make_setup, spec, self._limits, self._environ, encrypted=self._encrypted)
+        finally:
+            spec.ClearField("credentials")
 
     def _begin(self, setup: RunSetup) -> AgentRun:
         logger.info("run %s: %s as agent %s", setup.run_id, setup.config.path, setup.agent.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sai3tui.config.model import Config, Stage, StageType
@@ -15,6 +15,7 @@ from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved, ResolvedAgent
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Sai3Error
+from sai3tui.forwarding import received
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.layout import layout_directory
 from sai3tui.storage.engine import Endpoint
@@ -48,7 +49,9 @@ class RunSetup:
     controller_timeout_s: float
     cache_dir: Path
     limits: AgentLimits
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
+    forwarded: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What of `environ` the controller has sent: for workers, which inherit the rest."""
     accepted_checks: frozenset[str] = frozenset()
 
     @property
@@ -109,7 +112,9 @@ class RunSetup:
         return self.endpoints[0].scheme == "file"
 
 
-def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]) -> RunSetup:
+def make_setup(
+    spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str], *, encrypted: bool = False
+) -> RunSetup:
     """Read the configuration that a controller sent. Raises ConfigError, or Sai3Error of kind PERMISSION for files
     that this agent may not touch."""
     resolution = load_resolved(
@@ -133,6 +138,8 @@ def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]
         )
     agent = resolved.agents[spec.agent_index]
     _check_leave(resolved, agent, limits)
+    forwarded = received(environ, spec.credentials, encrypted=encrypted)
+    environ = {**environ, **forwarded}
     root = Path(agent.kv_cache_dir) if agent.kv_cache_dir else limits.data_dir
     return RunSetup(
         run_id=spec.run_id,
@@ -146,6 +153,7 @@ def make_setup(spec: pb.RunSpec, limits: AgentLimits, environ: Mapping[str, str]
         cache_dir=layout_directory(root, layout),
         limits=limits,
         environ=environ,
+        forwarded=forwarded,
         accepted_checks=frozenset(spec.accepted_checks) & OVERRIDABLE,
     )
 

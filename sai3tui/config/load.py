@@ -124,6 +124,7 @@ def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Conf
         op_log_path=top.text("op_log_path", default=""),
     )
     top.foreign("s3dlio_optimization", "autotune")
+    _refuse_secrets(top)
     top.finish()
     _check_stages(config, top.problems)
     check_threshold_stages(config, top.problems)
@@ -131,6 +132,16 @@ def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Conf
         message = "tls_verify is false: whoever stands between can answer instead of the storage"
         top.problems.warning(top.position_of("tls_verify"), "tls", message, "name the storage's CA: ca_file")
     return config
+
+
+def _refuse_secrets(top: Block) -> None:
+    """Files are copied into results, mailed and kept: no secret may stand in one."""
+    node = top.get("distributed_env")
+    if isinstance(node, MappingNode):
+        for entry in node.entries:
+            if any(word in entry.key.upper() for word in ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY")):
+                hint = "remove it, and set it for the agents, or hand it to them: --forward-credentials"
+                top.problems.error(entry.key_at, "secret", f"{entry.key[:60]} does not belong into a file", hint)
 
 
 def _read_perf_log(top: Block) -> PerfLog:

@@ -165,6 +165,9 @@ class RunSession:
             addresses = {plan.resolved.agents[0].id: await self._local.start()}
         baseline = await asyncio.to_thread(self._load_baseline, plan)
         self._introduce(plan, addresses, baseline)
+        if self.request.access.forwarded and self._local is None:
+            names = ", ".join(self.request.access.forwarded)
+            self._journal.note(Level.INFO, f"forwards to agents that have none: {names}", code="credentials")
         await self._connect(plan, addresses)
         await self._check_first(plan)
         if self.request.preflight_only:
@@ -349,6 +352,7 @@ class RunSession:
             fresh=self.request.fresh,
             only=self.request.only.value,
             controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
+            credentials=self.request.access.forwarded if self._local is None else None,
             accepted_checks=sorted(self._preflight.accepted) if self._preflight is not None else (),
         )
 

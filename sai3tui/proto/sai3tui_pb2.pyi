@@ -367,6 +367,26 @@ class RunSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class CredentialsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RUN_ID_FIELD_NUMBER: _builtins.int
     CONFIG_NAME_FIELD_NUMBER: _builtins.int
     CONFIG_YAML_FIELD_NUMBER: _builtins.int
@@ -379,6 +399,7 @@ class RunSpec(_message.Message):
     STARTED_NS_FIELD_NUMBER: _builtins.int
     PREFLIGHT_FIELD_NUMBER: _builtins.int
     ACCEPTED_CHECKS_FIELD_NUMBER: _builtins.int
+    CREDENTIALS_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     config_name: _builtins.str
@@ -403,6 +424,10 @@ class RunSpec(_message.Message):
     def accepted_checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """preflight checks whose errors somebody decided to live with"""
 
+    @_builtins.property
+    def credentials(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """variables for an agent that has none of its own; over TLS only, never kept"""
+
     def __init__(
         self,
         *,
@@ -418,11 +443,12 @@ class RunSpec(_message.Message):
         started_ns: _builtins.int = ...,
         preflight: _builtins.bool = ...,
         accepted_checks: _abc.Iterable[_builtins.str] | None = ...,
+        credentials: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         only: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "fresh", b"fresh", "layout_hash", b"layout_hash", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "credentials", b"credentials", "fresh", b"fresh", "layout_hash", b"layout_hash", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,8 @@ class WorkerSetup:
     files: FileOptions = field(default_factory=FileOptions)
     oplog: Path | None = None
     agent: str = ""
+    forwarded: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables besides those of the environment: here, and not there, so that no process shows them."""
 
 
 # --- main to worker ------------------------------------------------------------------------------------------------

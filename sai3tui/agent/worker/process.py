@@ -111,7 +111,7 @@ class Worker:
             setup.files,
             self._on_resent,
         )
-        engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, os.environ)
+        engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, {**os.environ, **setup.forwarded})
         if setup.oplog is not None:
             self._oplog = WorkerOplog(setup.oplog, message.number, setup.agent, setup.endpoints)
         on_done = self._on_done if self._oplog is None else self._on_done_logged
