@@ -75,6 +75,11 @@ lint: $(VENV)/.stamp-dev ## check style, types and import layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
+.PHONY: audit
+audit: $(VENV)/.stamp-dev ## ask for known weaknesses of what is in the lock files (needs the network)
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements-dev.lock
+
 .PHONY: format
 format: $(VENV)/.stamp-dev ## rewrite the code in the one style
 	@$(BIN)/ruff check --fix

@@ -24,7 +24,7 @@ from sai3tui.config.yaml12 import MAX_BYTES
 from sai3tui.controller.request import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
-from sai3tui.errors import ConfigError, Failure, ResourceError
+from sai3tui.errors import ConfigError, Failure, ResourceError, printable
 from sai3tui.events import Level, event_json
 from sai3tui.results.baseline import baseline_json
 from sai3tui.results.ci import CiRun, junit_xml, markdown_summary
@@ -220,7 +220,8 @@ def _finding_json(document: dict[str, Any]) -> dict[str, Any]:
 
 def _tell(failure: Failure) -> None:
     first, *rest = failure_lines(failure)
-    sys.stderr.write(f"sai3tui: {first}\n" + "".join(f"  {line}\n" for line in rest))
+    text = f"sai3tui: {first}\n" + "".join(f"  {line}\n" for line in rest)
+    sys.stderr.write(printable(text, lines=True))
 
 
 def _to_stdout(line: str) -> None:

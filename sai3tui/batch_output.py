@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TextIO
 
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
+from sai3tui.errors import printable
 from sai3tui.events import Event, Finding, Level, Report, event_json
 from sai3tui.results.baseline import difference_lines
 from sai3tui.results.describe import Narrator
@@ -149,11 +150,6 @@ def second_json(second: FleetSecond) -> dict[str, Any]:
 def plain_line(line: LogLine) -> str:
     agent = f"{line.agent}: " if line.agent else ""
     return f"{utc_text(line.time_ns)} {line.level.word.upper():<7} {agent}{printable(line.text)}"
-
-
-def printable(text: str) -> str:
-    """Text from outside on one line, without control characters."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def running_stage(snapshot: RunSnapshot) -> StageView | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sai3tui.errors import ErrorKind, Failure, Sai3Error
+from sai3tui.errors import ErrorKind, Failure, Sai3Error, printable
 
 if TYPE_CHECKING:
     from sai3tui.access import Access
@@ -94,7 +94,7 @@ def _report(failure: Failure, error: BaseException, *, verbose: bool) -> int:
     lines += [f"  because: {cause}" for cause in failure.causes]
     if failure.hint:
         lines.append(f"  hint: {failure.hint}")
-    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.write(printable("\n".join(lines), lines=True) + "\n")
     if verbose:
         traceback.print_exception(error, file=sys.stderr)
     return EXIT_USAGE if failure.kind in (ErrorKind.CONFIG, ErrorKind.RESOLVE) else EXIT_FAILED

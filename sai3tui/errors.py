@@ -124,6 +124,12 @@ class StateError(Sai3Error):
     kind = ErrorKind.INTERNAL
 
 
+def printable(text: str, *, lines: bool = False) -> str:
+    """`text` without characters that do something to a terminal: what others say must not write to ours. `lines`: ends
+    of lines stay."""
+    return "".join(c if c.isprintable() or (lines and c == "\n") else " " for c in text)
+
+
 def cause_chain(error: BaseException) -> tuple[str, ...]:
     """The texts of all causes below `error`, nearest first, bounded, without repeats."""
     texts: list[str] = []

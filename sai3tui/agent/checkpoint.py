@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import zstandard
 
@@ -25,6 +26,7 @@ Note = Callable[[Level, str, str], None]
 DIRECTORY = ".sai3tui"
 MEMBER = "data.mdb"
 SUFFIX = ".tar.zst"
+MAX_HEADER_BYTES = 64 * 1024
 MAX_BYTES = 1024 * 1024 * 1024
 """A checkpoint that unpacks to more than this is not restored."""
 READ_TIMEOUT_S = 20.0
@@ -161,21 +163,41 @@ def _compress(file: Path) -> bytes:
     return buffer.getvalue()
 
 
+class _Bounded:
+    """Reads from `source`, and no more than is due: what stands before the one member may claim any size, and would be
+    taken into memory."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self.left = MAX_HEADER_BYTES
+        self._source = source
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= self.left:
+            raise StorageError("what stands there is no checkpoint")
+        data = self._source.read(size)
+        self.left -= len(data)
+        return data
+
+
 def unpack(data: bytes, directory: Path) -> None:
     """Write the one member of a checkpoint into `directory`. Raises StorageError for anything but a checkpoint."""
     try:
         with (
             zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as plain,
-            tarfile.open(fileobj=plain, mode="r|") as archive,
+            tarfile.open(fileobj=cast(BinaryIO, bounded := _Bounded(plain)), mode="r|") as archive,
         ):
             member = archive.next()
             if member is None or member.name != MEMBER or member.type != tarfile.REGTYPE or member.size > MAX_BYTES:
                 raise StorageError("what stands there is no checkpoint")
+            bounded.left += member.size
             content = archive.extractfile(member)
             if content is None:
                 raise StorageError("what stands there is no checkpoint")
             with (directory / MEMBER).open("wb") as file:
+                written = 0
                 while block := content.read(1024 * 1024):
-                    file.write(block)
+                    written += file.write(block)
+            if written != member.size:
+                raise StorageError("a checkpoint is cut short")
     except (tarfile.TarError, zstandard.ZstdError, EOFError, OSError) as error:
         raise StorageError("a checkpoint cannot be unpacked") from error

@@ -19,11 +19,13 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from sai3tui.access import TOKEN_VARIABLE, Access, Role, load_access
-from sai3tui.errors import ErrorContext, ResourceError
+from sai3tui.errors import ErrorContext, ResourceError, printable
 
 logger = logging.getLogger(__name__)
 
 STOP_GRACE_S = 1.0
+LIBRARY_WINDOW_S = 60.0
+LIBRARY_MESSAGES = 20
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -127,9 +129,35 @@ def _raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+class _Printable(logging.Formatter):
+    """What controllers and storages say is in the log too, and somebody reads it in a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True)
+
+
+class _Sparing(logging.Filter):
+    """Lets few messages of libraries through: gRPC logs each call that it cannot parse, and who sends a million of them
+    must not fill the disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._window, self._told = 0.0, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("sai3tui"):
+            return True
+        now = time.monotonic()
+        if now - self._window > LIBRARY_WINDOW_S:
+            self._window, self._told = now, 0
+        self._told += 1
+        return self._told <= LIBRARY_MESSAGES
+
+
 def _log_to_stderr(*, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    handler.addFilter(_Sparing())
+    formatter = _Printable("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     root = logging.getLogger()
