@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -392,3 +393,25 @@ def test_warm_up_is_flagged_and_left_out(tmp_path: Path) -> None:
     text = (writer.directory / "02_execute_results.tsv").read_text()
     assert "# Warm-up left out: 2.00s" in text
     assert "# Duration: 1.00s" in text
+
+
+def test_reports_that_crossed_on_their_way_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+    """Also those of a run that is too long to be held in memory whole."""
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    (directory / "metrics.zst").unlink()
+    problems: list[ResourceError] = []
+    log = MetricsLog(directory / "metrics.zst", problems.append)
+    rng = random.Random(1)
+    reports = [report(f"a{n % 5}", n // 5, 1.0, stats(Op.GET, 3, 200)) for n in range(2000)]
+    for item in sorted(reports, key=lambda each: each.end_ns + rng.randrange(2 * SECOND_NS)):
+        log.write(item)
+    log.close()
+    seen: list[Event | Report] = []
+    record = load_run(directory, on_item=seen.append)
+    ends = [item.end_ns for item in seen if isinstance(item, Report)]
+    assert len(ends) == 2000
+    assert problems == []
+    assert ends == sorted(ends)
+    assert record.stages[0].total_ops == 6000
+    times = [item.end_ns if isinstance(item, Report) else item.time_ns for item in seen]
+    assert times == sorted(times)

@@ -27,7 +27,7 @@ class _Agent:
     """Sums over the intervals of one agent in one stage, without warm-up."""
 
     cells: dict[str, list[int]] = field(default_factory=dict)
-    """Per endpoint: operations, samples, sum of service times in µs."""
+    """Per endpoint: operations that succeeded, sum of their service times in µs."""
     nic_s: float = 0.0
     nic_pct_s: float = 0.0
     retransmits: int | None = None
@@ -64,10 +64,9 @@ class FactCollector:
         if vitals.tcp_retransmits is not None:
             agent.retransmits = (agent.retransmits or 0) + vitals.tcp_retransmits
         for stats in report.endpoints:
-            cell = agent.cells.setdefault(stats.uri, [0, 0, 0])
+            cell = agent.cells.setdefault(stats.uri, [0, 0])
             cell[0] += stats.ops
-            cell[1] += stats.service.count
-            cell[2] += stats.service.sum_us
+            cell[1] += stats.service.sum_us
         self._rate(agent, round((report.start_ns - start_ns) / SECOND_NS), report, seconds)
 
     def facts(self, stage: StageTally, connections: Mapping[str, int]) -> StageFacts:
@@ -94,7 +93,7 @@ class FactCollector:
                     known.nic_pct_s / known.nic_s if known.nic_s else None,
                     known.retransmits,
                     self._connect_us.get(name),
-                    {uri: Cell(cell[0], cell[2] / cell[1]) for uri, cell in known.cells.items() if cell[1]},
+                    {uri: Cell(cell[0], cell[1] / cell[0]) for uri, cell in known.cells.items() if cell[0]},
                 )
             )
         attempts = stage.failed_attempts

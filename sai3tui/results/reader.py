@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
+from sai3tui.events import Report
 from sai3tui.results.events_log import read_events
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
@@ -20,6 +22,9 @@ from sai3tui.results.thresholds import ThresholdView
 from sai3tui.results.views import EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
 
 NAME_PATTERN = "sai3-*"
+CROSSING_NS = 3_000_000_000
+MOST_WAITING = 1000
+"""Reports that are put in order at a time, and how far apart in time they may have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +109,7 @@ def load_run(
     read = _metadata(path)
     connections = {agent.id: agent.concurrency for agent in read.meta.agents}
     tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
-    try:
-        items = _items(path)
-    except (OSError, ValueError) as error:
-        raise Sai3Error(f"cannot read the run log in {path}", kind=ErrorKind.RESOURCE) from error
-    for item in items:
+    for item in _items(path):
         if on_item is not None:
             on_item(item)
         for second in tally.apply(item):
@@ -248,16 +249,38 @@ def _metadata(path: Path) -> ReadMeta:
         raise Sai3Error(f"{file} is broken: {error}", hint=hint, kind=ErrorKind.RESOURCE) from error
 
 
-def _items(path: Path) -> list[Item]:
-    """Events and reports in one order: as they were written, merged by when they ended."""
-    items: list[tuple[int, int, int, Item]] = []
-    events = path / "events.jsonl"
-    metrics = path / "metrics.zst"
-    if events.exists():
-        items += [(event.time_ns, 1, n, event) for n, event in enumerate(read_events(events))]
-    if metrics.exists():
-        items += [(report.end_ns, 0, n, report) for n, report in enumerate(read_reports(metrics))]
-    return [item for *_, item in sorted(items, key=lambda entry: entry[:3])]
+def _items(path: Path) -> Iterator[Item]:
+    """Events and reports in the order of when they ended. Raises Sai3Error if they cannot be read.
+
+    Events are few, but reports are not held: with their histograms they take some 200 KiB each.
+    """
+    events, metrics = path / "events.jsonl", path / "metrics.zst"
+    try:
+        happened = list(read_events(events)) if events.exists() else []
+        happened.sort(key=lambda event: event.time_ns)
+        reports = _in_order(read_reports(metrics)) if metrics.exists() else iter(())
+        place = 0
+        for report in reports:
+            while place < len(happened) and happened[place].time_ns < report.end_ns:
+                yield happened[place]
+                place += 1
+            yield report
+        yield from happened[place:]
+    except (OSError, ValueError) as error:
+        raise Sai3Error(f"cannot read the run log in {path}", kind=ErrorKind.RESOURCE) from error
+
+
+def _in_order(reports: Iterator[Report]) -> Iterator[Report]:
+    """Reports as they came are nearly in order: of agents side by side, whose reports cross on their way."""
+    waiting: list[tuple[int, int, Report]] = []
+    newest_ns = 0
+    for number, report in enumerate(reports):
+        heapq.heappush(waiting, (report.end_ns, number, report))
+        newest_ns = max(newest_ns, report.end_ns)
+        while len(waiting) > MOST_WAITING or waiting[0][0] < newest_ns - CROSSING_NS:
+            yield heapq.heappop(waiting)[2]
+    while waiting:
+        yield heapq.heappop(waiting)[2]
 
 
 def _text(path: Path) -> str:
