@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ from sai3tui.config.ops import Op
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import Driver, running_agent, stub_of
 from tests.servers import ServerUnderTest
+from tests.waiting import wait_until_async
 
 STAGES_ON_S3 = """
 concurrency: 6
@@ -243,6 +245,21 @@ async def test_commands_are_run_told_and_ended(tmp_path: Path) -> None:
     assert driver.summary("slow").failure.kind == pb.TIMEOUT
     # No shell reads the arguments.
     assert "last: $SAI3_STAGE; exit 1" in driver.notes
+
+
+async def test_an_abort_ends_a_command_and_what_it_has_started(tmp_path: Path) -> None:
+    mark = f"{os.getpid()}-{tmp_path.name}"
+    slow = f"export {MARK}={mark}; sleep 300 & trap '' TERM; sleep 300; sleep 300"
+    config = CUSTOM.format(target=tmp_path / "target", talk=slow, slow="true", last="/bin/true")
+    with running_agent(tmp_path, "--allow-path", str(tmp_path), "--allow-custom") as agent:
+        async with stub_of(agent) as stub:
+            driver = Driver(stub, config)
+            running = asyncio.create_task(driver.run())
+            assert await wait_until_async(lambda: len(marked(mark)) == 2, 30)
+            await stub.Abort(pb.AbortRequest(run_id="run-1", reason="a test", wait_ms=20_000), timeout=40)
+            await running
+            assert await wait_until_async(lambda: marked(mark) == [], 30)
+    assert driver.states[-3:] == ["aborting", "aborted", "idle"]
 
 
 @pytest.mark.parametrize(("command", "words"), [("/bin/false", "ended with code 1"), ("/no/such", "cannot be started")])
