@@ -14,16 +14,21 @@ from pathlib import Path
 
 import pytest
 
+from sai3tui.config.resolve import load_resolved
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome
 from sai3tui.events import Event, PutTwice, Report, WorkHandedOver
+from sai3tui.workload.content import ContentMaker, Payload
+from sai3tui.workload.objects import object_sets
 from tests.agents import AgentUnderTest, running_agent
-from tests.resuming import config_of, versions
+from tests.resuming import config_of, content_of, versions
 from tests.servers import ServerUnderTest
 from tests.waiting import wait_until_async
 
 OBJECTS = 600
+SAMPLE = 2
+POINTS = 200
 
 
 @dataclass
@@ -92,7 +97,19 @@ def killer(
     return lambda session: asyncio.ensure_future(wait(session))
 
 
-@pytest.mark.parametrize("seed", range(2))
+def assert_content(server: ServerUnderTest, bucket: str, config: str) -> None:
+    """Every object has the bytes that its index says, whoever wrote it."""
+    objects = object_sets(load_resolved(config, "test.yaml").require())[0]
+    maker, payload = ContentMaker(objects.content, objects.seed), Payload()
+    for index in range(objects.count):
+        size = objects.size(index)
+        payload.become(maker, 1, index, 0, size)
+        assert content_of(server, bucket, objects.key(index)) == bytes(payload.piece(0, size)), index
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(SAMPLE), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(SAMPLE, POINTS))]
+)
 async def test_what_a_killed_agent_leaves_of_prepare_is_written_by_the_others(
     s3_server: ServerUnderTest, tmp_path: Path, seed: int
 ) -> None:
@@ -113,6 +130,10 @@ async def test_what_a_killed_agent_leaves_of_prepare_is_written_by_the_others(
     (stage,) = metadata["stages"]
     assert stage["objects"] == OBJECTS
     assert not ran.of(PutTwice)
+    away = [span for span in metadata["coverage"] if span["reason"]]
+    assert [span["agent"] for span in away] == ["agent-2"]
+    assert "agent-2" in (ran.result / "STATUS.txt").read_text().partition("=== Coverage ===")[2]
+    assert_content(s3_server, bucket, config)
 
 
 async def test_an_agent_killed_in_cleanup_leaves_no_object(s3_server: ServerUnderTest, tmp_path: Path) -> None:
