@@ -258,24 +258,32 @@ class SteppedMixDriver(MixDriver):
         waiting = self._open[lane.endpoint]
         if steps in waiting:
             waiting.remove(steps)
-        if steps.entry >= 0:
-            lane.entry = steps.entry
-            if steps.turn is not None:
-                self._turns[lane.plain.tag] = steps.turn
         lane.held, lane.index = steps.held, steps.index
+        if steps.entry >= 0:
+            # The lane that began it has left. What belongs to it ends here, but not a turn that this lane has itself.
+            if steps.turn is not None:
+                self.supply.done(*steps.turn)
+            lane.entry = steps.entry
+        self._settle_steps(lane, steps, now)
+        if steps.entry >= 0:
+            self._leave(lane, now)
+        if steps.cancelled or self._stopping:
+            self._rest(lane)
+        elif steps.failure is not None:
+            lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
+        else:
+            self._proceed(lane)
+
+    def _settle_steps(self, lane: Lane, steps: Steps, now: int) -> None:
+        """Record how the operation has ended."""
         if steps.cancelled:
             self._recorder.retry(steps.op, lane.endpoint, steps.size)
-            self._rest(lane)
             return
         if steps.failure is not None:
             self._give_up(lane, steps.op, steps.size, steps.failure)
             if isinstance(steps, Batch):
                 for index, held in steps.taken:
                     self.supply.failed(held, index, steps.failure)
-            if self._stopping:
-                self._rest(lane)
-            else:
-                lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
             return
         if isinstance(steps, Batch):
             self._end_batch(lane, steps)
@@ -284,7 +292,6 @@ class SteppedMixDriver(MixDriver):
             self._uploaded(lane)
         self._record(steps.op, lane.endpoint, steps.size, steps.due or steps.t0, steps.t0, steps.t_first, now)
         lane.held = None
-        self._proceed(lane)
 
     def _uploaded(self, lane: Lane) -> None:
         """The lane has completed a new object."""
