@@ -127,6 +127,20 @@ async def test_files_are_written_read_and_deleted(tmp_path: Path) -> None:
     assert [path for path in target.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("one_storage", [True, False])
+async def test_directories_that_were_taken_for_separate_storage_are_looked_at(
+    tmp_path: Path, one_storage: bool
+) -> None:
+    first, second = tmp_path / "one", tmp_path / "two"
+    first.mkdir()
+    second.symlink_to(first) if one_storage else second.mkdir()
+    findings = await check(tmp_path, config_of(f"file://{first}/", f"file://{second}/"), {}, tmp_path)
+    (found,) = [f for f in findings if f.check == "namespace" and f.subject == f"file://{second}/"]
+    assert found.level is (Level.WARNING if one_storage else Level.OK)
+    assert ("namespace: shared" in found.advice) is one_storage
+    assert first_error(tuple(findings)) is None
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 async def test_a_directory_without_permission_is_an_error(tmp_path: Path) -> None:
     target = tmp_path / "target"

@@ -16,6 +16,7 @@ from sai3tui.agent.finding import Checks, Told, Work
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, StorageError
+from sai3tui.events import Level
 from sai3tui.storage.control import Control
 
 LOOKS = 5
@@ -25,8 +26,10 @@ HINT = "name endpoints of one storage, or say multi_endpoint.namespace: independ
 
 
 async def check_namespace(setup: RunSetup, checks: Checks, controls: Controls) -> None:
-    """Within this agent. Nothing to do with one endpoint, separate namespaces or a run that writes nothing."""
-    if not shares(setup) or len(setup.endpoints) < 2:
+    """Within this agent. Nothing to do with one endpoint, namespaces that are said to be separate or a run that writes
+    nothing. Where `namespace: auto` took endpoints for separate, it is said if they are not."""
+    assumed = setup.resolved.probe and bool(needed_operations(setup) & {Op.PUT, Op.DELETE})
+    if not (shares(setup) or assumed) or len(setup.endpoints) < 2:
         return
     planes = await controls.all()
     key, content = f"{PROBE_DIRECTORY}probe-{secrets.token_hex(8)}", secrets.token_bytes(32)
@@ -35,7 +38,8 @@ async def check_namespace(setup: RunSetup, checks: Checks, controls: Controls) -
         try:
             async with asyncio.TaskGroup() as group:
                 for other in planes[1:]:
-                    look = partial(_look, other, key, content, f"at {first.endpoint.uri}")
+                    see = _look_whether if assumed else _look
+                    look = partial(see, other, key, content, f"at {first.endpoint.uri}")
                     group.create_task(_run(checks, other.endpoint.uri, look))
         finally:
             await asyncio.shield(first.delete(key))
@@ -78,6 +82,15 @@ async def _run(checks: Checks, subject: str, look: Work) -> None:
 async def _leave(control: Control, key: str, content: bytes) -> Told:
     await write_probe(control, key, content)
     return Told("a probe was left for the others", key)
+
+
+async def _look_whether(control: Control, key: str, content: bytes, where: str) -> Told:
+    """Whether an endpoint that was taken for storage of its own is."""
+    await asyncio.sleep(LOOK_PAUSE_S)
+    if await control.get(key) != content:
+        return Told("is storage of its own, as was assumed", key)
+    advice = "say multi_endpoint.namespace: shared, so that they share the objects; now each has its own"
+    return Told(f"shows what was written {where}: both are one storage", key, Level.WARNING, advice)
 
 
 async def _look(control: Control, key: str, content: bytes, where: str) -> Told:
