@@ -117,22 +117,24 @@ def _follow(process: subprocess.Popen[bytes], agent: int) -> AgentCost:
             last = document
             if seen == 1:
                 _pin(agent)
+            worker, rest, now_rss = _cpu(process.pid, agent)
+            rss = max(rss, now_rss)
+            main = max(main, psutil.Process(agent).memory_info().rss / 2**20)
             if seen > SKIPPED:
-                worker, rest, rss = _cpu(process.pid, agent)
-                main = max(main, psutil.Process(agent).memory_info().rss / 2**20)
                 looks.append((worker, rest, ops))
         elif document.get("type") == "result" and document["exit"] != 0:
             raise RuntimeError(f"the run failed: {document.get('failure')}")
-    if len(looks) < 3:
+    if len(looks) < 2:
         raise RuntimeError(f"{len(looks)} intervals are too few")
-    # The last interval may be cut short by the end of the workers.
-    first, final = looks[0], looks[-2]
+    # The last interval may be cut short by the end of the workers, so it is left out where there are others.
+    looks = looks[:-1] if len(looks) > 2 else looks
+    first, final = looks[0], looks[-1]
     count = final[2] - first[2]
     op = "get" if last["get_ops_per_s"] else "put"
     return AgentCost(
         (final[0] - first[0]) / count * 1e6,
         (final[1] - first[1]) / count * 1e6,
-        count / (len(looks) - 2),
+        count / (len(looks) - 1),
         last[f"{op}_p50_us"] / 1e3,
         last[f"{op}_p99_us"] / 1e3,
         rss,

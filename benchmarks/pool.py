@@ -47,14 +47,16 @@ async def _costs(port: int, rounds: int, seconds: float) -> dict[str, dict[int, 
     try:
         for pool in pools.values():
             await pool.start()
-        for _ in range(rounds):
+        # The first round connects, and is not counted.
+        for number in range(rounds + 1):
             for name, op in ops.items():
                 for count, pool in pools.items():
                     processes = [psutil.Process(pid) for pid in pool.pids]
                     before = sum(sum(each.cpu_times()[:2]) for each in processes)
                     ended = await pool.run_mix(MixJob((op,), sets, seconds), EndlessSource(10**12))
                     spent = sum(sum(each.cpu_times()[:2]) for each in processes) - before
-                    found[name][count].append(spent / max(1, ended.totals.count) * 1e6)
+                    if number:
+                        found[name][count].append(spent / max(1, ended.totals.count) * 1e6)
     finally:
         for pool in pools.values():
             await pool.close()
