@@ -19,6 +19,7 @@ from textual.screen import Screen
 
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.stage_choice import StageChoice
+from sai3tui.controller.request import AttachOrder
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.errors import Failure, Sai3Error
 from sai3tui.screens.confirm import ConfirmScreen
@@ -26,7 +27,7 @@ from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.files import read_config, text_of
 from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
-from sai3tui.screens.live import LiveScreen, abort_question
+from sai3tui.screens.live import LiveScreen, abort_question, quit_question
 from sai3tui.screens.preflight import PreflightScreen
 from sai3tui.screens.recovery import Recovery
 from sai3tui.screens.results import ResultsScreen
@@ -75,6 +76,8 @@ class AppOptions:
     verbose: bool = False
     access: Access = NO_ACCESS
     baseline: Path | None = None
+    attach: AttachOrder | None = None
+    owned: bool = False
 
 
 class Sai3App(App[None]):
@@ -110,6 +113,8 @@ class Sai3App(App[None]):
         self._exit_code = EXIT_OK
         self._title_told = ""
         self._rung = False
+        self.parting = ""
+        """What to tell who leaves, once the terminal is given back."""
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
@@ -125,6 +130,10 @@ class Sai3App(App[None]):
         self.set_interval(TITLE_S, self.tell_terminal)
         self.set_interval(HANGUP_S, self.look_for_hangup)
         self.tell_terminal()
+        attached = self._services.attach()
+        if attached is not None:
+            self._watch(attached)
+            return
         if self._config is None:
             return
         path, data = self._config
@@ -151,8 +160,15 @@ class Sai3App(App[None]):
             self.bell()
 
     def _on_signal(self, number: signal.Signals) -> None:
-        """Abort what runs, then leave with the code of the signal."""
-        self._leave(f"stopped by {number.name}", 128 + number)
+        """Abort what runs, then leave with the code of the signal; without a terminal, the run goes on if it can."""
+        if number == signal.SIGHUP and self._detachable:
+            self._part("the terminal is gone", 128 + number)
+        else:
+            self._leave(f"stopped by {number.name}", 128 + number)
+
+    @property
+    def _detachable(self) -> bool:
+        return self.live and self._session is not None and self._session.snapshot().detachable
 
     @property
     def live(self) -> bool:
@@ -182,12 +198,20 @@ class Sai3App(App[None]):
             self._leave("", self._code_of_run())
             return
 
+        snapshot = self._session.snapshot()
+        if snapshot.viewing:
+            self._part("the viewer left", EXIT_OK)
+            return
+
         def answered(answer: str | None) -> None:
             if answer == "abort":
                 self._leave("aborted in the control room", EXIT_ABORTED)
+            elif answer == "detach":
+                self._part("detached in the control room", EXIT_FAILED)
 
-        question = abort_question(self._session.snapshot(), "Quit while the run is live", "abort it and quit")
-        self.push_screen(question, answered)
+        title = "Quit while the run is live"
+        ask = quit_question if snapshot.detachable else abort_question
+        self.push_screen(ask(snapshot, title, "abort it and quit"), answered)
 
     def _code_of_run(self) -> int:
         if self._session is None:
@@ -200,7 +224,7 @@ class Sai3App(App[None]):
     def panic(self, *renderables: RenderableType) -> None:
         """A terminal that went away is no defect of ours: whoever reads it fails before the SIGHUP is seen."""
         if terminal_is_gone():
-            self._leave("the terminal is gone", 128 + signal.SIGHUP)
+            self._on_signal(signal.SIGHUP)
         else:
             super().panic(*renderables)
 
@@ -209,6 +233,35 @@ class Sai3App(App[None]):
         if not self._leaving:
             self._leaving = True
             self._leave_in_order(reason, code)
+
+    def _part(self, reason: str, code: int) -> None:
+        """Leave and let the run go on; `code` is for when nobody can be found to lead it. The first call counts."""
+        if not self._leaving:
+            self._leaving = True
+            self._part_in_order(reason, code)
+
+    @work(group="leave")
+    async def _part_in_order(self, reason: str, code: int) -> None:
+        session = self._session
+        if session is not None:
+            self.notify("detaching: the run goes on", timeout=60, markup=False)
+            session.detach(reason)
+            await self._until_over(session)
+            snapshot = session.snapshot()
+            await asyncio.to_thread(session.stop, STOP_LIMIT_S)
+            outcome = snapshot.outcome
+            if snapshot.viewing:
+                code = EXIT_OK
+            elif outcome is not None and outcome.status == "detached":
+                try:
+                    self.parting = await asyncio.to_thread(self._services.hand_over, Path(outcome.results))
+                    code = EXIT_OK
+                except Sai3Error as error:
+                    self.parting = f"sai3tui: {error.message}\n  hint: {error.hint}\n"
+            elif outcome is not None:
+                # It ended before we could leave.
+                code = outcome.exit_code
+        self.exit(return_code=code)
 
     @work(group="leave")
     async def _leave_in_order(self, reason: str, code: int) -> None:
@@ -248,8 +301,11 @@ class Sai3App(App[None]):
             self.notify("a run is live already", severity="warning", markup=False)
             return
         self._forget_session()
-        session = self._services.open_session(order)
-        self._session, self._order = session, order
+        self._order = order
+        self._watch(self._services.open_session(order))
+
+    def _watch(self, session: SessionHandle) -> None:
+        self._session = session
         self._rung = False
         session.start()
         self.push_screen(PreflightScreen(session))
@@ -399,12 +455,16 @@ def run_app(options: AppOptions) -> int:
             options.access,
             verbose=options.verbose,
             baseline=options.baseline,
+            attach=options.attach,
+            owned=options.owned,
             only=options.only,
         )
         app = Sai3App(services, config, start=options.start, signals=True)
         app.run()
         app.end_session()
         code = app.return_code if app.return_code is not None else EXIT_FAILED
+    if app.parting and not terminal_is_gone():
+        sys.stderr.write(app.parting)
     if not app.left_in_order:
         sys.stderr.write(f"sai3tui: the control room broke off because of a defect; what is known of it is in {log}\n")
     elif code == EXIT_FAILED and options.verbose:

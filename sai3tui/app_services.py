@@ -7,9 +7,10 @@ from pathlib import Path
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.stage_choice import StageChoice
-from sai3tui.controller.request import RunRequest
+from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.thread import SessionThread
+from sai3tui.handover import hand_over, parting_words
 from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
 from sai3tui.results.reader import RunEntry, list_runs, load_run
 from sai3tui.screens.services import Checked, RunOrder, SessionHandle
@@ -28,6 +29,8 @@ class LiveServices:
         *,
         verbose: bool,
         baseline: Path | None = None,
+        attach: AttachOrder | None = None,
+        owned: bool = False,
         only: StageChoice = StageChoice.ALL,
     ) -> None:
         self._results = results
@@ -35,6 +38,8 @@ class LiveServices:
         self._access = access
         self._verbose = verbose
         self._baseline = baseline
+        self._attach = attach
+        self._owned = owned
         self._only = only
 
     @property
@@ -51,6 +56,7 @@ class LiveServices:
     def open_session(self, order: RunOrder) -> SessionHandle:
         request = RunRequest(
             config_path=order.path,
+            owned=self._owned,
             config_text=order.text,
             results_root=self._results,
             agents_override=self._agents,
@@ -61,6 +67,17 @@ class LiveServices:
             baseline=self._baseline,
         )
         return SessionThread(RunSession(request))
+
+    def attach(self) -> SessionHandle | None:
+        if self._attach is None:
+            return None
+        request = RunRequest(
+            Path(), b"", results_root=self._results, verbose=self._verbose, access=self._access, attach=self._attach
+        )
+        return SessionThread(RunSession(request))
+
+    def hand_over(self, directory: Path) -> str:
+        return parting_words(directory, hand_over(directory, self._access.options()))
 
     def list_runs(self) -> tuple[RunEntry, ...]:
         try:

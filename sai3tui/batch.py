@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from sai3tui.batch_output import JsonPrinter, LinePrinter, Printer, finding_line
 from sai3tui.batch_progress import ProgressPrinter
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.yaml12 import MAX_BYTES
-from sai3tui.controller.request import EXIT_CONFIG, EXIT_FAILED, EXIT_OK, RunRequest
+from sai3tui.controller.request import DETACHED, EXIT_CONFIG, EXIT_FAILED, EXIT_OK, AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.errors import ConfigError, Failure, ResourceError, printable
-from sai3tui.events import Level, event_json
+from sai3tui.events import Attached, Level, event_json
+from sai3tui.handover import hand_over, parting_words
 from sai3tui.results.baseline import baseline_json
 from sai3tui.results.ci import CiRun, junit_xml, markdown_summary
 from sai3tui.results.describe import failure_lines
@@ -55,10 +57,16 @@ class BatchOptions:
     access: Access = NO_ACCESS
     measure_rate: bool = False
     baseline: Path | None = None
+    attach: AttachOrder | None = None
+    """Go on with a run in progress instead of starting one."""
+    abort: bool = False
+    """End the run that was attached to."""
+    owned: bool = False
+    """The agents end with us."""
 
 
 def run_batch(options: BatchOptions) -> int:
-    """Run a configuration to its end; returns the exit code."""
+    """Run a configuration, or go on with a run in progress, to its end; returns the exit code."""
     try:
         request = _request(options, preflight_only=False)
     except ConfigError as error:
@@ -70,8 +78,12 @@ def run_batch(options: BatchOptions) -> int:
     else:
         printer = LinePrinter(sys.stderr)
     session = RunSession(request)
+    if options.abort:
+        session.listen(partial(_abort_once_attached, session))
     printer.on_closed = lambda: session.request_abort("nobody reads the output any more", 128 + signal.SIGPIPE)
     outcome = asyncio.run(_run(session, printer))
+    if outcome.status == DETACHED:
+        return _parted(session, outcome, options)
     return _for_build_server(options, session.snapshot(), outcome, _finish(options, session.snapshot(), outcome))
 
 
@@ -100,6 +112,38 @@ def run_preflight(options: BatchOptions) -> int:
     return outcome.exit_code
 
 
+def _abort_once_attached(session: RunSession, item: object) -> None:
+    if isinstance(item, Attached):
+        session.request_abort("asked on the command line")
+
+
+def _parted(session: RunSession, outcome: Outcome, options: BatchOptions) -> int:
+    """We have left and the run goes on: somebody else leads it, or is to now."""
+    directory = Path(outcome.results) if outcome.results else None
+    if session.parted_for_good or directory is None:
+        sys.stderr.write("another controller leads the run now\n")
+        return EXIT_OK
+    try:
+        pid = hand_over(directory, options.access.options())
+    except ResourceError as error:
+        _tell(error.failure())
+        return 128 + signal.SIGHUP
+    try:
+        sys.stderr.write(parting_words(directory, pid))
+    except OSError:
+        # The terminal is gone, which is why we leave.
+        return EXIT_OK
+    return EXIT_OK
+
+
+def _on_signal(session: RunSession, number: signal.Signals) -> None:
+    """A terminal that goes away takes nothing with it, if that can be helped; any other signal ends the run."""
+    if number == signal.SIGHUP and session.snapshot().detachable and not session.snapshot().viewing:
+        session.request_detach(number.name)
+    else:
+        session.request_abort(number.name, SIGNALS[number])
+
+
 async def _run(session: RunSession, printer: Printer) -> Outcome:
     session.listen(printer.item, printer.second)
     with _signals(session):
@@ -120,7 +164,7 @@ def _signals(session: RunSession) -> Iterator[None]:
     # nohup means it. That a shell ignores SIGINT for what it runs in the background does not: who sends it wants it.
     taken = [number for number in SIGNALS if number != signal.SIGHUP or before[number] != signal.SIG_IGN]
     for number in taken:
-        loop.add_signal_handler(number, session.request_abort, number.name, SIGNALS[number])
+        loop.add_signal_handler(number, _on_signal, session, number)
     try:
         yield
     finally:
@@ -131,6 +175,16 @@ def _signals(session: RunSession) -> Iterator[None]:
 
 def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
     """Raises ConfigError if the file cannot be read."""
+    if options.attach is not None:
+        return RunRequest(
+            Path(),
+            b"",
+            results_root=options.results,
+            verbose=options.verbose,
+            access=options.access,
+            command_line=tuple(sys.argv),
+            attach=options.attach,
+        )
     try:
         with options.config.open("rb") as file:
             # One byte more than is allowed, so that the loader can say that it is too much.
@@ -139,6 +193,7 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"cannot read {options.config}: {reason}", hint="check its name and permissions") from None
     return RunRequest(
+        owned=options.owned,
         config_path=options.config,
         config_text=text,
         results_root=options.results,

@@ -59,6 +59,8 @@ COMMANDS = {
     "schema": "print the JSON Schema of configuration files, for editors",
     "results": "list finished runs, show one, compare some, report or export",
     "cache": "show, verify or drop what is on record on this host about objects",
+    "attach": "come back to a run in progress, watch it, or take it over",
+    "resume": "run a configuration of an earlier run again, going on where its prepare stopped",
     "certs": "make a private CA, and certificates for agents and controllers",
     "oplog": "sort and merge logs of every operation, or show their figures",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
@@ -292,6 +294,23 @@ def _command_parser() -> argparse.ArgumentParser:
     _add_stage_choice(preflight)
     _add_access(preflight)
     _add_forwarding(preflight)
+
+    attach = command("attach", _attach)
+    attach.add_argument(
+        "targets", metavar="AGENT:PORT|RESULTS", nargs="+", help="agents of the run, or its results directory"
+    )
+    attach.add_argument("--batch", action="store_true", help="without a screen")
+    attach.add_argument("--json", action="store_true", help="with --batch: JSON lines on stdout and nothing else")
+    attach.add_argument("--view", action="store_true", help="watch only; another controller leads the run")
+    attach.add_argument("--take-over", action="store_true", help="lead the run even while another controller does")
+    attach.add_argument("--abort", action="store_true", help="end the run; implies --batch and --take-over")
+    attach.add_argument("--results", metavar="DIR", type=Path, help="where a results directory is made (default: .)")
+    _add_access(attach)
+
+    resume = command("resume", _resume)
+    resume.add_argument("directory", metavar="RESULTS", type=Path, help="the results directory of the earlier run")
+    resume.add_argument("--json", action="store_true", help="JSON lines on stdout and nothing else")
+    _add_access(resume)
 
     certs = command("certs", _certs_help)
     certs.set_defaults(parser=certs)
@@ -639,6 +658,56 @@ def _preflight(options: argparse.Namespace) -> int:
             verbose=options.verbose,
             access=_access(options),
             measure_rate=options.rate,
+        )
+    )
+
+
+def _attach(options: argparse.Namespace) -> int:
+    from sai3tui.controller.request import AttachOrder
+
+    if options.view and (options.take_over or options.abort):
+        return _usage("--view only watches; it cannot be combined with --take-over or --abort")
+    order = AttachOrder(tuple(options.targets), options.view, options.take_over or options.abort)
+    if not (options.batch or options.abort or options.json):
+        if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+            return _usage("the control room needs a terminal on stdin, stdout and stderr; use attach --batch without")
+        from sai3tui.app import AppOptions, run_app
+
+        return run_app(
+            AppOptions(results=options.results, verbose=options.verbose, access=_access(options), attach=order)
+        )
+    from sai3tui.batch import BatchOptions, run_batch
+
+    _log_to_stderr(options.verbose)
+    return run_batch(
+        BatchOptions(
+            Path(),
+            json=options.json,
+            results=options.results,
+            verbose=options.verbose,
+            access=_access(options),
+            attach=order,
+            abort=options.abort,
+        )
+    )
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from sai3tui.batch import BatchOptions, run_batch
+    from sai3tui.config.stage_choice import StageChoice
+    from sai3tui.results.reader import run_again
+
+    again = run_again(options.directory)
+    _log_to_stderr(options.verbose)
+    return run_batch(
+        BatchOptions(
+            config=again.config,
+            json=options.json,
+            results=options.directory.parent,
+            agents=again.agents_override,
+            only=StageChoice(again.only),
+            verbose=options.verbose,
+            access=_access(options),
         )
     )
 

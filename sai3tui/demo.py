@@ -137,6 +137,7 @@ def _front(options: DemoOptions, config: Path, access: Access) -> int:
                 agents=(),
                 verbose=options.verbose,
                 access=access,
+                owned=True,
             )
         )
     from sai3tui.batch import BatchOptions, run_batch
@@ -151,6 +152,7 @@ def _front(options: DemoOptions, config: Path, access: Access) -> int:
             agents=(),
             verbose=options.verbose,
             access=access,
+            owned=True,
         )
     )
 

@@ -21,11 +21,15 @@ from sai3tui.events import (
     Note,
     Objects,
     OpStats,
+    ReleaseSeen,
     Report,
+    StageBegan,
     StageStarted,
     StageSummary,
     StateChanged,
+    StorageSurveyed,
     Vitals,
+    WorkAssigned,
 )
 from sai3tui.metrics.histogram import COARSE, Histogram
 from sai3tui.proto import sai3tui_pb2 as pb
@@ -203,6 +207,7 @@ def report_to_proto(report: Report) -> pb.Report:
         warmup=report.warmup,
         failed_attempts=[attempts_to_proto(s) for s in report.failed_attempts],
         client_limited_reason=report.client_limited_reason,
+        sequence=report.sequence,
     )
 
 
@@ -220,6 +225,7 @@ def report_from_proto(m: pb.Report, agent: str, offset_ns: int = 0) -> Report:
         m.warmup,
         tuple(attempts_from_proto(s, offset_ns) for s in m.failed_attempts),
         m.client_limited_reason,
+        sequence=m.sequence,
     )
 
 
@@ -295,6 +301,11 @@ def finding_from_proto(m: pb.Finding, agent: str, time_ns: int) -> Finding:
 
 def agent_event_from_proto(m: pb.AgentMessage, agent: str, offset_ns: int) -> Event | Report | None:
     """What an agent said, on the controller's clock. None for messages that are no part of the run log (pong)."""
+    found = _event(m, agent, offset_ns)
+    return None if found is None else dataclasses.replace(found, sequence=m.sequence)
+
+
+def _event(m: pb.AgentMessage, agent: str, offset_ns: int) -> Event | Report | None:
     now = m.agent_time_ns + offset_ns
     body = m.WhichOneof("body")
     if body == "report":
@@ -319,6 +330,20 @@ def agent_event_from_proto(m: pb.AgentMessage, agent: str, offset_ns: int) -> Ev
         return finding_from_proto(m.finding, agent, now)
     if body == "failure":
         return FailureSeen(now, agent, m.failure.stage_index, m.failure.count, failure_from_proto(m.failure.sample))
+    if body == "released":
+        r = m.released
+        return ReleaseSeen(
+            now, agent, r.stage_index, r.start_time_ns + offset_ns, tuple(r.arrived), tuple(r.missing), r.reason
+        )
+    if body == "assigned":
+        return WorkAssigned(now, agent, m.assigned.stage_index, m.assigned.epoch, m.assigned.added)
+    if body == "surveyed":
+        return StorageSurveyed(now, agent, m.surveyed.stage_index, m.surveyed.epoch)
+    if body == "began":
+        planned = m.began.planned_start_ns
+        return StageBegan(
+            now, agent, m.began.stage_index, planned + offset_ns if planned else 0, m.began.began_ns + offset_ns
+        )
     if body == "note":
         return Note(now, agent, Level(m.note.level), m.note.text, m.note.code)
     return None

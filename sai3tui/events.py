@@ -215,6 +215,7 @@ class Report:
     failed_attempts: tuple[AttemptStats, ...] = ()
     client_limited_reason: str = ""
     wire: pb.Report | None = field(default=None, compare=False, repr=False)
+    sequence: int = field(default=0, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +248,14 @@ class StageSummary:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, at `time_ns` on the controller's clock, at `agent` (empty: the controller)."""
+    """Something that happened, at `time_ns` on the controller's clock, at `agent` (empty: the controller).
+
+    `sequence` is its number in that agent's log, 0 for what the controller says itself.
+    """
 
     time_ns: int
     agent: str = ""
+    sequence: int = field(default=0, kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +319,68 @@ class BarrierReleased(Event):
     arrived: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSeen(Event):
+    """An agent was told that a barrier is open: what `BarrierReleased` says, for those who only have its log."""
+
+    stage_index: int = 0
+    start_ns: int = 0
+    arrived: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StageBegan(Event):
+    """An agent let a stage begin, at `began_ns`; it was to at `planned_start_ns`."""
+
+    stage_index: int = 0
+    planned_start_ns: int = 0
+    began_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkAssigned(Event):
+    """An agent was told which objects are its in a stage; `epoch` counts such words, `added` is a lost agent's work."""
+
+    stage_index: int = 0
+    epoch: int = 0
+    added: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSurveyed(Event):
+    """An agent has looked at what is in the storage, as it was told to."""
+
+    stage_index: int = 0
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attached(Event):
+    """A controller came to a run in progress, to lead it from now on."""
+
+    controller: str = ""
+    dropped: int = 0
+    """Messages of the agents that nobody kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detached(Event):
+    """The controller left; the agents go on to the next barrier and hold there."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Steered(Event):
+    """Somebody intervened: `command` is what, on which agent or by how many seconds where that matters."""
+
+    command: str = ""
+    subject: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

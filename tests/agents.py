@@ -107,6 +107,7 @@ class Driver:
         )
         self.messages: list[pb.AgentMessage] = []
         self.pongs: list[pb.Pong] = []
+        self._ready = False
         self.told: list[str] = []
         """What a controller says beside what the agent does."""
         self._resolved = load_resolved(config, "test.yaml").resolved
@@ -142,6 +143,8 @@ class Driver:
         if body == "pong":
             self.pongs.append(message.pong)
             return
+        if body == "seated":
+            return
         self.messages.append(message)
         if self._on_message is not None:
             self._on_message(message)
@@ -166,8 +169,11 @@ class Driver:
         coordinator, resolved = self._coordinator, self._resolved
         assert coordinator is not None
         assert resolved is not None
-        if index == 0:
-            await self._send(coordinator.ready())
+        if not self._ready:
+            self._ready = True
+            orders = coordinator.ready()
+            # Who comes later only learns what others have united.
+            await self._send(orders if index == 0 else [])
         complete = coordinator.finish(index)
         if index < len(resolved.stages):
             await self._send(coordinator.begin(index + 1, resolved.stages[index].type, [self._agent]))

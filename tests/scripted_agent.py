@@ -124,6 +124,7 @@ class ScriptedAgent(AgentServicer):
 
     async def Run(self, request_iterator, context):
         out: asyncio.Queue[pb.AgentMessage | None] = asyncio.Queue()
+        out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), seated=pb.Seated(leads=True)))
         releases: asyncio.Queue[pb.Release | None] = asyncio.Queue()
         reader = asyncio.create_task(self._read(request_iterator, out, releases))
         worker = asyncio.create_task(self._work(out, releases))

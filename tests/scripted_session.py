@@ -104,6 +104,22 @@ class ScriptedSession:
     def accept(self, check: str, reason: str) -> None:
         self.calls.append(f"accept {check} {reason}")
 
+    def detach(self, reason: str) -> None:
+        self.calls.append(f"detach {reason}")
+        self.put(replace(self._snapshot, outcome=Outcome("detached", 0, None, self._snapshot.results_dir)))
+
+    def wait_longer(self, seconds: float) -> None:
+        self.calls.append(f"wait_longer {seconds:g}")
+
+    def release_without(self, agent: str) -> None:
+        self.calls.append(f"release_without {agent}")
+
+    def pause_at_barrier(self) -> None:
+        self.calls.append("pause")
+
+    def go_on(self) -> None:
+        self.calls.append("go_on")
+
     def abort(self, reason: str, exit_code: int = 130) -> None:
         self.calls.append(f"abort {exit_code} {reason}")
         self.put(self.on_abort(self._snapshot))
@@ -125,6 +141,7 @@ class ScriptedServices:
     ) -> None:
         self.sessions = list(sessions)
         self.orders: list[RunOrder] = []
+        self.handed_over: list[Path] = []
         self._runs = runs
         self._report = report
         self._root = root
@@ -142,6 +159,13 @@ class ScriptedServices:
     def open_session(self, order: RunOrder) -> ScriptedSession:
         self.orders.append(order)
         return self.sessions[min(len(self.orders), len(self.sessions)) - 1]
+
+    def attach(self) -> ScriptedSession | None:
+        return None
+
+    def hand_over(self, directory: Path) -> str:
+        self.handed_over.append(directory)
+        return "it goes on"
 
     def list_runs(self) -> tuple[RunEntry, ...]:
         return self._runs

@@ -196,7 +196,7 @@ async def test_a_controller_may_leave_and_come_back(tmp_path: Path) -> None:
             async with asyncio.timeout(20):
                 while not await at_barrier():  # noqa: ASYNC110 - the condition is a call
                     await asyncio.sleep(0.05)
-            later = Driver(stub, "", "run-1")
+            later = Driver(stub, config_of(f"file://{target}/", duration="2s"), "run-1")
             call = later.call = stub.Run()
             await call.write(pb.ControllerMessage(run_id="run-1", subscribe=pb.Subscribe(cursor=known + 1, lead=True)))
             async with asyncio.timeout(20):

@@ -115,7 +115,7 @@ async def test_a_failure_is_told_whole_with_cause_place_and_hint(tmp_path: Path)
         assert (next(tmp_path.glob("sai3-*")) / name).exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_a_signal_aborts_cleanly_and_keeps_the_results(tmp_path: Path, number: int, code: int) -> None:
     async with scripted_agent(Script(hang_stage=1)) as agent:
         config = write(tmp_path, config_text([agent.address]))

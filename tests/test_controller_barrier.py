@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sai3tui.config.model import BarrierType
 from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Decision, Fail, Release, Wait, decide
 from sai3tui.errors import ErrorKind, Failure
+from tests.barrier_simulator import END_S, STAGES, Simulation
 
 FLEET = tuple(f"a{n}" for n in range(1, 6))
 GONE = Failure(ErrorKind.AGENT_LOST, "reset")
@@ -107,3 +111,78 @@ def test_a_timeout_says_who_is_missing_and_which_setting_it_was() -> None:
     assert "a2, a3, a4, a5" in decision.failure.message
     assert "1 (prepare)" in decision.failure.message
     assert "agent_barrier_timeout" in decision.failure.hint
+
+
+def judge(seed: int) -> str:
+    """Run a simulated fleet and check what must hold of any; how it ended."""
+    sim = Simulation(seed)
+    sim.run()
+    for index, release in enumerate(sim.releases):
+        expected = sim.participants[index]
+        # Who is released has arrived there, and was not given up before.
+        assert set(release.arrived) <= sim.arrivals.get(index, set()), seed
+        assert not any(sim.lost.get(agent, END_S) < sim.released_at[index] for agent in release.arrived), seed
+        assert set(expected) <= {*release.arrived, *release.late, *release.lost}, seed
+        here = [agent for agent in release.arrived if agent in expected]
+        if sim.policy is BarrierType.ALL_OR_NOTHING:
+            assert here == list(expected), seed
+        elif sim.policy is BarrierType.MAJORITY:
+            assert 2 * len(here) > len(expected), seed
+        assert here, seed
+    for name, agent in sim.agents.items():
+        # Nobody is given up who was always there; who died is not released for ever.
+        assert not (agent.sound and name in sim.lost), seed
+        patience = sim.liveness.silence_s + (sim.liveness.query_retries + 1) * (sim.liveness.query_timeout + 1) + 10
+        ended = sim.failed_at if sim.failure else sim.released_at[-1]
+        if agent.dies + patience < ended:
+            assert name in sim.lost, seed
+    if sim.failure is None:
+        assert len(sim.releases) == STAGES + 1, seed
+        return "through"
+    return sim.failure.kind.name
+
+
+@pytest.mark.parametrize("batch", range(4))
+def test_simulated_fleets_come_to_an_end_that_the_rules_allow(batch: int) -> None:
+    ends = Counter(judge(seed) for seed in range(batch * 75, batch * 75 + 75))
+    assert ends["through"] > 0
+    assert ends["AGENT_LOST"] + ends["TIMEOUT"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", range(20))
+def test_ten_thousand_simulated_fleets(batch: int) -> None:
+    for seed in range(1000 + batch * 500, 1000 + batch * 500 + 500):
+        judge(seed)
+
+
+def test_nobody_waits_for_whom_somebody_released_without() -> None:
+    facts = BarrierFacts(FLEET, 0.0, dict.fromkeys(FLEET[:4], 1.0), without=frozenset({"a5"}))
+    rule = BarrierRule(BarrierType.ALL_OR_NOTHING, "1", 10.0)
+    decision = decide(rule, facts, 2.0)
+    assert isinstance(decision, Release)
+    assert (decision.arrived, decision.late) == (FLEET[:4], ("a5",))
+
+
+def test_waiting_longer_moves_the_bound_and_a_pause_keeps_it_shut() -> None:
+    rule = BarrierRule(BarrierType.ALL_OR_NOTHING, "1", 10.0)
+    facts = BarrierFacts(FLEET, 0.0, {"a1": 1.0}, longer_s=60.0)
+    assert decide(rule, facts, 11.0) == Wait(FLEET[1:], 71.0)
+    assert isinstance(decide(rule, facts, 71.0), Fail)
+    everybody = BarrierFacts(FLEET, 0.0, dict.fromkeys(FLEET, 1.0), paused=True)
+    assert decide(rule, everybody, 500.0) == Wait((), None, paused=True)
+
+
+def test_who_was_left_behind_is_not_waited_for_and_takes_part_again_when_here() -> None:
+    rule = BarrierRule(BarrierType.BEST_EFFORT, "2", 10.0)
+    facts = BarrierFacts(FLEET[:3], 0.0, dict.fromkeys((*FLEET[:3], "a4"), 1.0), excluded=("a4", "a5"))
+    decision = decide(rule, facts, 1.0)
+    assert isinstance(decision, Release)
+    assert decision.arrived == FLEET[:4]
+    assert "back again: a4" in decision.reason
+
+
+def test_a_loss_is_what_the_run_says_it_is() -> None:
+    facts = BarrierFacts(FLEET, 0.0, dict.fromkeys(FLEET, 1.0), {"a2": GONE})
+    assert isinstance(decide(BarrierRule(BarrierType.BEST_EFFORT, "1", 10.0, loss_fails=True), facts, 1.0), Fail)
+    assert isinstance(decide(BarrierRule(BarrierType.ALL_OR_NOTHING, "1", 10.0, loss_fails=False), facts, 1.0), Release)

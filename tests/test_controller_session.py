@@ -227,12 +227,14 @@ async def test_a_busy_agent_is_refused_with_its_runs_name(tmp_path: Path) -> Non
     assert "run-of-another" in outcome.failure.message
 
 
-async def test_a_run_that_lost_its_controller_does_not_keep_its_agent(tmp_path: Path) -> None:
+async def test_a_run_that_lost_its_controller_is_not_ended_by_the_next_one(tmp_path: Path) -> None:
     script = Script(busy_run="run-of-a-dead-controller", orphan=True)
-    outcome, snapshot, (agent,), _ = await play(tmp_path, script)
-    assert outcome.exit_code == 0
-    assert agent.aborts == ["its controller is gone"]
-    assert any("run-of-a-dead-controller" in line.text for line in snapshot.log)
+    outcome, _, (agent,), _ = await play(tmp_path, script)
+    assert outcome.exit_code == 1
+    assert outcome.failure is not None
+    assert "run-of-a-dead-controller" in outcome.failure.message
+    assert f"sai3tui attach {agent.address}" in outcome.failure.hint
+    assert agent.aborts == []
 
 
 async def test_an_invalid_config_is_exit_2_before_anything_is_contacted(tmp_path: Path) -> None:

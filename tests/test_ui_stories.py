@@ -133,6 +133,36 @@ async def test_quitting_a_live_run_aborts_it_when_told_so() -> None:
     assert session.calls == ["start", "abort 130 aborted in the control room", "stop"]
 
 
+async def test_leaving_a_run_that_can_go_on_hands_it_over() -> None:
+    session = ScriptedSession(replace(canned.running(), detachable=True))
+    services = ScriptedServices(session)
+    app = room(services=services)
+    async with app.run_test(size=NARROW) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("q")
+        await on_screen(pilot, ConfirmScreen)
+        focused = app.focused
+        assert isinstance(focused, Button)
+        assert "stay" in str(focused.label)
+        await pilot.press("d")
+        await until(lambda: app.return_code is not None)
+    assert app.return_code == 0
+    assert session.calls == ["start", "detach detached in the control room", "stop"]
+    assert services.handed_over == [Path(canned.running().results_dir)]
+    assert app.parting == "it goes on"
+
+
+async def test_a_viewer_leaves_without_a_question() -> None:
+    session = ScriptedSession(replace(canned.running(), detachable=True, viewing=True))
+    app = room(session)
+    async with app.run_test(size=NARROW) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("q")
+        await until(lambda: app.return_code is not None)
+    assert app.return_code == 0
+    assert session.calls == ["start", "detach the viewer left", "stop"]
+
+
 async def test_aborting_shows_what_was_done() -> None:
     session = ScriptedSession(canned.running())
     app = room(session)

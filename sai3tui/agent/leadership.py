@@ -43,7 +43,8 @@ class Leadership:
         seat = Seat(controller or "a controller")
         if lead:
             before = self._leader
-            if before is not None and not take_over:
+            # Who comes back may be here before the end of its old stream is known.
+            if before is not None and before.controller != seat.controller and not take_over:
                 raise Sai3Error(
                     f"this run is led by {before.controller}",
                     hint="watch it, or take it over with --take-over",

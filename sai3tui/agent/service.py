@@ -278,6 +278,8 @@ class AgentService(AgentServicer):
         """Pass messages both ways until the run is over or the controller leaves."""
         writing = asyncio.Lock()
         try:
+            seated = pb.Seated(leads=seat.leads)
+            await context.write(pb.AgentMessage(run_id=run.setup.run_id, agent_time_ns=now_ns(), seated=seated))
             async with asyncio.TaskGroup() as group:
                 reader = group.create_task(self._listen(run, seat, requests, context, writing))
                 speaker = group.create_task(_speak(run.spool, cursor, context, writing))

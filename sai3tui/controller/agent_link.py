@@ -18,10 +18,10 @@ from sai3tui.access import NO_ACCESS, Access
 from sai3tui.controller.channel import open_channel, open_stub
 from sai3tui.controller.clock import ClockEstimate, ClockFilter
 from sai3tui.controller.grpc_errors import link_error
-from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, Sai3Error, StateError
+from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, ErrorKind, Sai3Error, StateError
 from sai3tui.event_codec import agent_event_from_proto
 from sai3tui.event_codec import finding_from_proto as read_finding
-from sai3tui.events import PROTOCOL_VERSION, AgentState, Event, Finding, Report
+from sai3tui.events import PROTOCOL_VERSION, AgentState, BarrierReleased, Event, Finding, Report
 from sai3tui.proto import sai3tui_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ HELLO_ECHOES = 5
 T = TypeVar("T")
 OnItem = Callable[[Event | Report], None]
 OnHeard = Callable[[str, int, ClockEstimate], None]
+OnDisplaced = Callable[[str], None]
 _SETTLING = frozenset({AgentState.COMPLETED, AgentState.FAILED, AgentState.ABORTING, AgentState.ABORTED})
 
 
@@ -59,12 +60,15 @@ class AgentLink:
         self.hello: pb.HelloReply | None = None
         self.state = AgentState.CONNECTING
         self.last_words: Sai3Error | None = None
-        self.took_over = ""
         self.access_words = access.words()
         self.on_message: Callable[[str, pb.AgentMessage], None] | None = None
         """Sees every message of a run, before it becomes an event."""
         self.on_shared: Callable[[str, pb.SharedPart], None] | None = None
         """Told what the agent has found out for all: its id and a part of that."""
+        self.cursor = 1
+        """The next message of the run that we have not seen."""
+        self.seated = asyncio.Event()
+        """The agent has taken our stream."""
         self._version = version
         self._clock = ClockFilter()
         self._sequence = 0
@@ -90,29 +94,37 @@ class AgentLink:
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             reply = await self._hello()
-            if reply.protocol_version != PROTOCOL_VERSION:
-                raise ConfigError(
-                    f"agent {self.id} at {self.address} speaks protocol {reply.protocol_version} "
-                    f"(sai3tui {reply.package_version}), this controller {PROTOCOL_VERSION}",
-                    hint="install the same version of sai3tui on all hosts",
-                    context=self._context(),
-                )
+            self._check_protocol(reply)
             state = AgentState(reply.state)
             if state is AgentState.IDLE:
                 break
-            if reply.orphaned and not self.took_over:
-                # Nobody leads that run any more. What it has created is recorded, so ending it loses nothing.
-                self.took_over = reply.run_id
-                await self._end_orphan(reply.run_id)
-                continue
             if state not in _SETTLING or time.monotonic() >= deadline:
-                raise busy_error(self.id, self.address, state, reply.run_id)
+                raise busy_error(self.id, self.address, reply)
             await asyncio.sleep(0.1)
+        return await self._measure(reply)
+
+    async def reach(self) -> pb.HelloReply:
+        """Say hello to an agent that may be at a run, and learn its clock. Raises AgentLostError, or ConfigError if it
+        speaks another protocol."""
+        reply = await self._hello()
+        self._check_protocol(reply)
+        return await self._measure(reply)
+
+    async def _measure(self, reply: pb.HelloReply) -> pb.HelloReply:
         for _ in range(HELLO_ECHOES):
             await self._hello()
         self.hello = reply
-        self.state = AgentState.IDLE
+        self.state = AgentState(reply.state)
         return reply
+
+    def _check_protocol(self, reply: pb.HelloReply) -> None:
+        if reply.protocol_version != PROTOCOL_VERSION:
+            raise ConfigError(
+                f"agent {self.id} at {self.address} speaks protocol {reply.protocol_version} "
+                f"(sai3tui {reply.package_version}), this controller {PROTOCOL_VERSION}",
+                hint="install the same version of sai3tui on all hosts",
+                context=self._context(),
+            )
 
     async def preflight(
         self, spec: pb.RunSpec, step: pb.PreflightStep.ValueType = pb.PREFLIGHT_CHECK
@@ -127,19 +139,21 @@ class AgentLink:
         finally:
             call.cancel()
 
-    async def follow(self, spec: pb.RunSpec, on_item: OnItem, on_heard: OnHeard) -> None:
-        """Start the run and pass on what the agent says until the stream ends.
+    async def follow(
+        self, run_id: str, first: pb.ControllerMessage, on_item: OnItem, on_heard: OnHeard, on_displaced: OnDisplaced
+    ) -> None:
+        """Open a stream with `first` (start or subscribe) and pass on what the agent says until the stream ends.
 
         Returns after a goodbye or an abort; raises AgentLostError (or what the agent refused the run with) if the
         stream ends before that.
         """
-        self._run_id = spec.run_id
+        self._run_id = run_id
+        self.seated.clear()
         call = self._call = self._stub.Run()
-        accepted = asyncio.Event()
-        pinging = asyncio.create_task(self._ping(accepted))
+        pinging = asyncio.create_task(self._ping())
         try:
-            await self._send(pb.ControllerMessage(start=spec))
-            await self._read(call, accepted, on_item, on_heard)
+            await self._send(first)
+            await self._read(call, on_item, on_heard, on_displaced)
         except grpc.aio.AioRpcError as error:
             if not self._leaving:
                 raise link_error(error, self.id, self.address, "the run") from error
@@ -154,16 +168,42 @@ class AgentLink:
         if not self._leaving:
             raise await self._ended(call)
 
-    async def release(self, stage_index: int, start_ns: int, *, complete: bool = False) -> None:
-        """Let the agent past barrier `stage_index`; the next stage starts at `start_ns` on our clock. `complete`: every
+    async def release(self, opened: BarrierReleased, *, complete: bool = False) -> None:
+        """Let the agent past a barrier; the next stage starts at `opened.start_ns` on our clock. `complete`: every
         object of the generation exists."""
-        at = start_ns - self.clock.offset_ns
-        release = pb.Release(stage_index=stage_index, start_time_ns=at, generation_complete=complete)
+        release = pb.Release(
+            stage_index=opened.stage_index,
+            start_time_ns=opened.start_ns - self.clock.offset_ns,
+            arrived=opened.arrived,
+            missing=opened.missing,
+            reason=opened.reason,
+            generation_complete=complete,
+        )
         await self._send(pb.ControllerMessage(release=release))
 
     async def assign(self, assignment: pb.Assignment) -> None:
         """Tell the agent what to do with which objects."""
         await self._send(pb.ControllerMessage(assignment=assignment))
+
+    async def exclude(self, stage_index: int, reason: str) -> None:
+        """The others have gone past barrier `stage_index`: the agent stops, and waits at the next one."""
+        await self._send(pb.ControllerMessage(exclude=pb.Exclude(stage_index=stage_index, reason=reason)))
+
+    def leave(self) -> None:
+        """Go without a word that would end the run: the agent goes on to its barrier and holds there."""
+        self._leaving = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def fetch(self, run_id: str) -> list[pb.AgentMessage]:
+        """What the agent has kept of a run. Raises AgentLostError."""
+        call = self._stub.FetchLog(pb.FetchLogRequest(run_id=run_id, cursor=1), timeout=CHECK_TIMEOUT_S)
+        try:
+            return [message async for message in call]
+        except grpc.aio.AioRpcError as error:
+            raise link_error(error, self.id, self.address, "fetching its log") from error
+        finally:
+            call.cancel()
 
     async def end_stage(self, stage_index: int) -> None:
         """Have the agent end an execute stage as if its time were up."""
@@ -199,10 +239,10 @@ class AgentLink:
             return None
         return AgentState(reply.state)
 
-    async def status(self, timeout_s: float) -> pb.StatusReply | None:
+    async def status(self, timeout_s: float, *, with_spec: bool = False) -> pb.StatusReply | None:
         """What the agent answers within `timeout_s`; None if it does not."""
         try:
-            return await self._stub.Status(pb.StatusRequest(), timeout=timeout_s)
+            return await self._stub.Status(pb.StatusRequest(with_spec=with_spec), timeout=timeout_s)
         except grpc.aio.AioRpcError:
             return None
 
@@ -211,13 +251,6 @@ class AgentLink:
         if self._call is not None:
             self._call.cancel()
         await self._channel.close()
-
-    async def _end_orphan(self, run_id: str) -> None:
-        request = pb.AbortRequest(run_id=run_id, reason="its controller is gone", wait_ms=ABORT_WAIT_MS)
-        try:
-            await self._stub.Abort(request, timeout=ABORT_WAIT_MS / 1000 + 1.5)
-        except grpc.aio.AioRpcError as error:
-            raise link_error(error, self.id, self.address, "abort") from error
 
     async def _hello(self) -> pb.HelloReply:
         sent = time.time_ns()
@@ -239,9 +272,9 @@ class AgentLink:
             message.sequence = self._sequence
             await call.write(message)
 
-    async def _ping(self, accepted: asyncio.Event) -> None:
+    async def _ping(self) -> None:
         # A write that meets a refusal makes grpc.aio forget why the run was refused.
-        await accepted.wait()
+        await self.seated.wait()
         try:
             while not self._leaving:
                 await self._send(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
@@ -253,18 +286,22 @@ class AgentLink:
     async def _read(
         self,
         call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage],
-        accepted: asyncio.Event,
         on_item: OnItem,
         on_heard: OnHeard,
+        on_displaced: OnDisplaced,
     ) -> None:
         async for message in call:
             now = time.time_ns()
-            accepted.set()
-            if message.WhichOneof("body") == "pong":
+            self.seated.set()
+            self.cursor = max(self.cursor, message.sequence + 1)
+            body = message.WhichOneof("body")
+            if body == "pong":
                 pong = message.pong
                 self._clock.add(pong.controller_time_ns, pong.received_ns, now)
-            elif message.WhichOneof("body") == "shared" and self.on_shared is not None:
+            elif body == "shared" and self.on_shared is not None:
                 self.on_shared(self.id, message.shared)
+            elif body == "displaced":
+                on_displaced(message.displaced.by)
             on_heard(self.id, now, self.clock)
             if self.on_message is not None:
                 self.on_message(self.id, message)
@@ -292,9 +329,17 @@ async def bounded(what: Awaitable[T], timeout_s: float) -> T | None:
         return None
 
 
-def busy_error(agent_id: str, address: str, state: AgentState, run_id: str) -> Sai3Error:
+def busy_error(agent_id: str, address: str, hello: pb.HelloReply) -> Sai3Error:
+    hint = "wait until that run has ended, or use another agent"
+    state = AgentState(hello.state).word
+    if hello.orphaned:
+        hint = (
+            f"no controller leads that run: `sai3tui attach {address}` brings it back, "
+            f"`sai3tui attach --abort {address}` ends it"
+        )
     return Sai3Error(
-        f"agent {agent_id} at {address} is busy with run {run_id or 'of another controller'} ({state.word})",
-        hint="wait until that run has ended, or use another agent",
+        f"agent {agent_id} at {address} is busy with run {hello.run_id or 'of another controller'} ({state})",
+        hint=hint,
         context=ErrorContext(agent=agent_id, endpoint=address),
+        kind=ErrorKind.RESOURCE,
     )

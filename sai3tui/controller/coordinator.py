@@ -113,6 +113,12 @@ class Coordinator:
             return self._surveyed(agent, message.surveyed)
         return []
 
+    def resume(self, assigned: Mapping[tuple[int, str], int]) -> None:
+        """Another controller has led so far: `assigned` is the epoch of its last assignment by stage and agent."""
+        self._expected = dict(assigned)
+        for space in self._spaces:
+            space.epoch = max([space.epoch, *assigned.values()])
+
     def settled(self, stage_index: int, agent: str, epoch: int) -> bool:
         """Whether an agent that has done its assignment number `epoch` of a stage has nothing left to do in it."""
         return epoch >= self._expected.get((stage_index, agent), 0)

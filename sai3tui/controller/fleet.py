@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from sai3tui.controller.barriers import Waiting
 from sai3tui.controller.clock import ClockEstimate
 from sai3tui.controller.snapshot import AgentView, Phase, RunSnapshot
 from sai3tui.errors import Failure
@@ -73,6 +74,10 @@ class Fleet:
         self._baseline: tuple[Baseline, BaselineView] | None = None
         self.agents: dict[str, LiveAgent] = {}
         self.findings: list[Finding] = []
+        self.detachable = False
+        self.viewing = False
+        self.waiting: Waiting | None = None
+        """What the current barrier waits for."""
         self._version = 0
         self._endpoints: tuple[int, tuple[EndpointView, ...]] = (-1, ())
 
@@ -184,6 +189,8 @@ class Fleet:
             thresholds=self.judge.views,
             baseline=self._baseline_view(stages),
             outcome=self.outcome,
+            detachable=self.detachable,
+            viewing=self.viewing,
         )
 
     def _judge(self, closed: list[FleetSecond]) -> list[FleetSecond]:
@@ -207,7 +214,8 @@ class Fleet:
             if item.failure is not None:
                 agent.failure = item.failure
         elif isinstance(item, AgentConnected):
-            agent.state = AgentState.IDLE
+            if agent.state is AgentState.CONNECTING:
+                agent.state = AgentState.IDLE
             agent.version = item.package_version
             agent.hostname = item.hostname
             agent.cores = item.cores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sai3tui.controller.clock import ClockEstimate
@@ -12,6 +13,7 @@ from sai3tui.controller.request import COMPLETE, EXIT_THRESHOLD, THRESHOLD_MISSE
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import Failure, ResourceError
 from sai3tui.events import Level, Note, RunFinished
+from sai3tui.results.history import History
 from sai3tui.results.metadata import RunMeta
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.tally import Item
@@ -32,6 +34,7 @@ class Journal:
         self._listeners: list[tuple[OnItem, OnSecond | None]] = []
         self._backlog: list[tuple[Item, list[FleetSecond]]] = []
         self._writer: RunWriter | None = None
+        self._keeps = True
         self._told = 0
         self._flushed = 0.0
         self._dirty = True
@@ -44,7 +47,7 @@ class Journal:
         closed = self.fleet.apply(item)
         if self._writer is not None:
             self._writer.write(item, closed)
-        else:
+        elif self._keeps:
             self._backlog.append((item, closed))
         for on_item, _ in self._listeners:
             on_item(item)
@@ -76,6 +79,42 @@ class Journal:
         for item, closed in self._backlog:
             writer.write(item, closed)
         self._backlog.clear()
+
+    def reopen_results(self, directory: Path, meta: RunMeta) -> History:
+        """As `open_results`, into a directory that another controller has written; returns what it holds. Raises
+        ResourceError if that one still writes."""
+        self._writer = RunWriter(directory, meta, self.fleet.tally, reopen=True)
+        self.fleet.results_dir = str(directory)
+        self._backlog.clear()
+        return self._writer.history
+
+    def renew_rows(self, time_ns: int) -> None:
+        """What happened since this time is about to be replayed with more than the directory knew."""
+        if self._writer is not None:
+            self._writer.renew_rows(time_ns)
+
+    def keep_nothing(self) -> None:
+        """This session only watches."""
+        self._keeps = False
+        self._backlog.clear()
+
+    def replay(self, item: Item, *, known: bool) -> None:
+        """Something that happened before we came; `known`: the run log in the directory has it."""
+        closed = self.fleet.apply(item)
+        if self._writer is not None:
+            self._writer.write(item, closed, known=known)
+        self.fleet.judge.take_crossings()
+        self._dirty = True
+
+    def part(self, outcome: Outcome) -> Outcome:
+        """We leave and the run goes on: files are as after a flush, and say no end."""
+        if self._writer is not None:
+            outcome = with_results(outcome, str(self._writer.directory), self._writer.problems)
+            self._writer.close()
+            self._writer = None
+        self.fleet.outcome = outcome
+        self.phase(Phase.FINISHED)
+        return outcome
 
     def tick(self) -> None:
         """A few times a second: overdue seconds, files flushed once a second, a new snapshot if anything changed."""

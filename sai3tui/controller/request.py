@@ -24,6 +24,17 @@ EXIT_SIGINT = 130
 COMPLETE = ("success", "incomplete")
 """Statuses of runs that went through all their stages."""
 THRESHOLD_MISSED = "threshold_missed"
+DETACHED = "detached"
+
+
+@dataclass(frozen=True, slots=True)
+class AttachOrder:
+    """Come to a run in progress: addresses of its agents, or its results directory. `view`: watch only; `take_over`:
+    lead it even while another controller does."""
+
+    targets: tuple[str, ...]
+    view: bool = False
+    take_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,9 @@ class RunRequest:
     access: Access = NO_ACCESS
     measure_rate: bool = False
     baseline: Path | None = None
+    attach: AttachOrder | None = None
+    owned: bool = False
+    """The agents end with us, so that nobody can go on with the run when we leave."""
 
     @property
     def config_name(self) -> str:

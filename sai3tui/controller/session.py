@@ -14,13 +14,28 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 import platformdirs
 
 from sai3tui.config.metric_names import parse_metric
 from sai3tui.controller.agent_link import AgentLink
+from sai3tui.controller.attaching import (
+    STATUS_TIMEOUT_S,
+    RunningRun,
+    controller_name,
+    events_of,
+    fetch_history,
+    find_by_agent,
+    find_by_directory,
+    made_again,
+    results_directory,
+    started_again,
+    subscribe,
+)
 from sai3tui.controller.conductor import Conductor
 from sai3tui.controller.coordinator import Coordinator, coordinator_directory
 from sai3tui.controller.fleet import LiveAgent
@@ -28,32 +43,42 @@ from sai3tui.controller.journal import Journal, OnItem, OnSecond
 from sai3tui.controller.local_agent import LocalAgent
 from sai3tui.controller.planning import RunPlan, plan_run
 from sai3tui.controller.preflight import Preflight
+from sai3tui.controller.refusals import preflight_failed, unreachable
 from sai3tui.controller.request import (
-    EXIT_PREFLIGHT,
+    DETACHED,
+    EXIT_OK,
     EXIT_SIGINT,
     EXIT_THRESHOLD,
     SUCCESS,
     THRESHOLD_MISSED,
+    AttachOrder,
     Ending,
     RunRequest,
     RunStopped,
     failed,
 )
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot
-from sai3tui.errors import ConfigError, ErrorKind, Failure, Sai3Error, failure_of
-from sai3tui.events import AbortRequested, AgentConnected, Finding, Level, RunStarted
+from sai3tui.controller.viewer import Viewer
+from sai3tui.errors import ConfigError, ResourceError, Sai3Error, failure_of
+from sai3tui.events import AbortRequested, AgentConnected, Attached, Detached, Level, Report, RunStarted
 from sai3tui.host import host_facts
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.baseline import Baseline, load_baseline
 from sai3tui.results.directory import check_root
+from sai3tui.results.history import History, in_order, read_history
 from sai3tui.results.metadata import AgentMeta, RunMeta
 from sai3tui.results.passport import agent_passport, passport
+from sai3tui.results.tally import Item
 from sai3tui.results.thresholds import Judge
 from sai3tui.results.views import StageStatus
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.25
+SEATED_TIMEOUT_S = 15.0
+REOPEN_TIMEOUT_S = 15.0
+RENEWED_NS = 2_000_000_000
+"""Before the first report that a directory lacks: its rows of the fleet's seconds are not whole."""
 
 
 class RunSession:
@@ -64,11 +89,14 @@ class RunSession:
         self._environ = dict(os.environ) if environ is None else dict(environ)
         self._journal = Journal(request.config_name)
         self._version = version("sai3tui")
+        self._name = controller_name()
         self._run_id = ""
+        self._started_ns = 0
         self._plan: RunPlan | None = None
         self._links: list[AgentLink] = []
         self._local: LocalAgent | None = None
         self._conductor: Conductor | None = None
+        self._made: Coordinator | None = None
         self._group: asyncio.TaskGroup | None = None
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -100,6 +128,44 @@ class RunSession:
         """End the run: agents stop and become idle, results are kept. Only the first request counts."""
         self._post(lambda: self._begin_abort(Ending("aborted", exit_code, None, reason)))
 
+    def request_detach(self, reason: str) -> None:
+        """Leave the run to its agents, which go on to the next barrier and hold there. Does nothing unless the
+        snapshot says that it is `detachable`."""
+
+        def detach() -> None:
+            if self._journal.fleet.detachable:
+                self._begin_abort(Ending(DETACHED, EXIT_OK, None, reason))
+
+        self._post(detach)
+
+    @property
+    def parted_for_good(self) -> bool:
+        """Whether we left because another controller leads the run, or because we only watched."""
+        return self._abort is None or self._journal.fleet.viewing
+
+    def wait_longer(self, seconds: float) -> None:
+        """Give those who are late at the current barrier so much more time."""
+        self._steer(lambda conductor: conductor.wait_longer(seconds))
+
+    def release_without(self, agent: str) -> None:
+        """Do not wait for this agent at the current barrier: it is left behind there."""
+        self._steer(lambda conductor: conductor.release_without(agent))
+
+    def pause_at_barrier(self) -> None:
+        """Keep the next barrier shut, also when all have arrived, until `go_on`."""
+        self._steer(Conductor.pause)
+
+    def go_on(self) -> None:
+        """Let barriers open again."""
+        self._steer(Conductor.go_on)
+
+    def _steer(self, command: Callable[[Conductor], None]) -> None:
+        def steer() -> None:
+            if self._conductor is not None and not self._journal.fleet.viewing:
+                command(self._conductor)
+
+        self._post(steer)
+
     # --- on the session's loop
 
     def listen(self, on_item: OnItem, on_second: OnSecond | None = None) -> None:
@@ -116,10 +182,12 @@ class RunSession:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                ticking = group.create_task(self._tick(group))
+                ticking = group.create_task(self._tick())
                 ending = await self._until_end(group)
                 await self._wind_up(ending)
                 ticking.cancel()
+                if ending.status == DETACHED or self._journal.fleet.viewing:
+                    return self._journal.part(Outcome(ending.status, ending.exit_code, ending.failure))
                 return self._journal.finish(self._outcome(ending))
         finally:
             with self._lock:
@@ -151,6 +219,9 @@ class RunSession:
             return failed(failure_of(error))
 
     async def _play(self, group: asyncio.TaskGroup) -> Ending:
+        if self.request.attach is not None:
+            self._conductor = await self._attach(self.request.attach, group)
+            return await self._conductor.play()
         plan = self._plan = await asyncio.to_thread(self._make_plan)
         if not self.request.preflight_only:
             check_root(self.request.root)
@@ -173,15 +244,118 @@ class RunSession:
         if self.request.preflight_only:
             return SUCCESS
         self._open_results(plan, addresses)
-        coordinator = Coordinator(
+        self._conductor = Conductor(plan, self._run_id, self._links, self._journal, self._coordinator(plan), group)
+        self._journal.fleet.detachable = not (plan.local or self.request.owned)
+        specs = {link.id: pb.ControllerMessage(start=self._spec(n)) for n, link in enumerate(self._links)}
+        self._conductor.open_streams(specs, self._name)
+        return await self._conductor.play()
+
+    async def _attach(self, order: AttachOrder, group: asyncio.TaskGroup) -> Conductor:
+        """Come to a run in progress, with all that happened there so far."""
+        run = await self._find_run(order)
+        self._run_id = run.run_id
+        self.request = replace(
+            self.request,
+            config_path=Path(run.meta.config_path if run.meta is not None else run.config_name),
+            config_text=run.config_text,
+            agents_override=run.agents_override,
+            only=run.only,
+        )
+        plan = self._plan = await asyncio.to_thread(self._make_plan)
+        addresses = {agent.id: agent.address or run.addresses.get(agent.id, "") for agent in plan.resolved.agents}
+        run = replace(run, addresses=addresses)
+        journal = self._journal
+        journal.fleet.config_name = run.config_name
+        self._introduce(plan, addresses, await asyncio.to_thread(self._load_baseline, plan))
+        self._make_links(plan, addresses)
+        found = await asyncio.gather(*(link.reach() for link in self._links), return_exceptions=True)
+        absent = {link.id: e for link, e in zip(self._links, found, strict=True) if isinstance(e, BaseException)}
+        if len(absent) == len(self._links):
+            raise RunStopped(failed(unreachable(list(absent.values()))))
+        role = Viewer if order.view else Conductor
+        conductor = role(plan, run.run_id, self._links, journal, self._coordinator(plan), group)
+        conductor.hold()
+        present = [link for link in self._links if link.id not in absent]
+        first = {}
+        for link in present:
+            status = await link.status(STATUS_TIMEOUT_S)
+            if status is not None and status.run_id == run.run_id and status.state != pb.IDLE:
+                first[link.id] = subscribe(run.run_id, status.last_sequence + 1, order, self._name)
+        conductor.open_streams(first, self._name)
+        await conductor.seated(SEATED_TIMEOUT_S)
+        await self._bring_up_to_date(order, run, plan, conductor, present)
+        for link in self._links:
+            if link.id in absent:
+                conductor.give_up(link.id, failure_of(absent[link.id]))
+        journal.fleet.detachable = not plan.local or order.view
+        journal.fleet.viewing = order.view
+        if not order.view:
+            journal.emit(Attached(time.time_ns(), "", self._name))
+        journal.phase(Phase.RUNNING)
+        return conductor
+
+    def _coordinator(self, plan: RunPlan) -> Coordinator:
+        made = self._made = Coordinator(
             plan.resolved,
             fresh=self.request.fresh,
             directory=coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash),
             note=lambda level, text, code: self._journal.note(level, text, code=code),
         )
-        self._conductor = Conductor(plan, self._links, self._journal, coordinator)
-        self._conductor.open_streams(group, {link.id: self._spec(n) for n, link in enumerate(self._links)})
-        return await self._conductor.play()
+        return made
+
+    async def _find_run(self, order: AttachOrder) -> RunningRun:
+        directory = results_directory(order)
+        if directory is not None:
+            return await asyncio.to_thread(find_by_directory, directory)
+        link = AgentLink("of the run", order.targets[0], self.request.access, version=self._version)
+        try:
+            return await find_by_agent(link)
+        finally:
+            await link.close()
+
+    async def _bring_up_to_date(
+        self, order: AttachOrder, run: RunningRun, plan: RunPlan, conductor: Conductor, links: list[AgentLink]
+    ) -> None:
+        """All that has happened goes through the journal, in the order in which it did."""
+        journal = self._journal
+        for link in links:
+            self._greet(link)
+        history = History()
+        if order.view:
+            journal.keep_nothing()
+            if run.directory is not None:
+                history = await asyncio.to_thread(read_history, run.directory)
+        elif run.directory is not None and run.meta is not None:
+            history = await self._reopen(run.directory, run.meta)
+        else:
+            self._open_results(plan, run.addresses, run.started_ns)
+        messages, failures = await fetch_history(links, run.run_id)
+        fetched = events_of(messages, links)
+        for agent, error in failures.items():
+            journal.note(Level.WARNING, f"its log cannot be had: {error}", agent=agent, code="history")
+        items: list[Item] = [*history.events, *history.reports]
+        items += [item for item in fetched if not history.knows(item)]
+        new = [item.end_ns for item in items if isinstance(item, Report) and not history.knows(item)]
+        if new:
+            journal.renew_rows(min(new) - RENEWED_NS)
+        items += started_again(items, run, plan.layout_hash) + made_again(items, plan.stages)
+        before = {id(item) for item in (*history.events, *history.reports)}
+        items = in_order(items)
+        for item in items:
+            journal.replay(item, known=id(item) in before)
+        conductor.adopt(items, messages)
+        journal.refresh()
+
+    async def _reopen(self, directory: Path, meta: RunMeta) -> History:
+        """As soon as who wrote there before has left, which takes a moment."""
+        deadline = time.monotonic() + REOPEN_TIMEOUT_S
+        while True:
+            try:
+                return self._journal.reopen_results(directory, meta)
+            except ResourceError:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(0.1)
 
     def _make_plan(self) -> RunPlan:
         return plan_run(
@@ -215,13 +389,22 @@ class RunSession:
         if baseline is not None:
             self._journal.fleet.compare_with(baseline, plan.layout_hash)
         self._journal.fleet.notices = tuple(notices)
-        for notice in plan.notices:
+        for notice in plan.notices if self.request.attach is None else ():
             self._journal.note(Level.INFO, notice, code="plan")
-        if not self.request.preflight:
+        if not self.request.preflight and self.request.attach is None:
             self._journal.note(Level.WARNING, notices[-1], code="preflight")
         self._journal.refresh()
 
     async def _connect(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
+        self._make_links(plan, addresses)
+        results = await asyncio.gather(*(link.connect() for link in self._links), return_exceptions=True)
+        errors = [result for result in results if isinstance(result, BaseException)]
+        if errors:
+            raise RunStopped(failed(unreachable(errors)))
+        for link in self._links:
+            self._greet(link)
+
+    def _make_links(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
         fleet = plan.resolved.config.distributed
         self._links = [
             AgentLink(
@@ -234,12 +417,6 @@ class RunSession:
             )
             for agent in plan.resolved.agents
         ]
-        results = await asyncio.gather(*(link.connect() for link in self._links), return_exceptions=True)
-        errors = [result for result in results if isinstance(result, BaseException)]
-        if errors:
-            raise RunStopped(failed(_unreachable(errors)))
-        for link in self._links:
-            self._greet(link)
 
     def _greet(self, link: AgentLink) -> None:
         hello = link.hello
@@ -259,9 +436,6 @@ class RunSession:
             )
         )
         self._journal.heard(link.id, time.time_ns(), clock)
-        if link.took_over:
-            text = f"ended run {link.took_over} there, which had lost its controller; what it created is recorded"
-            self._journal.note(Level.WARNING, text, agent=link.id, code="took-over")
         if hello.insecure:
             self._journal.fleet.agents[link.id].insecure = True
             text = f"agent {link.id} at {link.address} takes orders from anybody on its network (--insecure)"
@@ -283,7 +457,7 @@ class RunSession:
                 await checks.run()
             if not self.request.hold_after_preflight:
                 if checks.errors:
-                    raise RunStopped(_preflight_failed(checks.errors))
+                    raise RunStopped(preflight_failed(checks.errors))
                 return
             self._journal.phase(Phase.READY)
             while True:
@@ -295,13 +469,14 @@ class RunSession:
                     return
                 self._journal.note(Level.WARNING, "not started: preflight has errors; correct them and check again")
 
-    def _open_results(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
+    def _open_results(self, plan: RunPlan, addresses: Mapping[str, str], started_ns: int = 0) -> None:
+        """`started_ns`: when another controller started the run, if one did."""
         journal = self._journal
         agents = tuple(
             AgentMeta(a.id, addresses[a.id], a.version, a.hostname, a.cores, a.concurrency)
             for a in journal.fleet.agents.values()
         )
-        started = time.time_ns()
+        started = self._started_ns = started_ns or time.time_ns()
         meta = RunMeta(
             run_id=self._run_id,
             config_name=self.request.config_name,
@@ -318,6 +493,8 @@ class RunSession:
             notices=journal.fleet.notices,
             perf_interval_s=plan.resolved.config.perf_log.interval,
             baseline=journal.fleet.baseline_name,
+            agents_override=self.request.agents_override,
+            only=self.request.only.value,
             passport=passport(
                 self.request.config_text,
                 plan.layout_hash,
@@ -330,6 +507,8 @@ class RunSession:
             ),
         )
         journal.open_results(self.request, meta, plan.document)
+        if started_ns:
+            return
         ids = tuple(agent.id for agent in agents)
         journal.emit(
             RunStarted(
@@ -354,10 +533,18 @@ class RunSession:
             controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
             credentials=self.request.access.forwarded if self._local is None else None,
             accepted_checks=sorted(self._preflight.accepted) if self._preflight is not None else (),
+            controller=self._name,
+            started_ns=self._started_ns,
+            preflight=self.request.preflight,
         )
 
     async def _wind_up(self, ending: Ending) -> None:
         if self._conductor is None:
+            return
+        self._journal.fleet.waiting = None
+        if ending.status == DETACHED or self._journal.fleet.viewing:
+            self._journal.emit(Detached(time.time_ns(), "", ending.reason))
+            await self._conductor.leave()
             return
         if not ending.clean:
             self._journal.phase(Phase.ABORTING)
@@ -367,6 +554,8 @@ class RunSession:
         await self._conductor.end(ending)
 
     async def _release_everything(self) -> None:
+        if self._made is not None:
+            await self._made.close()
         for link in self._links:
             await link.close()
         if self._local is not None:
@@ -393,7 +582,7 @@ class RunSession:
             self._abort = ending
             self._aborting.set()
 
-    async def _tick(self, group: asyncio.TaskGroup) -> None:
+    async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK_S)
             self._journal.tick()
@@ -401,7 +590,8 @@ class RunSession:
             if breach is not None:
                 self._begin_abort(Ending(THRESHOLD_MISSED, EXIT_THRESHOLD, None, f"threshold {breach.sentence}"))
             if self._conductor is not None:
-                self._conductor.look(group)
+                self._journal.fleet.waiting = self._conductor.waiting()
+                self._conductor.look()
 
     def _post(self, action: Callable[[], None]) -> None:
         with self._lock:
@@ -409,31 +599,3 @@ class RunSession:
                 self._early.append(action)
             else:
                 self._loop.call_soon_threadsafe(action)
-
-
-def _unreachable(errors: list[BaseException]) -> Failure:
-    failures = [failure_of(error) for error in errors]
-    if len(failures) == 1:
-        return failures[0]
-    kinds = {failure.kind for failure in failures}
-    return Failure(
-        kinds.pop() if len(kinds) == 1 else ErrorKind.AGENT_LOST,
-        f"{len(failures)} agents cannot be used",
-        tuple(failure.message for failure in failures),
-        hint=failures[0].hint,
-    )
-
-
-def _preflight_failed(errors: list[Finding]) -> Ending:
-    first = errors[0]
-    subject = f" {first.subject}" if first.subject else ""
-    failure = first.failure or Failure(ErrorKind.STORAGE, first.message, hint=first.advice)
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    told = Failure(
-        failure.kind,
-        f"preflight failed{more}: {first.check}{subject}: {first.message}",
-        failure.causes,
-        failure.with_context(agent=first.agent).context,
-        failure.hint or first.advice,
-    )
-    return Ending("preflight_failed", EXIT_PREFLIGHT, told, "preflight failed")

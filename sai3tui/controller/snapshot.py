@@ -112,3 +112,7 @@ class RunSnapshot:
     baseline: BaselineView | None = None
     """The run that this one is compared with, if there is one."""
     outcome: Outcome | None = None
+    detachable: bool = False
+    """Whether this controller can leave and the run goes on."""
+    viewing: bool = False
+    """Another controller leads the run: nothing can be done to it here."""

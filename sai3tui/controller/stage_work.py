@@ -37,6 +37,8 @@ class StageWork:
         self._index = 0
         self._arrived: dict[tuple[int, str], int] = {}
         """The epoch that an agent had done when it arrived at a barrier."""
+        self._assigned: dict[tuple[int, str], int] = {}
+        """The epoch of what it was last told to do, by those who led before us."""
         self._twice: dict[str, int] = {}
         self.excused: set[str] = set()
         self.fatal: Failure | None = None
@@ -55,6 +57,34 @@ class StageWork:
             self._outbox.put_nowait(orders)
         if agent in self.excused:
             self._count_twice(agent)
+
+    # --- coming to a run in progress
+
+    def replay(self, agent: str, message: pb.AgentMessage) -> None:
+        """What an agent said before we came: whatever follows from it, another controller has ordered."""
+        self._coordinator.take(agent, message)
+        body = message.WhichOneof("body")
+        if body == "arrived":
+            self._arrived[message.arrived.stage_index, agent] = message.arrived.epoch
+        elif body == "assigned":
+            self._assigned[message.assigned.stage_index, agent] = message.assigned.epoch
+
+    def replay_opened(self, index: int, agents: Sequence[str]) -> bool:
+        """A barrier opened before we came; whether all objects of the generation exist."""
+        complete = False
+        if index == 0:
+            self._coordinator.ready()
+        else:
+            complete = self._coordinator.finish(index)
+        stages = self._resolved.stages
+        if index < len(stages):
+            self._index, self._stage = index + 1, stages[index]
+            self._coordinator.begin(index + 1, stages[index].type, agents)
+        return complete
+
+    def resume(self) -> None:
+        """All has been replayed: what agents were told is what counts, not what we would have told them."""
+        self._coordinator.resume(self._assigned)
 
     def through(self, index: int, agent: str) -> bool:
         """Whether an agent that is at a barrier has done all that it was given to do before it."""

@@ -36,6 +36,21 @@ class SessionThread:
     def abort(self, reason: str, exit_code: int = EXIT_SIGINT) -> None:
         self._session.request_abort(reason, exit_code)
 
+    def detach(self, reason: str) -> None:
+        self._session.request_detach(reason)
+
+    def wait_longer(self, seconds: float) -> None:
+        self._session.wait_longer(seconds)
+
+    def release_without(self, agent: str) -> None:
+        self._session.release_without(agent)
+
+    def pause_at_barrier(self) -> None:
+        self._session.pause_at_barrier()
+
+    def go_on(self) -> None:
+        self._session.go_on()
+
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()

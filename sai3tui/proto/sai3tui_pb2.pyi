@@ -1057,6 +1057,7 @@ class AgentMessage(_message.Message):
     SURVEYED_FIELD_NUMBER: _builtins.int
     ASSIGNED_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    SEATED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     """0 for messages that are not kept: pong"""
@@ -1097,6 +1098,10 @@ class AgentMessage(_message.Message):
     def shared(self) -> Global___SharedPart:
         """for all other agents"""
 
+    @_builtins.property
+    def seated(self) -> Global___Seated:
+        """not kept: the first message of every stream"""
+
     def __init__(
         self,
         *,
@@ -1117,16 +1122,36 @@ class AgentMessage(_message.Message):
         surveyed: Global___Surveyed | None = ...,
         assigned: Global___Assignment | None = ...,
         shared: Global___SharedPart | None = ...,
+        seated: Global___Seated | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "seated", b"seated", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "sequence", b"sequence", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "seated", b"seated", "sequence", b"sequence", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began", "surveyed", "assigned", "shared"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began", "surveyed", "assigned", "shared", "seated"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___AgentMessage: _TypeAlias = AgentMessage  # noqa: Y015
+
+@_typing.final
+class Seated(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEADS_FIELD_NUMBER: _builtins.int
+    leads: _builtins.bool
+    def __init__(
+        self,
+        *,
+        leads: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leads", b"leads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seated: _TypeAlias = Seated  # noqa: Y015
 
 @_typing.final
 class Displaced(_message.Message):
@@ -1402,12 +1427,15 @@ class Report(_message.Message):
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     CLIENT_LIMITED_REASON_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     start_ns: _builtins.int
     end_ns: _builtins.int
     warmup: _builtins.bool
     client_limited_reason: _builtins.str
     """of this interval"""
+    sequence: _builtins.int
+    """in files only: of the message that it came in"""
     @_builtins.property
     def ops(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpStats]: ...
     @_builtins.property
@@ -1436,10 +1464,11 @@ class Report(_message.Message):
         failed_attempts: _abc.Iterable[Global___AttemptStats] | None = ...,
         client_limited_reason: _builtins.str = ...,
         states: Global___StateChanges | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects", "states", b"states", "vitals", b"vitals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "failed_attempts", b"failed_attempts", "objects", b"objects", "ops", b"ops", "stage_index", b"stage_index", "start_ns", b"start_ns", "states", b"states", "vitals", b"vitals", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "failed_attempts", b"failed_attempts", "objects", b"objects", "ops", b"ops", "sequence", b"sequence", "stage_index", b"stage_index", "start_ns", b"start_ns", "states", b"states", "vitals", b"vitals", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

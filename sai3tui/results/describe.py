@@ -10,8 +10,10 @@ from sai3tui.events import (
     AbortRequested,
     AgentConnected,
     AgentState,
+    Attached,
     BarrierArrived,
     BarrierReleased,
+    Detached,
     Event,
     FailureSeen,
     Finding,
@@ -23,6 +25,7 @@ from sai3tui.events import (
     StageFinished,
     StageStarted,
     StateChanged,
+    Steered,
     ThresholdCrossed,
     WorkHandedOver,
 )
@@ -141,6 +144,15 @@ def _tell(event: Event) -> tuple[Level, str] | None:
         case ThresholdCrossed():
             level = Level.INFO if event.met else Level.WARNING
             return level, f"threshold {'met again' if event.met else 'missed'}: {event.text}"
+        case Attached():
+            return Level.INFO, f"{event.controller} leads the run from here on"
+        case Detached():
+            reason = f" ({event.reason})" if event.reason else ""
+            return Level.INFO, f"the controller has left{reason}; agents go on to the next barrier"
+        case Steered():
+            subject = f" {event.subject}" if event.subject else ""
+            seconds = f" by {event.seconds:g} s" if event.seconds else ""
+            return Level.WARNING, f"asked for: {event.command}{subject}{seconds}"
         case AbortRequested():
             return Level.WARNING, f"aborting: {event.reason}"
         case RunFinished():

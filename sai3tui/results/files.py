@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Callable
@@ -40,6 +41,16 @@ class OutputFile:
     def write(self, data: bytes) -> None:
         self._do(lambda file: file.write(data))
 
+    def lock(self) -> bool:
+        """Keep other writers out for as long as it is open; False if there is one already."""
+        if self._file is None:
+            return True
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
     def flush(self) -> None:
         self._do(lambda file: file.flush())
 
@@ -76,6 +87,62 @@ class OutputFile:
                 # Closing writes what is buffered, which fails as the write before did.
                 error.add_note(f"and on closing: {second}")
         self._on_error(write_error(self.path, error))
+
+
+class RowFile(OutputFile):
+    """A file of lines. One that exists is gone on with: half a line at its end goes, and what `key` says is a row that
+    it has already is not written again."""
+
+    def __init__(self, path: Path, on_error: OnError, header: str = "", key: Callable[[bytes], bytes] = bytes) -> None:
+        self._key = key
+        self._known: set[bytes] = set()
+        try:
+            self._known = _whole_lines(path, key)
+        except OSError as error:
+            on_error(write_error(path, error))
+        super().__init__(path, on_error)
+        if header and not self._known:
+            self.write(header.encode())
+
+    def cut(self, keep: Callable[[list[bytes]], bool], separator: bytes = b"\t") -> None:
+        """Take away the rows from the first one on whose fields `keep` does not want. To be called before `row`."""
+        if not self._known:
+            return
+        end, cutting = 0, False
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file):
+                cutting = cutting or (number > 0 and not line.startswith(b"#") and not keep(line.split(separator)))
+                if cutting:
+                    self._known.discard(self._key(line))
+                else:
+                    end += len(line)
+        os.truncate(self.path, end)
+
+    def row(self, line: str) -> None:
+        """One line, with its end."""
+        data = line.encode()
+        if not self._known or self._key(data) not in self._known:
+            self.write(data)
+
+
+def first_fields(number: int, separator: bytes, after: int = 0) -> Callable[[bytes], bytes]:
+    """Rows are the same if so many of their first fields are, those before field `after` left out."""
+    return lambda line: separator.join(line.split(separator, number)[after:number])
+
+
+def _whole_lines(path: Path, key: Callable[[bytes], bytes]) -> set[bytes]:
+    """Keys of the lines of a file, which is cut where its last whole line ends."""
+    if not path.is_file():
+        return set()
+    known = set()
+    end = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                known.add(key(line))
+                end += len(line)
+    os.truncate(path, end)
+    return known
 
 
 def write_whole(path: Path, data: bytes, on_error: OnError) -> bool:

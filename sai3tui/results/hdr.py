@@ -16,7 +16,7 @@ import numpy as np
 from sai3tui.config.ops import Op
 from sai3tui.events import OpStats
 from sai3tui.metrics.histogram import Histogram, upper_edge_us
-from sai3tui.results.files import OnError, OutputFile, safe_name, utc_text
+from sai3tui.results.files import OnError, RowFile, first_fields, safe_name, utc_text
 from sai3tui.results.perf_log import RowBuffer
 from sai3tui.results.rollup import resolution_s
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
@@ -84,18 +84,21 @@ class HistogramLog:
     """
 
     def __init__(self, path: Path, on_error: OnError, started_ns: int) -> None:
-        self.file = OutputFile(path, on_error)
+        start = started_ns / SECOND_NS
+        header = (
+            "#[Logged by sai3tui: fleet intervals, values in nanoseconds]\n"
+            "#[Histogram log format version 1.3]\n"
+            f"#[StartTime: {start:.3f} (seconds since epoch), {utc_text(started_ns)}]\n"
+            f"#[BaseTime: {start:.3f} (seconds since epoch)]\n" + LEGEND
+        )
+        self.file = RowFile(path, on_error, header, first_fields(3, b","))
         self._started_ns = started_ns
         self._buffer = RowBuffer(1.0)
-        start = started_ns / SECOND_NS
-        self.file.write(
-            (
-                "#[Logged by sai3tui: fleet intervals, values in nanoseconds]\n"
-                "#[Histogram log format version 1.3]\n"
-                f"#[StartTime: {start:.3f} (seconds since epoch), {utc_text(started_ns)}]\n"
-                f"#[BaseTime: {start:.3f} (seconds since epoch)]\n" + LEGEND
-            ).encode()
-        )
+
+    def cut(self, time_ns: int) -> None:
+        """Take away the intervals that end at this time or later."""
+        until_s = (time_ns - self._started_ns) / SECOND_NS
+        self.file.cut(lambda row: not row[0].startswith(b"Tag") or float(row[1]) + float(row[2]) < until_s, b",")
 
     def add(self, second: FleetSecond, stage: str) -> None:
         """One second of the stage that is named."""
@@ -121,7 +124,7 @@ class HistogramLog:
                     tag = f"Tag={prefix}.{op.word}.{kind}"
                     highest = hdr_values(histogram)[-1][0] / NS_PER_MS
                     line = f"{tag},{at_s:.3f},{length_s:.3f},{highest:.3f},{hdr_encode(histogram)}\n"
-                    self.file.write(line.encode())
+                    self.file.row(line)
 
 
 def by_op(rows: list[OpStats]) -> dict[Op, tuple[Histogram, Histogram, Histogram]]:

@@ -50,6 +50,8 @@ class RunMeta:
     perf_interval_s: float = 1.0
     passport: Mapping[str, Any] = field(default_factory=dict)
     baseline: str = ""
+    agents_override: tuple[str, ...] = ()
+    only: str = ""
 
     def with_agents(self, agents: tuple[AgentMeta, ...]) -> RunMeta:
         return replace(self, agents=agents)
@@ -84,6 +86,8 @@ def metadata_json(
         "notices": list(meta.notices),
         "perf_interval_secs": meta.perf_interval_s,
         "baseline": meta.baseline,
+        "agents_override": list(meta.agents_override),
+        "only": meta.only,
         "passport": dict(meta.passport),
         "stages": [
             stage_json(stage)
@@ -140,6 +144,8 @@ def parse_metadata(data: bytes) -> ReadMeta:
             perf_interval_s=float(document["perf_interval_secs"]),
             passport=dict(document.get("passport", {})),
             baseline=str(document.get("baseline", "")),
+            agents_override=tuple(document.get("agents_override", ())),
+            only=str(document.get("only", "")),
         )
         outcome = None
         if document["exit_code"] is not None:

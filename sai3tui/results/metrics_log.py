@@ -8,7 +8,7 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from sai3tui.event_codec import report_from_proto, report_to_proto
 from sai3tui.events import Report
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.results.files import OnError, OutputFile
+from sai3tui.results.files import OnError, OutputFile, write_whole
 from sai3tui.results.rollup import RollUp
 
 MAGIC = b"sai3tui-metrics-1\n"
@@ -28,13 +28,22 @@ LONGEST = 64 * 1024 * 1024
 
 
 class MetricsLog:
-    """Writes it. `flush` makes all so far readable; `end_frame` also ends the zstd frame."""
+    """Writes it. `flush` makes all so far readable; `end_frame` also ends the zstd frame.
 
-    def __init__(self, path: Path, on_error: OnError) -> None:
-        self._file = OutputFile(path, on_error)
+    A file that exists is gone on with: it is first written anew with what `kept` says of it.
+    """
+
+    def __init__(self, path: Path, on_error: OnError, kept: Sequence[Report] = ()) -> None:
         self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
         self._pending = [MAGIC]
-        self._rollup = RollUp()
+        self._rollup = RollUp(kept[0].start_ns if kept else 0)
+        if path.is_file():
+            for report in kept:
+                self._record(report)
+            write_whole(path, self._compressor.compress(b"".join(self._pending)) + self._compressor.flush(), on_error)
+            self._pending.clear()
+            self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._file = OutputFile(path, on_error)
         self._closed = False
 
     def write(self, report: Report) -> None:
@@ -127,6 +136,7 @@ def _stored_bytes(report: Report) -> bytes:
         return report_to_proto(report).SerializeToString()
     stored = pb.Report()
     stored.CopyFrom(report.wire)
+    stored.sequence = report.sequence
     offset_ns = report.start_ns - stored.start_ns
     if offset_ns:
         stored.start_ns += offset_ns

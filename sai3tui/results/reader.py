@@ -85,6 +85,22 @@ class RunRecord:
     thresholds: tuple[ThresholdView, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What it takes to run a configuration again as it was run."""
+
+    config: Path
+    agents_override: tuple[str, ...]
+    only: str
+
+
+def run_again(path: Path) -> Again:
+    """Of the run in a results directory: its copy of the configuration, which may have changed elsewhere since. Raises
+    Sai3Error, naming the file, if the directory is not a run's."""
+    meta = _metadata(path).meta
+    return Again(path / "config.yaml", meta.agents_override, meta.only)
+
+
 def list_runs(root: Path) -> list[RunEntry]:
     """The runs in `root`, the newest first; broken directories are in it with a `problem`. Raises OSError if `root`
     cannot be listed; one that does not exist has no runs."""

@@ -75,8 +75,9 @@ def without_histograms(report: Report) -> Report:
 class RollUp:
     """What to store of each report. Sums of all that is stored are sums of all that was given, after `flush`."""
 
-    def __init__(self) -> None:
-        self._began_ns = 0
+    def __init__(self, began_ns: int = 0) -> None:
+        """`began_ns`: when the run's first interval began, if that was before."""
+        self._began_ns = began_ns
         self._blocks: dict[str, Block] = {}
 
     def add(self, report: Report) -> list[Report]:

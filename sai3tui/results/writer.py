@@ -11,8 +11,9 @@ from sai3tui.events import Event, Report, StageFinished
 from sai3tui.results import perf_ext, perf_log, stage_tsv
 from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import event_line
-from sai3tui.results.files import OutputFile, safe_name, write_whole
+from sai3tui.results.files import OutputFile, RowFile, first_fields, safe_name, write_whole
 from sai3tui.results.hdr import HistogramLog
+from sai3tui.results.history import History, read_history
 from sai3tui.results.html_report import html_report
 from sai3tui.results.metadata import RunMeta, metadata_json
 from sai3tui.results.metrics_log import MetricsLog
@@ -34,21 +35,30 @@ class RunWriter:
     """One results directory. A file that cannot be written is given up with one entry in `problems`; the run and the
     other files go on."""
 
-    def __init__(self, directory: Path, meta: RunMeta, tally: Tally) -> None:
+    def __init__(self, directory: Path, meta: RunMeta, tally: Tally, *, reopen: bool = False) -> None:
+        """With `reopen` it goes on with what the directory has, which is in `history` then. Raises ResourceError if
+        another controller writes there."""
+        self.history = History()
         self.directory = directory
         self.meta = meta
         self.problems: list[ResourceError] = []
         self._tally = tally
-        self._events = OutputFile(directory / "events.jsonl", self._failed)
-        self._fleet = OutputFile(directory / "perf_log.tsv", self._failed)
-        self._fleet.write(perf_log.HEADER.encode())
-        self._ext = OutputFile(directory / "perf_ext.tsv", self._failed)
-        self._ext.write(perf_ext.HEADER.encode())
+        self._events = RowFile(directory / "events.jsonl", self._failed)
+        if not self._events.lock():
+            self._events.close()
+            raise ResourceError(
+                f"another controller writes into {directory}", hint="watch that run instead, or take it over there"
+            )
+        if reopen:
+            self.history = _history(directory)
+        self._fleet = RowFile(directory / "perf_log.tsv", self._failed, perf_log.HEADER, first_fields(4, b"\t"))
+        self._ext = RowFile(directory / "perf_ext.tsv", self._failed, perf_ext.HEADER, first_fields(4, b"\t"))
         self._hdr = HistogramLog(directory / "histograms.hlog", self._failed, meta.started_ns)
-        self._metrics = MetricsLog(directory / "metrics.zst", self._failed)
-        self._agents: dict[str, OutputFile] = {}
+        self._metrics = MetricsLog(directory / "metrics.zst", self._failed, self.history.reports)
+        self._agents: dict[str, RowFile] = {}
         self._rows: dict[str, perf_log.RowBuffer] = {}
         self._written: set[int] = set()
+        self._renew_ns = 0
 
     @classmethod
     def create(
@@ -62,15 +72,25 @@ class RunWriter:
         writer._whole("metadata.json", metadata_json(meta, tally.views(meta.started_ns), None, meta.started_ns))
         return writer
 
-    def write(self, item: Item, closed: list[FleetSecond]) -> None:
-        """One item, after the tally took it in; `closed` are the seconds it completed."""
+    def write(self, item: Item, closed: list[FleetSecond], *, known: bool = False) -> None:
+        """One item, after the tally took it in; `closed` are the seconds it completed. `known`: the run log has it
+        already, only what is made of it may be missing."""
         if isinstance(item, Report):
+            if not known:
+                self._metrics.write(item)
             self._report(item)
-        elif isinstance(item, Event):
+        elif isinstance(item, Event) and not known:
             self._events.write(event_line(item))
         self.seconds(closed)
         if isinstance(item, StageFinished):
             self._end_stage(item)
+
+    def renew_rows(self, time_ns: int) -> None:
+        """Take away the rows of tables from this time on: what happened since will be written again."""
+        self._renew_ns = time_ns
+        self._fleet.cut(lambda row: int(row[1]) * 1_000_000 < time_ns)
+        self._ext.cut(lambda row: int(row[0]) * 1_000_000 < time_ns)
+        self._hdr.cut(time_ns)
 
     def seconds(self, closed: list[FleetSecond]) -> None:
         """Rows of the fleet's tables."""
@@ -110,15 +130,15 @@ class RunWriter:
             file.close()
 
     def _report(self, report: Report) -> None:
-        self._metrics.write(report)
         stage = self._tally.stages.get(report.stage_index)
         if stage is None:
             return
         file = self._agents.get(report.agent)
         if file is None:
             path = self.directory / "agents" / safe_name(report.agent) / "perf_log.tsv"
-            file = self._agents[report.agent] = OutputFile(path, self._failed)
-            file.write(perf_log.HEADER.encode())
+            file = self._agents[report.agent] = RowFile(path, self._failed, perf_log.HEADER, first_fields(4, b"\t"))
+            if self._renew_ns:
+                file.cut(lambda row: int(row[1]) * 1_000_000 < self._renew_ns)
         alone = FleetSecond(report.stage_index, 0, stage.start_ns)
         alone.add(report)
         for interval in self._buffer(report.agent).add(alone):
@@ -146,9 +166,9 @@ class RunWriter:
     def _row(self, agent: str, interval: FleetSecond) -> None:
         file = self._fleet if agent == FLEET else self._agents[agent]
         stage = self._tally.stages[interval.stage_index]
-        file.write(perf_log.row(interval, stage.info.name, agent or perf_log.FLEET_ID).encode())
+        file.row(perf_log.row(interval, stage.info.name, agent or perf_log.FLEET_ID))
         if agent == FLEET:
-            self._ext.write(perf_ext.row(interval, stage.info.name).encode())
+            self._ext.row(perf_ext.row(interval, stage.info.name))
 
     def _end_stage(self, event: StageFinished) -> None:
         stage = self._tally.stages.get(event.stage_index)
@@ -170,16 +190,11 @@ class RunWriter:
             self._whole(stage_tsv.attempts_name(stage), stage_tsv.attempts_table(stage).encode())
         if stage.info.type == PREPARE:
             rows = stage_tsv.ledger_rows(stage, self.meta.config_name, time_ns)
-            ledger = OutputFile(self.directory / "populate_ledger.tsv", self._failed)
-            if not self._ledger_begun:
-                ledger.write(stage_tsv.LEDGER_HEADER.encode())
-            ledger.write(rows.encode())
+            path = self.directory / "populate_ledger.tsv"
+            ledger = RowFile(path, self._failed, stage_tsv.LEDGER_HEADER, first_fields(4, b"\t", after=1))
+            for row in rows.splitlines(keepends=True):
+                ledger.row(row)
             ledger.close()
-
-    @property
-    def _ledger_begun(self) -> bool:
-        path = self.directory / "populate_ledger.tsv"
-        return path.exists() and path.stat().st_size > 0
 
     def _growing(self) -> list[OutputFile]:
         return [self._events, self._fleet, self._ext, self._hdr.file, *self._agents.values()]
@@ -190,3 +205,10 @@ class RunWriter:
     def _failed(self, error: ResourceError) -> None:
         if all(known.message != error.message for known in self.problems):
             self.problems.append(error)
+
+
+def _history(directory: Path) -> History:
+    try:
+        return read_history(directory)
+    except (OSError, ValueError) as error:
+        raise ResourceError(f"cannot read the run log in {directory}") from error

@@ -43,6 +43,10 @@ class ConfirmScreen(ModalScreen[str]):
         self._lines = tuple(lines)
         self._answers = tuple(answers)
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return self._lines
+
     def compose(self) -> ComposeResult:
         text = Text("\n".join(clean(line) for line in self._lines))
         buttons = [

@@ -257,6 +257,20 @@ def abort_question(snapshot: RunSnapshot, title: str, label: str) -> ConfirmScre
     )
 
 
+def quit_question(snapshot: RunSnapshot, title: str, label: str) -> ConfirmScreen:
+    """As `abort_question`, for a run that can go on without us."""
+    question = abort_question(snapshot, title, label)
+    lines = [
+        "Leave this run, or stop it?",
+        question.lines[1],
+        "",
+        "Detached, it goes on in the background; `sai3tui attach` brings it back.",
+        "Aborted, results so far are kept, and so are the objects.",
+    ]
+    answers = [Answer("d", "detach", "detach"), Answer("a", label, "abort"), Answer("s", "stay", "stay")]
+    return ConfirmScreen(title, lines, answers)
+
+
 def stage_marks(snapshot: RunSnapshot) -> tuple[Mark, ...]:
     """Where in the series each stage begins."""
     names = {stage.index: clean(stage.name) for stage in snapshot.stages}

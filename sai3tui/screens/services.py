@@ -37,6 +37,20 @@ class SessionHandle(Protocol):
 
     def abort(self, reason: str, exit_code: int = 130) -> None: ...
 
+    def detach(self, reason: str) -> None:
+        """Leave; the run goes on, if the snapshot says that it is detachable."""
+
+    def wait_longer(self, seconds: float) -> None:
+        """Give those who are late at the barrier more time."""
+
+    def release_without(self, agent: str) -> None:
+        """Wait for this agent no longer."""
+
+    def pause_at_barrier(self) -> None:
+        """Keep the next barrier shut until `go_on`."""
+
+    def go_on(self) -> None: ...
+
     def stop(self, timeout_s: float) -> bool:
         """End the thread; False if it did not within `timeout_s` seconds."""
         ...
@@ -81,6 +95,15 @@ class Services(Protocol):
     def check(self, text: str, path: str) -> Checked: ...
 
     def open_session(self, order: RunOrder) -> SessionHandle: ...
+
+    def attach(self) -> SessionHandle | None:
+        """A session for the run in progress that the command line named, if it did."""
+        ...
+
+    def hand_over(self, directory: Path) -> str:
+        """Have a background controller go on with the run of this directory; what to tell who leaves it. Raises
+        ResourceError."""
+        ...
 
     def list_runs(self) -> tuple[RunEntry, ...]: ...
 

@@ -66,6 +66,7 @@ OUTCOME = {
     "success": Look("✓", "success", "ok"),
     "failed": Look("✗", "failed", "bad"),
     "aborted": Look("■", "aborted", "warn"),
+    "detached": Look("→", "detached", "muted"),
     "preflight_failed": Look("✗", "preflight failed", "bad"),
     "threshold_missed": Look("✗", "threshold missed", "bad"),
     "incomplete": Look("▲", "incomplete", "warn"),

@@ -1,0 +1,202 @@
+"""All barriers of a run as one pure machine: who takes part, who lives, who is waited for, and what to do next.
+
+What happens and the clock go in, actions come out. It does no I/O and starts nothing: the conductor and the simulator
+of the tests drive the same code. Times are seconds on one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sai3tui.config.model import Barrier
+from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Decision, Fail, Release, Wait, decide
+from sai3tui.controller.liveness import Ask, Liveness, LivenessRule, Lose, Rejoin
+from sai3tui.errors import Failure
+
+Action = Ask | Rejoin | Lose | Release | Fail
+
+
+def liveness_rule(barrier: Barrier) -> LivenessRule:
+    return LivenessRule(
+        barrier.heartbeat_interval, barrier.missed_threshold, barrier.query_timeout, barrier.query_retries
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The barrier that is being waited at, for whoever shows it. `until` and `since` are on the machine's clock, None
+    where there is no bound, or nobody has arrived; `missed` counts each agent's missing heartbeats of `threshold`."""
+
+    index: int
+    name: str
+    awaited: tuple[str, ...]
+    since: float | None
+    until: float | None
+    paused: bool
+    excluded: tuple[str, ...]
+    missed: Mapping[str, int]
+    threshold: int
+
+
+class Barriers:
+    """Begin each barrier with `begin`; then ask `actions` whenever something happened, and at `due`."""
+
+    def __init__(self, agents: Iterable[str], now: float) -> None:
+        self._lives = {agent: Liveness(agent, now) for agent in agents}
+        self._arrived: dict[int, dict[str, float]] = {}
+        self._settled: set[str] = set()
+        """Agents that are through: they need not live any more."""
+        self._excused: set[str] = set()
+        self._excluded: list[str] = []
+        self._left_behind: set[str] = set()
+        self._rule: BarrierRule | None = None
+        self._liveness = LivenessRule()
+        self._index = 0
+        self._participants: tuple[str, ...] = ()
+        self._began = now
+        self._longer_s = 0.0
+        self._without: set[str] = set()
+        self._paused = False
+
+    # --- what happens
+
+    def begin(self, index: int, rule: BarrierRule, liveness: LivenessRule, agents: tuple[str, ...], now: float) -> None:
+        """From now on `agents` work towards barrier `index`."""
+        self._index, self._rule, self._liveness = index, rule, liveness
+        self._participants = agents
+        self._began = now
+        self._longer_s = 0.0
+        self._without.clear()
+
+    def arrived(self, agent: str, index: int, now: float) -> None:
+        self._arrived.setdefault(index, {}).setdefault(agent, now)
+
+    def takes_back(self, agent: str) -> None:
+        """It has got more to do, wherever it had arrived."""
+        for arrived in self._arrived.values():
+            arrived.pop(agent, None)
+
+    def excuse(self, agent: str) -> None:
+        """Nobody waits for this lost agent: others do its work, or it is to be done without it."""
+        self._excused.add(agent)
+
+    def heard(self, agent: str, now: float) -> None:
+        self._lives[agent].heard(now)
+
+    def broke(self, agent: str, failure: Failure, now: float) -> None:
+        self._lives[agent].broke(now, failure)
+
+    def answered(self, agent: str, now: float) -> None:
+        self._lives[agent].answered(now)
+
+    def unheard(self, agent: str, now: float) -> None:
+        self._lives[agent].unheard(now)
+
+    def gone(self, agent: str, failure: Failure) -> None:
+        """It has failed or ended the run: no question of whether it lives."""
+        self._lives[agent].give_up(failure)
+
+    def opened(self, arrived: tuple[str, ...], missing: tuple[str, ...]) -> None:
+        """A barrier that another controller opened."""
+        late = [agent for agent in missing if self._lives[agent].lost is None]
+        self._left_behind.update(late)
+        self._excluded = [agent for agent in (*self._excluded, *late) if agent not in arrived]
+
+    def settled(self, agent: str) -> None:
+        """It has completed the run."""
+        self._settled.add(agent)
+
+    # --- steering
+
+    def wait_longer(self, seconds: float) -> None:
+        """Of the current barrier."""
+        self._longer_s += seconds
+
+    def release_without(self, agent: str) -> None:
+        """Do not wait for it at the current barrier."""
+        self._without.add(agent)
+
+    def pause(self) -> None:
+        """Open no barrier any more."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        self._paused = False
+
+    # --- what to do
+
+    def actions(self, now: float) -> list[Action]:
+        """What is to be done now. A barrier that opens or fails is told once: `begin` the next one then."""
+        found: list[Action] = []
+        if self._rule is not None:
+            for agent, life in self._lives.items():
+                step = life.next(self._liveness, now) if agent not in self._settled else None
+                if step is not None:
+                    found.append(step)
+        if any(isinstance(step, Lose) for step in found):
+            # First whoever drives us says what the loss means, and whether anybody is to wait for the work.
+            return found
+        decision = self._decide(now)
+        if isinstance(decision, Release):
+            self._left_behind.update(decision.late)
+            rejoined = set(decision.arrived)
+            self._excluded = [a for a in (*self._excluded, *decision.late) if a not in rejoined]
+        if isinstance(decision, Release | Fail):
+            self._rule = None
+            found.append(decision)
+        return found
+
+    def due(self, now: float) -> float | None:
+        """When to ask for `actions` again if nothing happens before."""
+        decision = self._decide(now)
+        if isinstance(decision, Release | Fail):
+            return now
+        bounds = [decision.until] if isinstance(decision, Wait) else []
+        if self._rule is not None:
+            bounds += [life.due(self._liveness, now) for a, life in self._lives.items() if a not in self._settled]
+        known = [bound for bound in bounds if bound is not None]
+        return min(known) if known else None
+
+    @property
+    def lost(self) -> dict[str, Failure]:
+        return {agent: life.lost for agent, life in self._lives.items() if life.lost is not None}
+
+    @property
+    def complete(self) -> bool:
+        """Whether no agent was lost or left behind so far."""
+        return not self.lost and not self._left_behind
+
+    def waiting(self, now: float) -> Waiting | None:
+        """What the barrier waits for; None between barriers."""
+        decision = self._decide(now)
+        if self._rule is None or not isinstance(decision, Wait):
+            return None
+        here = self._arrived.get(self._index, {})
+        arrivals = [here[agent] for agent in self._participants if agent in here]
+        return Waiting(
+            self._index,
+            self._rule.name,
+            decision.missing,
+            min(arrivals) if arrivals else None,
+            decision.until,
+            decision.paused,
+            tuple(self._excluded),
+            {agent: life.missed(self._liveness, now) for agent, life in self._lives.items()},
+            self._liveness.missed_threshold,
+        )
+
+    def _decide(self, now: float) -> Decision | None:
+        if self._rule is None:
+            return None
+        facts = BarrierFacts(
+            tuple(agent for agent in self._participants if agent not in self._excused),
+            self._began,
+            self._arrived.get(self._index, {}),
+            self.lost,
+            tuple(self._excluded),
+            self._longer_s,
+            frozenset(self._without),
+            self._paused,
+        )
+        return decide(self._rule, facts, now)

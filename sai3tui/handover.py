@@ -1,0 +1,64 @@
+"""Hands a run over to a headless controller in the background, which outlives us and our terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sai3tui.errors import ResourceError
+
+LOG = "controller.log"
+"""In the results directory: what the background controller prints."""
+START_TIMEOUT_S = 20.0
+POLL_S = 0.05
+
+
+def hand_over(directory: Path, options: Sequence[str] = ()) -> int:
+    """Start a controller that attaches to the run of this results directory, and wait until it writes there; returns
+    its process id. `options` are those that it needs to be let in by the agents. Raises ResourceError if it does not
+    come up."""
+    hint = f"agents hold at the next barrier; `sai3tui attach {directory}` brings the run back"
+    log = directory / LOG
+    command = [sys.executable, "-m", "sai3tui", "attach", "--batch", str(directory.absolute()), *options]
+    try:
+        with log.open("ab") as sink:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+            )
+    except OSError as error:
+        raise ResourceError("no controller could be started in the background", hint=hint) from error
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_written(directory):
+        if process.poll() is not None:
+            if process.returncode == 0:
+                break  # The run was over as soon as it looked.
+            raise ResourceError(f"the controller in the background ended at once; its words are in {log}", hint=hint)
+        if time.monotonic() >= deadline:
+            raise ResourceError(f"the controller in the background does not come up; see {log}", hint=hint)
+        time.sleep(POLL_S)
+    return process.pid
+
+
+def is_written(directory: Path) -> bool:
+    """Whether a controller writes into this results directory."""
+    try:
+        with (directory / "events.jsonl").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def parting_words(directory: Path, pid: int) -> str:
+    """What somebody needs to know who has left a run."""
+    return (
+        f"the run goes on without a screen (process {pid}), its words are in {directory / LOG}\n"
+        f"  to come back: sai3tui attach --take-over {directory}\n"
+        f"  to watch it:  sai3tui attach --view {directory}\n"
+    )
