@@ -95,13 +95,6 @@ class Space:
                 overlay(known.states(holding.set_id, holding.slot), states, holding.first_k, holding.end_k)
         self._cache.flush_soon()
 
-    def record(self, generation: int, slots: int) -> Generation | None:
-        """The record of a generation that an agent speaks of; None if it is no longer the latest."""
-        known = self.latest
-        if known is None or known.record.number != generation or (slots and known.record.slots != slots):
-            return None
-        return known.record
-
     # --- what is to be done
 
     def decide(self, *, fresh: bool, force_overwrite: bool, skip_verification: bool) -> Action:
