@@ -1,7 +1,7 @@
 """Bodies that nobody looks at, dropped by the kernel: it counts them and copies nothing.
 
-TCP under Linux drops what is received with MSG_TRUNC, which costs half of what copying does. An event loop's transport
-cannot be told to, so a second descriptor of the same socket is read while the transport pauses.
+TCP under Linux drops what is received with MSG_TRUNC, which costs less than copying it (docs/performance.md). An event
+loop's transport cannot be told to, so a second descriptor of the same socket is read while the transport pauses.
 """
 
 from __future__ import annotations
