@@ -298,7 +298,10 @@ class RunSession:
         made = self._made = Coordinator(
             plan.resolved,
             fresh=self.request.fresh,
-            directory=coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash),
+            # The cache has gone on since the run began: who attaches makes the fleet's state from what agents said.
+            directory=None
+            if self.request.attach is not None
+            else coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash),
             note=lambda level, text, code: self._journal.note(level, text, code=code),
         )
         return made
