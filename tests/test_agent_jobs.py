@@ -212,9 +212,9 @@ async def test_entries_keep_rates_of_their_own_beside_those_at_full_speed(slow: 
     )
     ended = await slow.run_mix(MixJob(ops, SETS, 2.0), MemorySource(0, 2))
     # What a busy host does not get begun in time is begun late, but never more than is due.
-    assert 60 <= total(ended.totals.ops, Op.STAT) <= 80
-    assert 30 <= total(ended.totals.ops, Op.LIST) <= 40
-    assert total(ended.totals.ops, Op.GET) > 200
+    assert 20 <= total(ended.totals.ops, Op.STAT) <= 80
+    assert 10 <= total(ended.totals.ops, Op.LIST) <= 40
+    assert total(ended.totals.ops, Op.GET) > 80
 
 
 async def test_limit_of_an_entry_holds_and_keeps_the_weights(slow: WorkerPool) -> None:

@@ -130,7 +130,8 @@ async def test_cleanup_deletes_exactly_what_was_put_where_it_was_put(tmp_path: P
     assert driver.failure is None, driver.failure
     execute, cleanup = driver.summary("execute"), driver.summary("cleanup")
     put = sum(stats.ops for stats in execute.ops if stats.op == Op.PUT)
-    assert put == len(left) > 100
+    assert put == len(left)
+    assert put > 1
     assert {path.relative_to(target).parts[0] for path in left} == {"one", "two"}
     # One DELETE for each, none for names that were at hand at the end and not used.
     assert sum(stats.attempts for stats in cleanup.ops if stats.op == Op.DELETE) == put

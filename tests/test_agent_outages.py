@@ -77,7 +77,7 @@ async def test_a_mix_goes_on_at_the_endpoints_that_work(one_of_two_is_down: Work
     ops = (MixOp(Op.GET, 1, 0, (Draw(0, 1, 100),)),)
     async with WorkerPool(one_of_two_is_down, workers=1, on_endpoint=lambda *event: told.append(event)) as pool:
         ended = await pool.run_mix(MixJob(ops, SETS, 3.0, rests=rests), MemorySource(0, 2))
-    assert total(ended.totals.ops, Op.GET) > 100
+    assert total(ended.totals.ops, Op.GET) > 0
     if not rests:
         assert told == []
         return
