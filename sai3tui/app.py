@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,28 +14,35 @@ from typing import ClassVar
 from rich.console import RenderableType
 from textual import work
 from textual.app import App, SystemCommand
-from textual.binding import Binding, BindingType
-from textual.screen import Screen
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.controller.request import AttachOrder
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.errors import Failure, Sai3Error
+from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.confirm import ConfirmScreen
 from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.files import read_config, text_of
 from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
+from sai3tui.screens.jump import JumpScreen
+from sai3tui.screens.keymap import keymap_file, read_keymap
 from sai3tui.screens.live import LiveScreen, abort_question, quit_question
 from sai3tui.screens.preflight import PreflightScreen
 from sai3tui.screens.recovery import Recovery
+from sai3tui.screens.replay import ReplayScreen
 from sai3tui.screens.results import ResultsScreen
 from sai3tui.screens.services import (
     CheckAgain,
+    ExportRun,
     LeaveRun,
     OpenConfig,
     OpenRun,
+    PlayRun,
     RunEnded,
     RunIsLive,
     RunOrder,
@@ -44,8 +51,10 @@ from sai3tui.screens.services import (
     ShowReport,
     StartRun,
 )
-from sai3tui.terminal import log_file, terminal_for_screen, terminal_is_gone
-from sai3tui.theme import DARK, THEMES
+from sai3tui.screens.template_list import template_chooser, templates
+from sai3tui.terminal import is_served, log_file, terminal_for_screen, terminal_is_gone
+from sai3tui.theme import DARK, SIXTEEN, THEMES
+from sai3tui.widgets.plain_charts import PlainCharts
 from sai3tui.widgets.run_views import report_of
 from sai3tui.widgets.states import run_look
 from sai3tui.widgets.text import clean
@@ -60,7 +69,6 @@ ABORT_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
 POLL_S = 0.1
 TITLE_S = 1.0
-NEW_CONFIG = Path(__file__).with_name("screens") / "new_config.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class AppOptions:
     agents: tuple[str, ...] = ()
     only: StageChoice = StageChoice.ALL
     verbose: bool = False
+    plain_charts: bool = False
     access: Access = NO_ACCESS
     baseline: Path | None = None
     attach: AttachOrder | None = None
@@ -88,8 +97,9 @@ class Sai3App(App[None]):
     COMMANDS: ClassVar = App.COMMANDS
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
-        Binding("q", "quit", "Quit"),
-        Binding("f1,question_mark", "help", "Help", key_display="f1"),
+        Binding("q", "quit", "Quit", id="app.quit"),
+        Binding("f1,question_mark", "help", "Help", key_display="f1", id="app.help"),
+        Binding("ctrl+o", "jump", "Jump to a pane", show=False, priority=True, id="app.jump"),
         Binding("ctrl+c", "interrupted", "Copy or quit", show=False, system=True),
     ]
 
@@ -100,6 +110,9 @@ class Sai3App(App[None]):
         *,
         start: bool = False,
         signals: bool = False,
+        arrangements: Arrangements | None = None,
+        keys: Mapping[str, str] | None = None,
+        plain_charts: bool = False,
     ) -> None:
         """`config` is a file that was read already. With `signals` SIGINT, SIGTERM and SIGHUP end the run, then us."""
         super().__init__()
@@ -107,6 +120,7 @@ class Sai3App(App[None]):
         self._config = config
         self._start_at_once = start
         self._signals = signals
+        self.arrangements = arrangements or Arrangements()
         self._session: SessionHandle | None = None
         self._order: RunOrder | None = None
         self._leaving = False
@@ -118,10 +132,16 @@ class Sai3App(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
+        if plain_charts:
+            # The one place where a filter can be had; Textual's own for NO_COLOR stands there too.
+            self._filters.append(PlainCharts())
+        self.set_keymap(dict(keys or {}))
 
     # --- starting and ending ---------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
+        if not self.is_headless and self.console.color_system == "standard":
+            self.theme = SIXTEEN.name
         if self._signals:
             loop = asyncio.get_running_loop()
             for number in SIGNALS:
@@ -338,7 +358,7 @@ class Sai3App(App[None]):
 
     def on_run_is_live(self, _message: RunIsLive) -> None:
         if self._session is not None and isinstance(self.screen, PreflightScreen):
-            self.switch_screen(LiveScreen(self._session))
+            self.switch_screen(LiveScreen(self._session, self.arrangements))
 
     @work(thread=True, exclusive=True, group="open")
     def on_run_ended(self, message: RunEnded) -> None:
@@ -364,6 +384,24 @@ class Sai3App(App[None]):
             return
         self.post_message(ShowReport(report))
 
+    @work(thread=True, exclusive=True, group="open")
+    def on_play_run(self, message: PlayRun) -> None:
+        try:
+            source = self._services.load_replay(message.path)
+        except Sai3Error as error:
+            self.call_from_thread(self._complain, error.failure())
+            return
+        self.call_from_thread(self.push_screen, ReplayScreen(source, self.arrangements))
+
+    @work(thread=True, exclusive=True, group="export")
+    def on_export_run(self, message: ExportRun) -> None:
+        try:
+            written = self._services.export(message.path, message.form)
+        except Sai3Error as error:
+            self.call_from_thread(self._complain, error.failure())
+        else:
+            self.call_from_thread(self.notify, f"written: {written}", markup=False)
+
     def on_show_report(self, message: ShowReport) -> None:
         self.push_screen(ResultsScreen(message.report))
 
@@ -374,16 +412,23 @@ class Sai3App(App[None]):
     # --- configurations --------------------------------------------------------------------------------------------
 
     def on_open_config(self, message: OpenConfig) -> None:
+        if message.path is None:
+            self._new_config()
+            return
         try:
-            if message.path is None:
-                self._edit(_free_name(Path("new.yaml")), NEW_CONFIG.read_text(encoding="utf-8"), None)
-                return
             data = read_config(message.path) if message.path.exists() or message.text is None else None
             text = message.text if message.text is not None else text_of(data or b"", message.path)
         except Sai3Error as error:
             self._complain(error.failure())
             return
         self._edit(message.path, text, data)
+
+    @work(group="template", exclusive=True)
+    async def _new_config(self) -> None:
+        """Edit a new file, which begins with a template."""
+        name = await self.push_screen_wait(template_chooser())
+        if name is not None:
+            self._edit(_free_name(Path("new.yaml")), templates()[name], None)
 
     def _edit(self, path: Path, text: str, on_disk: bytes | None) -> None:
         recovery = Recovery(log_file().parent / "recovery", path)
@@ -392,10 +437,40 @@ class Sai3App(App[None]):
     # --- the palette -----------------------------------------------------------------------------------------------
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What can be done here and now, as "area: action"."""
+        seen: set[str] = set()
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if not active.enabled or not binding.id or not binding.description or binding.id in seen:
+                continue
+            seen.add(binding.id)
+            area = binding.id.partition(".")[0]
+            title = f"{area}: {binding.description[:1].lower()}{binding.description[1:]}"
+            yield SystemCommand(title, f"key {self.get_key_display(binding)}", self._run_binding(active))
         for theme in THEMES:
-            name = "dark" if theme.dark else "light"
+            name = theme.name.removeprefix("sai3-")
             yield SystemCommand(f"view: {name} theme", "Change the colours", partial(self._use_theme, theme.name))
-        yield SystemCommand("app: quit", "Leave; asks while a run is live", self._ask_to_quit)
+
+    def _run_binding(self, active: ActiveBinding) -> Callable[[], Awaitable[bool]]:
+        """What a binding does, for the palette."""
+        node, action = active.node, active.binding.action
+
+        async def run() -> bool:
+            return await self.run_action(action, node)
+
+        return run
+
+    def action_jump(self) -> None:
+        """Letters on all panes; one key goes there."""
+        if isinstance(self.screen, ModalScreen):
+            return
+        beneath = self.screen
+
+        def chosen(target: Widget | None) -> None:
+            if target is not None:
+                beneath.set_focus(target)
+
+        self.push_screen(JumpScreen(beneath), chosen)
 
     def _use_theme(self, name: str) -> None:
         self.theme = name
@@ -430,7 +505,7 @@ def run_app(options: AppOptions) -> int:
 
     Exit code 2 without a terminal, or if the configuration cannot be read.
     """
-    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+    if not is_served() and not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         sys.stderr.write(
             "sai3tui: the control room needs a terminal on stdin, stdout and stderr; use --batch CONFIG without one\n"
         )
@@ -444,6 +519,11 @@ def run_app(options: AppOptions) -> int:
             sys.stderr.write(f"sai3tui: {error.message}\n  hint: {error.hint}\n")
             return EXIT_USAGE
         config = (options.config, data)
+    try:
+        keys = read_keymap(keymap_file())
+    except Sai3Error as error:
+        sys.stderr.write(f"sai3tui: {error.message}\n  hint: {error.hint}\n")
+        return EXIT_USAGE
     log = log_file()
     with terminal_for_screen(log, verbose=options.verbose):
         # gRPC is loaded with these: only now, with descriptor 2 out of its reach.
@@ -459,7 +539,16 @@ def run_app(options: AppOptions) -> int:
             owned=options.owned,
             only=options.only,
         )
-        app = Sai3App(services, config, start=options.start, signals=True)
+        arrangements = Arrangements(log.parent / "arrangement.json")
+        app = Sai3App(
+            services,
+            config,
+            start=options.start,
+            signals=True,
+            arrangements=arrangements,
+            keys=keys,
+            plain_charts=options.plain_charts,
+        )
         app.run()
         app.end_session()
         code = app.return_code if app.return_code is not None else EXIT_FAILED

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.stage_choice import StageChoice
+from sai3tui.controller.replay import load_replay
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.thread import SessionThread
+from sai3tui.errors import ResourceError
 from sai3tui.handover import hand_over, parting_words
 from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
-from sai3tui.results.reader import RunEntry, list_runs, load_run
-from sai3tui.screens.services import Checked, RunOrder, SessionHandle
-from sai3tui.widgets.run_views import RunReport, report_of_record
+from sai3tui.results.export import TABLES, TEXTS
+from sai3tui.results.files import write_whole
+from sai3tui.results.html_report import html_report
+from sai3tui.results.reader import RunEntry, list_runs
+from sai3tui.results.report_data import load_report_data
+from sai3tui.screens.services import EXPORTS, Checked, RunOrder, RunSource, SessionHandle
+from sai3tui.widgets.run_views import RunReport, report_of_data
 from sai3tui.workload.plan import make_plan
 
 
@@ -86,7 +94,35 @@ class LiveServices:
             return ()
 
     def load_run(self, path: Path) -> RunReport:
-        return report_of_record(load_run(path))
+        return report_of_data(load_report_data(path))
 
-    def compare(self, first: Path, second: Path) -> Comparison:
-        return compare_runs(load_for_comparison(first), load_for_comparison(second))
+    def last_config(self, path: Path) -> tuple[str, str] | None:
+        for run in self.list_runs():
+            if run.config_name in (path.name, path.stem):
+                with suppress(OSError, UnicodeDecodeError):
+                    return run.name, (run.path / "config.yaml").read_text(encoding="utf-8")
+        return None
+
+    def export(self, path: Path, form: str) -> Path:
+        data = load_report_data(path)
+        target = path / EXPORTS[form][0]
+        if form == "html":
+            document = html_report(data).encode()
+        elif form == "xlsx":
+            from sai3tui.results.export_xlsx import as_xlsx
+
+            document = as_xlsx(data)
+        else:
+            columns, rows = TABLES["stages"]
+            document = TEXTS[form](rows(data), columns).encode()
+        problems: list[ResourceError] = []
+        if not write_whole(target, document, problems.append):
+            raise problems[0]
+        return target
+
+    def load_replay(self, path: Path) -> RunSource:
+        return load_replay(path)
+
+    def compare(self, first: Path, others: Sequence[Path]) -> tuple[Comparison, ...]:
+        measure = load_for_comparison(first)
+        return tuple(compare_runs(measure, load_for_comparison(other)) for other in others)

@@ -63,6 +63,7 @@ COMMANDS = {
     "resume": "run a configuration of an earlier run again, going on where its prepare stopped",
     "certs": "make a private CA, and certificates for agents and controllers",
     "oplog": "sort and merge logs of every operation, or show their figures",
+    "serve": "show the control room in a browser, on this host unless told otherwise",
     "bench-engine": "measure what this host can create at most, against a server that does nothing",
 }
 
@@ -130,6 +131,7 @@ def _front_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run of this layout has created")
     parser.add_argument("--no-preflight", action="store_true", help="do not check first; the results will say so")
     parser.add_argument("--agents", metavar="A,B", type=_addresses, default=(), help="agents instead of the file's")
+    parser.add_argument("--ascii", action="store_true", help="charts for fonts without braille and block characters")
     parser.add_argument("--baseline", metavar="RUN", type=Path, help="a results directory to compare the run with")
     parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
@@ -281,6 +283,15 @@ def _command_parser() -> argparse.ArgumentParser:
         _add_verbose(sub, default=argparse.SUPPRESS)
         sub.set_defaults(command=function)
 
+    serving = command("serve", _serve)
+    serving.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help="a YAML file that describes the run")
+    serving.add_argument(
+        "--host", metavar="HOST", default="127.0.0.1", help="address to listen at (default: 127.0.0.1)"
+    )
+    serving.add_argument("--port", metavar="PORT", type=_port, default=8642, help="default: 8642")
+    serving.add_argument("--allow-remote", dest="remote", action="store_true", help="let --host be no loopback address")
+    serving.add_argument("--results", metavar="DIR", type=Path, help="where results directories are made (default: .)")
+
     bench = command("bench-engine", _bench_engine)
     bench.add_argument("--json", action="store_true", help="one JSON document on stdout")
     bench.add_argument("--seconds", metavar="S", type=float, default=0.5, help="per cell and round (default: 0.5)")
@@ -420,6 +431,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to 65535")
+    return int(text)
+
+
 def _days(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 3650:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 3650")
@@ -464,7 +481,9 @@ def _front(options: argparse.Namespace) -> int:
 
 
 def _control_room(options: argparse.Namespace) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
+    from sai3tui.terminal import is_served
+
+    if not is_served() and not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         return _usage("the control room needs a terminal on stdin, stdout and stderr; use --batch CONFIG without one")
     from sai3tui.app import AppOptions, run_app
     from sai3tui.config.stage_choice import StageChoice
@@ -478,8 +497,20 @@ def _control_room(options: argparse.Namespace) -> int:
             verbose=options.verbose,
             access=_access(options),
             baseline=options.baseline,
+            plain_charts=options.ascii,
         )
     )
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from sai3tui.serve_command import ServeOptions, is_loopback, run_serve
+
+    if not options.remote and not is_loopback(options.host):
+        return _usage("whoever reaches the control room commands the agents: add --allow-remote to serve others")
+    arguments = [str(options.config)] if options.config else []
+    if options.results:
+        arguments += ["--results", str(options.results)]
+    return run_serve(ServeOptions(options.host, options.port, options.remote, arguments))
 
 
 def _demo(options: argparse.Namespace) -> int:

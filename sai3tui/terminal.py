@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+WEB_DRIVER = "textual.drivers.web_driver:WebDriver"
 LOG_NAME = "control-room.log"
 KEEP_TITLE = b"\x1b[22;2t"
 GIVE_TITLE_BACK = b"\x1b[23;2t"
@@ -33,6 +34,11 @@ def log_file() -> Path:
     except OSError:
         return Path(tempfile.gettempdir()) / f"sai3tui-{os.getuid()}-{LOG_NAME}"
     return path
+
+
+def is_served() -> bool:
+    """Whether this process draws for a browser: it has no terminal then, and needs none."""
+    return os.environ.get("TEXTUAL_DRIVER") == WEB_DRIVER
 
 
 def terminal_is_gone() -> bool:

@@ -1,4 +1,4 @@
-"""The two themes, and the roles that colours play: screens and widgets name a role, never a colour.
+"""The themes, and the roles that colours play: screens and widgets name a role, never a colour.
 
 The pair GET/PUT and the pair ok/bad stay apart for the three kinds of colour blindness; colour is never alone all the
 same: a state is always a glyph, a word and a colour.
@@ -120,4 +120,39 @@ LIGHT = Theme(
     ),
 )
 
-THEMES = (DARK, LIGHT)
+SIXTEEN_ROLES = Palette(
+    get="#55ffff",
+    put="#aa5500",
+    meta="#ff55ff",
+    ok="#55ff55",
+    info="#55ffff",
+    warn="#ffff55",
+    bad="#ff5555",
+    muted="#aaaaaa",
+    faint="#555555",
+    text="#aaaaaa",
+    bright="#ffffff",
+    key="#ffff55",
+)
+"""Colours of the 16 that every terminal has, exactly, so that none is made into another."""
+
+SIXTEEN = Theme(
+    name="sai3-16-colours",
+    primary=SIXTEEN_ROLES.info,
+    secondary=SIXTEEN_ROLES.muted,
+    accent=SIXTEEN_ROLES.key,
+    warning=SIXTEEN_ROLES.warn,
+    error=SIXTEEN_ROLES.bad,
+    success=SIXTEEN_ROLES.ok,
+    foreground=SIXTEEN_ROLES.text,
+    background="#000000",
+    surface="#000000",
+    panel="#000000",
+    dark=True,
+    variables=_variables(
+        SIXTEEN_ROLES,
+        **{"bar": "#000000", "rule": "#555555", "rule-focus": "#ffff55", "pick": "#0000aa", "dim": "#000000"},
+    ),
+)
+
+THEMES = (DARK, LIGHT, SIXTEEN)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from sai3tui.config.resolve import load_resolved
+from sai3tui.config.thresholds import Unit
+from sai3tui.controller.frames import Frames
 from sai3tui.controller.snapshot import (
     AgentView,
+    EndpointCell,
     EndpointView,
     FailureGroup,
     LogLine,
@@ -23,9 +28,15 @@ from sai3tui.controller.snapshot import (
 )
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error
 from sai3tui.events import AgentState, Finding, Level, Vitals
+from sai3tui.metrics.attribution import Attribution, Cause, Evidence
+from sai3tui.results.baseline import Band, BaselineView, StageBand
 from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
+from sai3tui.results.distribution import OpDistribution, distribution
+from sai3tui.results.figures import Figures
 from sai3tui.results.reader import RunEntry
-from sai3tui.screens.services import Checked, RunOrder
+from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
+from sai3tui.results.views import AgentStageView
+from sai3tui.screens.services import EXPORTS, Checked, RunOrder
 from sai3tui.widgets.run_views import RunReport, report_of
 from sai3tui.workload.plan import make_plan
 
@@ -82,10 +93,13 @@ class ScriptedSession:
         self.on_abort: Callable[[RunSnapshot], RunSnapshot] = aborted
         self.on_recheck: Callable[[RunSnapshot], RunSnapshot] = lambda _snapshot: ready()
         self.failure: BaseException | None = None
+        self.frames = past(snapshot)
 
     def put(self, snapshot: RunSnapshot) -> None:
         """Show this from now on, as a newer version."""
         self._snapshot = replace(snapshot, version=self._snapshot.version + 1)
+        if not len(self.frames):
+            self.frames = past(snapshot)
 
     def start(self) -> None:
         self.calls.append("start")
@@ -127,6 +141,18 @@ class ScriptedSession:
     def stop(self, timeout_s: float) -> bool:
         self.calls.append("stop")
         return True
+
+
+class ScriptedReplay:
+    """A run that is over, with the past of a canned snapshot."""
+
+    def __init__(self, snapshot: RunSnapshot) -> None:
+        self._snapshot = snapshot
+        self.frames = past(snapshot)
+        self.failure = None
+
+    def snapshot(self) -> RunSnapshot:
+        return self._snapshot
 
 
 class ScriptedServices:
@@ -174,13 +200,76 @@ class ScriptedServices:
         for session in self.sessions:
             outcome = session.snapshot().outcome
             if outcome is not None and outcome.results == str(path):
-                return report_of(session.snapshot())
+                return report() if outcome.status == "success" else report_of(session.snapshot())
         if self._report is None:
             raise Sai3Error(f"{path} has no metadata.json", hint="open another one")
         return self._report
 
-    def compare(self, first: Path, second: Path) -> Comparison:
-        return compare_runs(load_for_comparison(first), load_for_comparison(second))
+    def last_config(self, path: Path) -> tuple[str, str] | None:
+        if not path.exists():
+            return None
+        return "sai3-20261124-140200", path.read_text().replace("concurrency: 8 ", "concurrency: 4 ")
+
+    def export(self, path: Path, form: str) -> Path:
+        return path / EXPORTS[form][0]
+
+    def load_replay(self, path: Path) -> ScriptedReplay:
+        return ScriptedReplay(finished())
+
+    def compare(self, first: Path, others: Sequence[Path]) -> tuple[Comparison, ...]:
+        measure = load_for_comparison(first)
+        return tuple(compare_runs(measure, load_for_comparison(other)) for other in others)
+
+
+def past(snapshot: RunSnapshot) -> Frames:
+    """Frames that lead to a snapshot: everything a little smaller, the earlier the more."""
+    frames = Frames()
+    if not snapshot.stage_index:
+        return frames
+    for number, second in enumerate(snapshot.series.at_s):
+        part = 0.7 + 0.3 * math.sin(second / 6) ** 2
+        stage = snapshot.series.stage_index[number]
+        fleet = tuple(
+            replace(
+                agent,
+                state=AgentState.RUNNING,
+                stage_index=stage,
+                rates=replace(
+                    _rates(position + 1),
+                    get_bytes=_rates(position + 1).get_bytes * part if stage == 3 else 0.0,
+                    put_bytes=_rates(position + 1).put_bytes * part,
+                    get_p99_us=_rates(position + 1).get_p99_us * (1.6 - part),
+                    put_p99_us=_rates(position + 1).put_p99_us * (1.6 - part),
+                ),
+                errors=0,
+                failure=None,
+            )
+            for position, agent in enumerate(snapshot.agents)
+        )
+        stages = tuple(_stage_then(each, stage, second) for each in snapshot.stages)
+        frames.add(
+            replace(
+                snapshot,
+                version=100 + number,
+                phase=Phase.RUNNING,
+                outcome=None,
+                elapsed_s=second,
+                stage_index=stage,
+                agents=fleet,
+                stages=stages,
+                failures=(),
+            )
+        )
+    return frames
+
+
+def _stage_then(view: StageView, current: int, second: float) -> StageView:
+    """A stage as it was when the stage `current` ran."""
+    if view.index < current:
+        return view
+    status = StageStatus.RUNNING if view.index == current else StageStatus.PENDING
+    elapsed = second if current == 2 else second - 30
+    return replace(view, status=status, elapsed_s=elapsed, arrived=(), waiting_for=(), failure=None)
 
 
 # --- canned snapshots ----------------------------------------------------------------------------------------------
@@ -191,11 +280,10 @@ def agents(count: int = 4, state: AgentState = AgentState.RUNNING) -> tuple[Agen
     return tuple(_agent(number, state) for number in range(1, count + 1))
 
 
-def _agent(number: int, state: AgentState) -> AgentView:
+def _rates(number: int) -> Rates:
     get = (180 + 17 * (number % 5)) * MIB
     put = (60 + 9 * (number % 4)) * MIB
-    idle = state in (AgentState.CONNECTING, AgentState.VALIDATING, AgentState.IDLE)
-    rates = Rates(
+    return Rates(
         get / 65536,
         get,
         put / 65536,
@@ -207,7 +295,25 @@ def _agent(number: int, state: AgentState) -> AgentView:
         11_400 + 900.0 * (number % 5),
         900,
         3100,
+        0.0,
+        14_000 + 1100.0 * (number % 5),
     )
+
+
+def _cells(number: int, rates: Rates) -> tuple[EndpointCell, ...]:
+    """Two endpoints, of which the second is slow for every third agent."""
+    whole = rates.get_bytes + rates.put_bytes
+    slow = 0.16 if number % 3 == 0 else 0.48
+    return (
+        EndpointCell("s3://10.9.0.21:9000/bench/", whole * (1 - slow), rates.ops * (1 - slow), 9_400.0 + 200 * number),
+        EndpointCell("s3://10.9.0.22:9000/bench/", whole * slow, rates.ops * slow, 11_900.0 / slow, number % 2),
+    )
+
+
+def _agent(number: int, state: AgentState) -> AgentView:
+    idle = state in (AgentState.CONNECTING, AgentState.VALIDATING, AgentState.IDLE)
+    rates = _rates(number)
+    get, put = rates.get_bytes, rates.put_bytes
     history = () if idle else tuple((get + put) * (0.8 + 0.2 * math.sin(i / 4 + number)) for i in range(60))
     return AgentView(
         id=f"agent-{number}",
@@ -224,6 +330,9 @@ def _agent(number: int, state: AgentState) -> AgentView:
         cores=16,
         vitals=Vitals() if idle else Vitals(31.0, 12.0, 1.0, 64.0, 180 * 1024 * 1024, 15),
         history=history,
+        cells=() if idle else _cells(number, rates),
+        limit_used=0.0 if idle else 0.35 + 0.09 * (number % 7),
+        limit_name="" if idle else "worker",
     )
 
 
@@ -309,6 +418,10 @@ def series(prepare_s: int = 30, execute_s: int = 45) -> Series:
         p50_us=tuple(2400 + 200 * math.sin(i / 6) for i in range(total)),
         p99_us=tuple(9800 + 2600 * math.sin(i / 9) for i in range(total)),
         stage_index=tuple(2 if i < prepare_s else 3 for i in range(total)),
+        scheduled_p99_us=tuple(
+            (9800 + 2600 * math.sin(i / 9)) * (1.0 if i < prepare_s else 1.15 + 0.25 * math.sin(i / 4) ** 2)
+            for i in range(total)
+        ),
     )
 
 
@@ -373,6 +486,37 @@ def running(_snapshot: RunSnapshot | None = None, count: int = 4) -> RunSnapshot
         log=log_lines(),
         log_total=7,
         failures=(FailureGroup(SLOW_DOWN, 14, ("agent-2",), START_NS + 58 * 10**9, START_NS + 61 * 10**9),),
+    )
+
+
+def judged() -> RunSnapshot:
+    """In the middle of execute, with thresholds and a baseline that was faster."""
+    snapshot = running()
+    figures = snapshot.series
+    stages = []
+    for index, start, length in ((2, 0, 30), (3, 30, 60)):
+        at = tuple(float(n) for n in range(1, length + 1))
+
+        def band(values: tuple[float, ...], start: int = start, at: tuple[float, ...] = at) -> Band:
+            picked = [values[min(start + n, len(values) - 1)] for n in range(len(at))]
+            return Band(tuple(1.1 * v for v in picked), tuple(1.3 * v for v in picked))
+
+        stages.append(
+            StageBand(
+                index, at, band(figures.get_bytes), band(figures.put_bytes), band(figures.ops), band(figures.p99_us)
+            )
+        )
+    view = BaselineView("sai3-20261123-140200-4node-mixed", "r", START_NS, tuple(stages))
+    facts = (
+        Evidence(Cause.SERVER, 0.7, "10.9.0.22:9000 is 2.1 times slower than its peers for all agents"),
+        Evidence(Cause.SERVER, 0.5, "4 % of the attempts were throttled"),
+    )
+    execute = replace(snapshot.stages[2], attribution=Attribution(Cause.SERVER, 0.85, facts))
+    return replace(
+        snapshot,
+        stages=(*snapshot.stages[:2], execute, snapshot.stages[3]),
+        thresholds=thresholds(),
+        baseline=view,
     )
 
 
@@ -486,4 +630,49 @@ def runs() -> tuple[RunEntry, ...]:
 
 
 def report() -> RunReport:
-    return report_of(finished())
+    """A finished run whose log was read."""
+    made = report_of(finished())
+    return replace(
+        made,
+        operations={3: (_spread("get", 2100, 609_300), _spread("put", 5200, 203_100), _spread("stat", 1100, 9_600))},
+        agents={3: tuple(_agent_stage(number) for number in range(1, 5))},
+        stage_endpoints={3: running().endpoints},
+        thresholds=thresholds(),
+        notes=("agent-2: retrying after 503 SlowDown",),
+    )
+
+
+def _spread(op: str, median_us: float, count: int) -> OpDistribution:
+    """Latencies around a median, with a long tail."""
+    figures = Figures(ops=count, errors=14 if op == "put" else 0)
+    samples = [int(1000 * median_us * math.exp(0.45 * math.sin(n * 0.7) + 0.9 * (n / 1999) ** 12)) for n in range(2000)]
+    figures.service.record(samples)
+    figures.service.counts *= np.uint64(count // 2000)
+    figures.service.sum_us *= count // 2000
+    return distribution(op, op if op in ("get", "put") else "meta", figures)
+
+
+def _agent_stage(number: int) -> AgentStageView:
+    rates = _rates(number)
+    limited = "a worker process used 84 % of its core" if number == 3 else ""
+    return AgentStageView(f"agent-{number}", 60.0, rates, 203_100, 12_600 * int(MIB), 14 * (number == 2), 0.25, limited)
+
+
+def thresholds() -> tuple[ThresholdView, ...]:
+    """One that is met, one that is missed, one that has nothing to go by yet."""
+    fast = ThresholdView("throughput >= 1GiB/s", "throughput", "fleet", 3, "execute", Unit.BYTES_PER_SECOND.value)
+    slow = ThresholdView("get.p99 <= 8ms", "get.p99", "agent", 3, "execute", Unit.SECONDS.value)
+    return (
+        replace(fast, minimum=1024 * MIB, status=ThresholdStatus.MET, value=1120 * MIB, margin=0.09),
+        replace(
+            slow,
+            maximum=0.008,
+            status=ThresholdStatus.MISSED,
+            failed=True,
+            value=0.0142,
+            margin=-0.78,
+            subject="agent-2",
+            subjects=4,
+        ),
+        ThresholdView("errors.rate <= 0.1%", "errors.rate", "fleet", 4, "cleanup", Unit.SHARE.value, None, 0.001),
+    )

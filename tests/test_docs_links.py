@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -16,6 +17,7 @@ DOCUMENTS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/architecture.md",
+    "docs/control-room.md",
     "docs/deploy.md",
     "docs/preflight.md",
     "docs/security.md",
@@ -25,7 +27,9 @@ DOCUMENTS = [
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_relative_links_lead_somewhere(name: str) -> None:
     document = REPOSITORY / name
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+    text = document.read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", text) + re.findall(r"^\[[\w-]+\]: (\S+)$", text, flags=re.MULTILINE)
+    for target in map(unquote, links):
         if "://" not in target:
             assert (document.parent / target).exists(), f"{name} links to {target}"
 

@@ -66,11 +66,11 @@ async def test_two_marked_runs_are_compared_the_newer_with_the_older(tmp_path: P
         assert app.screen.query_one(RunList).marked == (newer,)
 
 
-async def test_a_third_mark_takes_the_place_of_the_first() -> None:
+async def test_several_runs_are_marked_and_one_that_cannot_be_read_is_not() -> None:
     app = Sai3App(ScriptedServices(runs=canned.runs(), report=canned.report()))
     async with app.run_test(size=WIDE) as pilot:
         await on_screen(pilot, HomeScreen)
         await shows(pilot, "unet3d-epoch.yaml")
         await pilot.press("space", "down", "space", "down", "space", "end", "space")
         marked = app.screen.query_one(RunList).marked
-        assert [run.config_name for run in marked] == ["unet3d-epoch.yaml", "4node-mixed.yaml"]
+        assert [run.config_name for run in marked] == ["unet3d-epoch.yaml", "4node-mixed.yaml", "4node-mixed.yaml"]

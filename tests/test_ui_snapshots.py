@@ -12,15 +12,18 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from sai3tui.app import Sai3App
+from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.barriers import BarrierScreen
-from sai3tui.screens.confirm import ConfirmScreen, ReadScreen
+from sai3tui.screens.confirm import ConfirmScreen
 from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.failures import FailuresScreen
 from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
-from sai3tui.screens.results import LogScreen, ResultsScreen
+from sai3tui.screens.replay import ReplayScreen
+from sai3tui.screens.results import ResultsScreen
+from sai3tui.screens.run_log import LogScreen
 from sai3tui.theme import LIGHT
 from tests import scripted_session as canned
 from tests.scripted_session import ScriptedServices, ScriptedSession
@@ -42,7 +45,8 @@ class Picture:
 
 def _broken() -> Sai3App:
     text = DEMO.read_bytes().replace(b"op: get,", b"op: gett,").replace(b"seed: 1", b"sead: 1")
-    return Sai3App(ScriptedServices(), (Path("examples/demo.yaml"), text.replace(b"concurrency: 8", b"concurrency: x")))
+    text = text.replace(b"concurrency: 8", b"concurrency: x")
+    return Sai3App(ScriptedServices(), (Path("examples/broken.yaml"), text))
 
 
 PICTURES = {
@@ -57,16 +61,28 @@ PICTURES = {
     "live": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen),
     "live-troubled": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen),
     "live-256-agents": Picture(lambda: room(ScriptedSession(canned.running(count=256))), LiveScreen, ("end",)),
+    "live-judged": Picture(lambda: room(ScriptedSession(canned.judged())), LiveScreen),
+    "live-by-host": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("h", "m")),
+    "live-frozen": Picture(
+        lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("space", "shift+left", "shift+left", "left")
+    ),
+    "live-zoomed": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("z",)),
+    "replay": Picture(
+        lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("t", "right_square_bracket"), ReplayScreen
+    ),
     "live-endpoints": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("p",)),
-    "agent": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("enter",), ReadScreen),
+    "agent": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("enter",), AgentScreen),
     "barriers": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("b",), BarrierScreen),
     "failures": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("e",), FailuresScreen),
     "abort": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("x",), ConfirmScreen),
     "help": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("f1",), HelpScreen),
     "results": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen),
     "results-failed": Picture(lambda: room(ScriptedSession(canned.failed())), ResultsScreen),
-    "results-latency": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("m", "m")),
-    "results-passport": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("p",)),
+    **{
+        f"results-{name}": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, (str(n),))
+        for n, name in enumerate(("latency", "agents", "endpoints", "thresholds", "passport"), 2)
+    },
+    "export": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("w",), ConfirmScreen),
     "events": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("l",), LogScreen),
 }
 

@@ -10,7 +10,9 @@ from textual.widgets import Button
 
 from sai3tui.app import Sai3App, title_of
 from sai3tui.controller.snapshot import Outcome, Phase
+from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.barriers import BarrierScreen
+from sai3tui.screens.chooser import ChooserScreen
 from sai3tui.screens.confirm import ConfirmScreen, PathScreen, ReadScreen
 from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.failures import FailuresScreen
@@ -18,7 +20,8 @@ from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
-from sai3tui.screens.results import LogScreen, ResultsScreen
+from sai3tui.screens.results import ResultsScreen
+from sai3tui.screens.run_log import LogScreen
 from sai3tui.widgets.agent_grid import AgentGrid
 from sai3tui.widgets.check_matrix import CheckMatrix
 from sai3tui.widgets.event_log import EventLog
@@ -223,7 +226,7 @@ async def test_the_live_run_in_depth() -> None:
         assert grid.current.id == "agent-11"
         await shows(pilot, "waiting 12 s for agent-7, agent-12")
         await pilot.press("enter")
-        await on_screen(pilot, ReadScreen)
+        await on_screen(pilot, AgentScreen)
         await shows(pilot, "Please reduce your request rate.")
         await pilot.press("escape", "down", "s")
         await shows(pilot, "sort: name")
@@ -238,10 +241,10 @@ async def test_the_live_run_in_depth() -> None:
         await pilot.press("escape")
         await on_screen(pilot, LiveScreen)
         await pilot.press("z")
-        assert app.screen.maximized is not None
+        await until(lambda: "Endpoints" not in screen_text(app).rsplit("\n", 2)[0] and "agent-12" in screen_text(app))
         await pilot.press("z")
-        assert "Endpoints" in screen_text(app)
-        await pilot.press("tab", "tab", "enter")
+        await shows(pilot, "Agents × endpoints")
+        await pilot.press("tab", "tab", "tab", "enter")
         await on_screen(pilot, ReadScreen)
         await shows(pilot, "file_00000121.dat")
 
@@ -311,8 +314,8 @@ async def test_runs_are_listed_opened_and_run_again(tmp_path: Path) -> None:
         assert isinstance(app.screen, HomeScreen)
         await pilot.press("home", "enter")
         await on_screen(pilot, ResultsScreen)
-        await pilot.press("m")
-        await shows(pilot, "Operations per second")
+        await pilot.press("5")
+        await shows(pilot, "✗ missed")
         await pilot.press("l")
         await on_screen(pilot, LogScreen)
         await pilot.press("escape", "r")
@@ -328,6 +331,8 @@ async def test_a_new_configuration_is_valid_and_saved_whole(tmp_path: Path, monk
         await on_screen(pilot, HomeScreen)
         await shows(pilot, "No runs here yet.")
         await pilot.press("n")
+        await on_screen(pilot, ChooserScreen)
+        await pilot.press("enter")
         await on_screen(pilot, EditorScreen)
         await shows(pilot, "✓ valid")
         await pilot.press("ctrl+s")
@@ -362,7 +367,11 @@ async def test_leaving_a_changed_file_asks(tmp_path: Path) -> None:
         await on_screen(pilot, EditorScreen)
         await pilot.press("#", "escape")
         await on_screen(pilot, ConfirmScreen)
-        await pilot.press("n", "escape")
+        await pilot.press("n")
+        await on_screen(pilot, ChooserScreen)
+        await pilot.press("enter")
+        await on_screen(pilot, EditorScreen)
+        await pilot.press("escape")
         await on_screen(pilot, ConfirmScreen)
         await pilot.press("d")
         await on_screen(pilot, HomeScreen)
@@ -401,7 +410,8 @@ async def test_text_from_outside_is_neither_markup_nor_control() -> None:
         text = screen_text(app)
         assert not set("\x1b\x07\u202e") & set(text)
         await pilot.press("enter")
-        await on_screen(pilot, ReadScreen)
+        await on_screen(pilot, AgentScreen)
+        assert not set("\x1b\x07\u202e") & set(screen_text(app))
         await pilot.press("escape", "x")
         await on_screen(pilot, ConfirmScreen)
 

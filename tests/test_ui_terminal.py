@@ -60,12 +60,12 @@ class Room:
 
 
 @contextmanager
-def room(*arguments: str, cwd: Path, **variables: str) -> Iterator[Room]:
+def room(*arguments: str, cwd: Path, kind: type[Room] = Room, module: bool = True, **variables: str) -> Iterator[Room]:
     outer, inner = pty.openpty()
     fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
     environ = dict(os.environ, TERM="xterm-256color", XDG_STATE_HOME=str(cwd / "state"), NO_COLOR="", **variables)
     process = subprocess.Popen(
-        [sys.executable, "-m", "sai3tui", *arguments],
+        [sys.executable, *(("-m", "sai3tui") if module else ()), *arguments],
         cwd=cwd,
         env=environ,
         stdin=inner,
@@ -74,7 +74,7 @@ def room(*arguments: str, cwd: Path, **variables: str) -> Iterator[Room]:
         start_new_session=True,
     )
     try:
-        yield Room(process, outer, inner)
+        yield kind(process, outer, inner)
     finally:
         if process.poll() is None:
             process.kill()

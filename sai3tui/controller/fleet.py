@@ -24,13 +24,14 @@ from sai3tui.events import (
     StateChanged,
     Vitals,
 )
+from sai3tui.metrics.saturation import Sample, nearest_limit
 from sai3tui.results.baseline import Baseline, BaselineView
-from sai3tui.results.figures import rates_of
+from sai3tui.results.figures import endpoint_cells, rates_of
 from sai3tui.results.reader import endpoint_views
 from sai3tui.results.seconds import FleetSecond
-from sai3tui.results.tally import Item, Tally
+from sai3tui.results.tally import LOG_LINES, SERIES_SECONDS, Item, Tally
 from sai3tui.results.thresholds import Judge
-from sai3tui.results.views import EndpointView, Outcome, Rates, StageInfo, StageView
+from sai3tui.results.views import EndpointCell, EndpointView, Outcome, Rates, StageInfo, StageView
 
 HISTORY = 60
 SILENT_RATE_NS = 3_000_000_000
@@ -57,6 +58,8 @@ class LiveAgent:
     history: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
     failure: Failure | None = None
     insecure: bool = False
+    cells: tuple[EndpointCell, ...] = ()
+    limit: tuple[float, str] = (0.0, "")
 
 
 class Fleet:
@@ -87,11 +90,19 @@ class Fleet:
         stages: tuple[StageInfo, ...],
         agents: tuple[LiveAgent, ...],
         judge: Judge | None = None,
+        *,
+        series_seconds: int | None = SERIES_SECONDS,
+        log_lines: int | None = LOG_LINES,
     ) -> None:
         """What the configuration says, once it is read."""
         self.run_id = run_id
         self.judge = judge or Judge((), ())
-        self.tally = Tally(stages, connections={agent.id: agent.concurrency for agent in agents})
+        self.tally = Tally(
+            stages,
+            connections={agent.id: agent.concurrency for agent in agents},
+            series_seconds=series_seconds,
+            log_lines=log_lines,
+        )
         self.agents = {agent.id: agent for agent in agents}
 
     def compare_with(self, baseline: Baseline, layout_hash: str) -> None:
@@ -203,7 +214,10 @@ class Fleet:
     def _agent(self, agent: LiveAgent, item: Item) -> None:
         if isinstance(item, Report):
             if item.end_ns - item.start_ns >= SHORT_NS:
-                agent.rates = rates_of(item.ops, (item.end_ns - item.start_ns) / 1e9)
+                seconds = (item.end_ns - item.start_ns) / 1e9
+                agent.rates = rates_of(item.ops, seconds)
+                agent.cells = endpoint_cells(item.endpoints, seconds)
+                agent.limit = nearest_limit(_sample(item.vitals, agent.rates, seconds)) if item.ops else (0.0, "")
                 agent.history.append(agent.rates.get_bytes + agent.rates.put_bytes)
             agent.reported_ns = max(agent.reported_ns, item.end_ns)
         elif isinstance(item, StateChanged):
@@ -258,6 +272,9 @@ class Fleet:
             history=tuple(agent.history),
             failure=agent.failure,
             insecure=agent.insecure,
+            cells=agent.cells if agent.rates.ops else (),
+            limit_used=agent.limit[0] if agent.rates.ops else 0.0,
+            limit_name=agent.limit[1],
         )
 
     def _endpoint_views(self) -> tuple[EndpointView, ...]:
@@ -269,3 +286,17 @@ class Fleet:
         if self._endpoints[0] != mark:
             self._endpoints = (mark, endpoint_views(stage))
         return self._endpoints[1]
+
+
+def _sample(vitals: Vitals, rates: Rates, seconds: float) -> Sample:
+    """What the rules of saturation want to know of one interval."""
+    return Sample(
+        seconds=seconds,
+        worker_cpu_pct=vitals.worker_cpu_pct,
+        host_cpu_pct=vitals.cpu_user_pct + vitals.cpu_system_pct,
+        service_p50_us=max(rates.get_p50_us, rates.put_p50_us, rates.meta_p50_us),
+        lag_p99_us=vitals.worker_lag_p99_us,
+        nic_pct=vitals.nic_pct,
+        softirq_pct=vitals.softirq_pct,
+        steal_pct=vitals.steal_pct,
+    )

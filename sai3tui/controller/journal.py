@@ -9,6 +9,7 @@ from typing import Any
 
 from sai3tui.controller.clock import ClockEstimate
 from sai3tui.controller.fleet import Fleet
+from sai3tui.controller.frames import Frames
 from sai3tui.controller.request import COMPLETE, EXIT_THRESHOLD, THRESHOLD_MISSED, RunRequest
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import Failure, ResourceError
@@ -30,6 +31,7 @@ class Journal:
 
     def __init__(self, config_name: str) -> None:
         self.fleet = Fleet(config_name)
+        self.frames = Frames()
         self.snapshot: RunSnapshot = self.fleet.snapshot(time.time_ns())
         self._listeners: list[tuple[OnItem, OnSecond | None]] = []
         self._backlog: list[tuple[Item, list[FleetSecond]]] = []
@@ -129,6 +131,7 @@ class Journal:
 
     def refresh(self) -> None:
         self.snapshot = self.fleet.snapshot(time.time_ns())
+        self.frames.add(self.snapshot)
         self._dirty = False
 
     def finish(self, outcome: Outcome) -> Outcome:

@@ -39,6 +39,7 @@ from sai3tui.controller.attaching import (
 from sai3tui.controller.conductor import Conductor
 from sai3tui.controller.coordinator import Coordinator, coordinator_directory
 from sai3tui.controller.fleet import LiveAgent
+from sai3tui.controller.frames import Frames
 from sai3tui.controller.journal import Journal, OnItem, OnSecond
 from sai3tui.controller.local_agent import LocalAgent
 from sai3tui.controller.planning import RunPlan, plan_run
@@ -111,6 +112,11 @@ class RunSession:
     def snapshot(self) -> RunSnapshot:
         """The latest one; immutable."""
         return self._journal.snapshot
+
+    @property
+    def frames(self) -> Frames:
+        """The run's past; may be read from anywhere."""
+        return self._journal.frames
 
     def proceed(self) -> None:
         """Start the run after a hold; ignored while preflight has errors."""

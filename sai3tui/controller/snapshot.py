@@ -15,6 +15,7 @@ from sai3tui.results.baseline import BaselineView
 from sai3tui.results.coverage import CoverageSpan
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import (
+    EndpointCell,
     EndpointView,
     FailureGroup,
     LogLine,
@@ -28,6 +29,7 @@ from sai3tui.results.views import (
 __all__ = [
     "AgentView",
     "BaselineView",
+    "EndpointCell",
     "EndpointView",
     "FailureGroup",
     "LogLine",
@@ -77,6 +79,11 @@ class AgentView:
     failure: Failure | None = None
     insecure: bool = False
     """Whether everybody on its network can give it orders."""
+    cells: tuple[EndpointCell, ...] = ()
+    """What the last interval brought from each endpoint."""
+    limit_used: float = 0.0
+    """Share of the nearest limit of the load generator that is used; from 1 on it, not the storage, limits."""
+    limit_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
+from sai3tui.controller.frames import Frames
 from sai3tui.controller.request import EXIT_SIGINT
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import RunSnapshot
@@ -23,6 +24,10 @@ class SessionThread:
 
     def snapshot(self) -> RunSnapshot:
         return self._session.snapshot()
+
+    @property
+    def frames(self) -> Frames:
+        return self._session.frames
 
     def proceed(self) -> None:
         self._session.proceed()

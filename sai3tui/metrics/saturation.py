@@ -46,6 +46,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
+    name: str
     text: Callable[[float], str]
     value: Callable[[Sample], float | None]
     limit: Callable[[Limits, Sample], float]
@@ -53,36 +54,53 @@ class _Rule:
 
 _RULES = (
     _Rule(
+        "worker",
         lambda value: f"a worker process used {value:.0f} % of its core",
         lambda sample: sample.worker_cpu_pct,
         lambda limits, _: limits.worker_cpu_pct,
     ),
     _Rule(
+        "lag",
         lambda value: f"answers waited up to {value / 1000:.1f} ms (p99) for a worker process",
         lambda sample: sample.lag_p99_us,
         lambda limits, sample: max(limits.lag_us, limits.lag_share * sample.service_p50_us),
     ),
     _Rule(
+        "host cpu",
         lambda value: f"the host's CPUs were {value:.0f} % busy",
         lambda sample: sample.host_cpu_pct,
         lambda limits, _: limits.host_cpu_pct,
     ),
     _Rule(
+        "network",
         lambda value: f"a network link was {value:.0f} % full",
         lambda sample: sample.nic_pct,
         lambda limits, _: limits.nic_pct,
     ),
     _Rule(
+        "interrupts",
         lambda value: f"a core spent {value:.0f} % on the network's interrupts",
         lambda sample: sample.softirq_pct,
         lambda limits, _: limits.softirq_pct,
     ),
     _Rule(
+        "steal",
         lambda value: f"other guests of this machine took {value:.0f} % of its CPUs",
         lambda sample: sample.steal_pct,
         lambda limits, _: limits.steal_pct,
     ),
 )
+
+
+def nearest_limit(sample: Sample, limits: Limits | None = None) -> tuple[float, str]:
+    """How much of the nearest limit is used, 1.0 being all of it, and that limit's name; 0 and "" if none is known."""
+    limits = limits or Limits()
+    used = [
+        (value / rule.limit(limits, sample), rule.name)
+        for rule in _RULES
+        if (value := rule.value(sample)) is not None and value > 0
+    ]
+    return max(used, default=(0.0, ""))
 
 
 class SaturationMeter:

@@ -22,7 +22,7 @@ from sai3tui.results.figures import Figures, OpTable, by_group, per_second, rate
 from sai3tui.results.reader import load_run
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.thresholds import BaselineFigure, figure, plain_name
-from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
+from sai3tui.results.views import Rates, Series, StageInfo, StageStatus, StageView
 
 Floats = npt.NDArray[np.float64]
 
@@ -267,3 +267,21 @@ def _spread(values: Floats, half: int, step: int) -> Band:
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)[::step]
     low, high = np.percentile(around, BAND, axis=1)
     return Band(tuple(low.tolist()), tuple(high.tolist()))
+
+
+def band_under(view: BaselineView | None, series: Series, name: str) -> Band:
+    """The band of `name` (one of `NAMES`) at each moment of a series; zeros where the baseline says nothing."""
+    if view is None or not view.bands:
+        return Band()
+    bands = {band.stage_index: band for band in view.bands}
+    low, high = [0.0] * len(series.at_s), [0.0] * len(series.at_s)
+    began: dict[int, float] = {}
+    for n, (at_s, index) in enumerate(zip(series.at_s, series.stage_index, strict=True)):
+        start = began.setdefault(index, at_s - 1.0)
+        band = bands.get(index)
+        if band is None or not band.at_s or at_s - start > band.at_s[-1] + 1.0:
+            continue
+        column: Band = getattr(band, name)
+        nearest = min(bisect_right(band.at_s, at_s - start), len(band.at_s) - 1)
+        low[n], high[n] = column.low[nearest], column.high[nearest]
+    return Band(tuple(low), tuple(high))

@@ -9,20 +9,21 @@ from sai3tui.config.ops import GROUPS, Op
 from sai3tui.events import AttemptStats, EndpointStats, OpStats
 from sai3tui.metrics.attribution import Attribution
 from sai3tui.metrics.histogram import Histogram
-from sai3tui.results.views import Rates, StageView, SteadyView
+from sai3tui.results.views import EndpointCell, Rates, StageView, SteadyView
 
 MIB = 1024 * 1024
 
 
 @dataclass(slots=True)
 class Figures:
-    """Merged figures of any operations: counts, body bytes, service latencies."""
+    """Merged figures of any operations: counts, body bytes, latencies of service and from schedule."""
 
     ops: int = 0
     bytes: int = 0
     errors: int = 0
     attempts: int = 0
     service: Histogram = field(default_factory=Histogram)
+    scheduled: Histogram = field(default_factory=Histogram)
 
     def add(self, stats: OpStats) -> None:
         self.ops += stats.ops
@@ -30,6 +31,7 @@ class Figures:
         self.errors += stats.errors
         self.attempts += stats.attempts
         self.service.merge(stats.service)
+        self.scheduled.merge(stats.scheduled)
 
     def percentile_us(self, q: float) -> float:
         return self.service.percentile_us(q)
@@ -133,6 +135,28 @@ def rates_of(ops: Iterable[OpStats], seconds: float) -> Rates:
         meta_p50_us=meta.percentile_us(0.5),
         meta_p99_us=meta.percentile_us(0.99),
         errors=per_second(get.errors + put.errors + meta.errors, seconds),
+        scheduled_p99_us=max(group.scheduled.percentile_us(0.99) for group in groups.values()),
+    )
+
+
+def endpoint_cells(endpoints: Iterable[EndpointStats], seconds: float) -> tuple[EndpointCell, ...]:
+    """What one agent got from each endpoint, per second, in the order in which the endpoints are numbered."""
+    merged_by_uri: dict[str, EndpointStats] = {}
+    for stats in sorted(endpoints, key=lambda each: each.endpoint):
+        known = merged_by_uri.get(stats.uri)
+        if known is None:
+            merged_by_uri[stats.uri] = stats.copy()
+        else:
+            known.merge(stats)
+    return tuple(
+        EndpointCell(
+            uri,
+            per_second(stats.bytes, seconds),
+            per_second(stats.ops, seconds),
+            stats.service.percentile_us(0.99),
+            stats.errors,
+        )
+        for uri, stats in merged_by_uri.items()
     )
 
 

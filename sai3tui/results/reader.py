@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.events import Report
 from sai3tui.results.events_log import read_events
+from sai3tui.results.figures import rates_of
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
 from sai3tui.results.predecessor import PredecessorRun, is_predecessors, load_predecessor, stage_infos
@@ -19,7 +20,7 @@ from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
 from sai3tui.results.thresholds import ThresholdView
-from sai3tui.results.views import EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
+from sai3tui.results.views import AgentStageView, EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
 
 NAME_PATTERN = "sai3-*"
 CROSSING_NS = 3_000_000_000
@@ -83,6 +84,8 @@ class RunRecord:
     status_text: str
     files: tuple[str, ...]
     thresholds: tuple[ThresholdView, ...] = ()
+    agents: dict[int, tuple[AgentStageView, ...]] = field(default_factory=dict)
+    """What each agent did, by stage index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Again:
 def run_again(path: Path) -> Again:
     """Of the run in a results directory: its copy of the configuration, which may have changed elsewhere since. Raises
     Sai3Error, naming the file, if the directory is not a run's."""
-    meta = _metadata(path).meta
+    meta = read_run_metadata(path).meta
     return Again(path / "config.yaml", meta.agents_override, meta.only)
 
 
@@ -122,10 +125,10 @@ def load_run(
     foreign = read_predecessor(path)
     if foreign is not None:
         return _predecessor_record(path, foreign)
-    read = _metadata(path)
+    read = read_run_metadata(path)
     connections = {agent.id: agent.concurrency for agent in read.meta.agents}
     tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
-    for item in _items(path):
+    for item in read_items(path):
         if on_item is not None:
             on_item(item)
         for second in tally.apply(item):
@@ -145,6 +148,7 @@ def load_run(
         ended_ns=ended_ns,
         stages=tally.views(ended_ns),
         endpoints={index: endpoint_views(stage) for index, stage in tally.stages.items()},
+        agents={index: agent_stage_views(stage) for index, stage in tally.stages.items()},
         series=tally.series,
         failures=tally.failures,
         log=tally.log,
@@ -187,6 +191,30 @@ def _predecessor_record(path: Path, run: PredecessorRun) -> RunRecord:
 
 def _files(path: Path) -> tuple[str, ...]:
     return tuple(sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()))
+
+
+def agent_stage_views(stage: StageTally) -> tuple[AgentStageView, ...]:
+    """What each agent did in a stage, in the order of their names."""
+    whole = stage.ops.ops
+    views = []
+    for agent, part in sorted(stage.agents.items()):
+        rows = part.ops.rows()
+        seconds = stage.agent_seconds(agent)
+        limited = part.summary.client_limited_reason if part.summary is not None else part.limited
+        views.append(
+            AgentStageView(
+                agent,
+                seconds,
+                rates_of(rows, seconds),
+                part.ops.ops,
+                part.ops.bytes,
+                part.ops.errors,
+                part.ops.ops / whole if whole else 0.0,
+                limited,
+                part.lost and part.summary is None,
+            )
+        )
+    return tuple(views)
 
 
 def endpoint_views(stage: StageTally) -> tuple[EndpointView, ...]:
@@ -254,7 +282,8 @@ def _predecessor_entry(path: Path, run: PredecessorRun) -> RunEntry:
     )
 
 
-def _metadata(path: Path) -> ReadMeta:
+def read_run_metadata(path: Path) -> ReadMeta:
+    """Raises Sai3Error, naming the file, if the directory is not a run's."""
     file = path / "metadata.json"
     hint = "a results directory is made by a run; see `sai3tui --batch --help`"
     try:
@@ -265,7 +294,7 @@ def _metadata(path: Path) -> ReadMeta:
         raise Sai3Error(f"{file} is broken: {error}", hint=hint, kind=ErrorKind.RESOURCE) from error
 
 
-def _items(path: Path) -> Iterator[Item]:
+def read_items(path: Path) -> Iterator[Item]:
     """Events and reports in the order of when they ended. Raises Sai3Error if they cannot be read.
 
     Events are few, but reports are not held: with their histograms they take some 200 KiB each.

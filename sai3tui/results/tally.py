@@ -66,7 +66,7 @@ class Tally:
         self.fleet = Rates()
         self.log_total = 0
         self._log: deque[LogLine] = deque(maxlen=log_lines)
-        self._points: deque[tuple[float, float, float, float, float, float, int]] = deque(maxlen=series_seconds)
+        self._points: deque[tuple[float, float, float, float, float, float, int, float]] = deque(maxlen=series_seconds)
         self._failures = FailureGroups()
         self._coverage = CoverageTrack()
         self._narrator = Narrator()
@@ -106,8 +106,8 @@ class Tally:
     def series(self) -> Series:
         if self._series is None:
             columns: Sequence[tuple[float, ...]] = list(zip(*self._points, strict=True))
-            at, get, put, ops, p50, p99, index = columns
-            self._series = Series(at, get, put, ops, p50, p99, tuple(int(i) for i in index))
+            at, get, put, ops, p50, p99, index, scheduled = columns
+            self._series = Series(at, get, put, ops, p50, p99, tuple(int(i) for i in index), scheduled)
         return self._series
 
     @property
@@ -218,9 +218,10 @@ class Tally:
             rates = second.rates
             whole = merged(second.ops.rows())
             p50, p99 = whole.percentile_us(0.5), whole.percentile_us(0.99)
+            scheduled = whole.scheduled.percentile_us(0.99)
             if whole.ops and not whole.service.count and self._points:
                 # A second whose histogram is rolled up into a later one.
-                p50, p99 = self._points[-1][4:6]
+                p50, p99, scheduled = (*self._points[-1][4:6], self._points[-1][7])
             self.fleet = rates
             self._points.append(
                 (
@@ -231,6 +232,7 @@ class Tally:
                     p50,
                     p99,
                     second.stage_index,
+                    scheduled,
                 )
             )
             self._series = None

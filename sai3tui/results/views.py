@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from sai3tui.errors import Failure
@@ -52,6 +53,8 @@ class Rates:
     meta_p50_us: float = 0.0
     meta_p99_us: float = 0.0
     errors: float = 0.0
+    scheduled_p99_us: float = 0.0
+    """The worst of the three groups' p99 counted from when operations were due; like service where nothing waited."""
 
     @property
     def ops(self) -> float:
@@ -145,6 +148,33 @@ class EndpointView:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentStageView:
+    """One agent's part of a stage, on average over `seconds`. `share` is its part of all operations of the fleet."""
+
+    agent: str
+    seconds: float = 0.0
+    rates: Rates = Rates()
+    total_ops: int = 0
+    total_bytes: int = 0
+    errors: int = 0
+    share: float = 0.0
+    client_limited: str = ""
+    unreported: bool = False
+    """What it did after its last report is not in the figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointCell:
+    """What one agent got from one endpoint in its last interval: bytes and operations per second, p99 in µs."""
+
+    uri: str
+    bytes: float = 0.0
+    ops: float = 0.0
+    p99_us: float = 0.0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """Fleet figures over time, one entry a second, oldest first. `at_s` is seconds since the run started."""
 
@@ -155,6 +185,12 @@ class Series:
     p50_us: tuple[float, ...] = ()
     p99_us: tuple[float, ...] = ()
     stage_index: tuple[int, ...] = ()
+    scheduled_p99_us: tuple[float, ...] = ()
+
+    def until(self, seconds: float) -> Series:
+        """The part up to `seconds` after the start."""
+        end = bisect_right(self.at_s, seconds)
+        return Series(*(getattr(self, each.name)[:end] for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

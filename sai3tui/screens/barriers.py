@@ -10,11 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.base import TICK_S, Pane, RoomScreen
-from sai3tui.screens.confirm import ReadScreen
-from sai3tui.screens.services import SessionHandle
+from sai3tui.screens.services import RunSource
 from sai3tui.theme import Palette
-from sai3tui.widgets.agent_card import agent_lines
 from sai3tui.widgets.barrier_board import BarrierBoard
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.painted import Painted
@@ -49,10 +48,10 @@ class BarrierScreen(RoomScreen):
         "long after the first one an agent came; a yellow circle is who is being waited for, and for how long."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,b", "dismiss", "Back"),
+        Binding("escape,b", "dismiss", "Back", id="barriers.dismiss"),
     ]
 
-    def __init__(self, session: SessionHandle) -> None:
+    def __init__(self, session: RunSource) -> None:
         super().__init__()
         self._session = session
         self._seen = -1
@@ -78,4 +77,4 @@ class BarrierScreen(RoomScreen):
     def on_line_list_chosen(self, _event: LineList.Chosen) -> None:
         agent = self.query_one(BarrierBoard).current
         if agent is not None:
-            self.app.push_screen(ReadScreen(agent.id, lambda width, palette: agent_lines(agent, width, palette)))
+            self.app.push_screen(AgentScreen(self._session, agent.id))

@@ -35,8 +35,6 @@ class TooSmall(Painted):
 class Pane(Vertical, can_focus=False):
     """A titled frame around one view; bright while the view has the focus."""
 
-    ALLOW_MAXIMIZE = True
-
     def __init__(self, title: str, *children: Widget, id: str | None = None) -> None:
         super().__init__(*children, id=id, classes="pane")
         self._parts: tuple[tuple[str, str], ...] = ((title, ""),)
@@ -51,6 +49,11 @@ class Pane(Vertical, can_focus=False):
         if parts != self._parts:
             self._parts = parts
             self._write_title()
+
+    @property
+    def heading(self) -> str:
+        """The first part of the title."""
+        return self._parts[0][0].strip()
 
     def _write_title(self) -> None:
         palette = Palette.of(self.app)
@@ -76,7 +79,7 @@ class RoomScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "Next pane", show=False),
         Binding("shift+tab", "app.focus_previous", "Previous pane", show=False),
-        Binding("z", "zoom", "Zoom pane", show=False),
+        Binding("z", "zoom", "Zoom pane", show=False, id="view.zoom"),
     ]
 
     def compose(self) -> ComposeResult:
@@ -93,10 +96,21 @@ class RoomScreen(Screen[None]):
     def status(self) -> StatusLine:
         return self.query_one("#status", StatusLine)
 
+    @property
+    def focused_pane(self) -> Pane | None:
+        """The pane that has the focus."""
+        around = self.focused.ancestors if self.focused is not None else ()
+        return next((node for node in around if isinstance(node, Pane)), None)
+
+    @property
+    def zoomed(self) -> bool:
+        return self.has_class("-zoomed")
+
     def action_zoom(self) -> None:
-        if self.maximized is not None:
-            self.minimize()
-            return
-        pane = next((n for n in (self.focused.ancestors if self.focused else ()) if isinstance(n, Pane)), None)
-        if pane is not None:
-            self.maximize(pane, container=False)
+        """The focused pane alone, or all as before."""
+        pane = None if self.zoomed else self.focused_pane
+        self.set_class(pane is not None, "-zoomed")
+        path = {pane, *pane.ancestors} if pane is not None else set()
+        for each in self.query(".pane, .row"):
+            each.set_class(pane is not None and each not in path, "-beside")
+            each.set_class(each in path, "-zoom")

@@ -37,11 +37,12 @@ class ConfirmScreen(ModalScreen[str]):
         Binding("right,down", "app.focus_next", show=False),
     ]
 
-    def __init__(self, title: str, lines: Sequence[str], answers: Sequence[Answer]) -> None:
+    def __init__(self, title: str, lines: Sequence[str], answers: Sequence[Answer], *, upright: bool = False) -> None:
         super().__init__()
         self._question = title
         self._lines = tuple(lines)
         self._answers = tuple(answers)
+        self._upright = upright
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -53,7 +54,8 @@ class ConfirmScreen(ModalScreen[str]):
             Button(Text(f" {answer.key}  {answer.label} "), id=f"answer-{i}", compact=True)
             for i, answer in enumerate(self._answers)
         ]
-        box = Vertical(Static(text, id="question"), Horizontal(*buttons, id="answers"), classes="dialog")
+        answers = (Vertical if self._upright else Horizontal)(*buttons, id="answers")
+        box = Vertical(Static(text, id="question"), answers, classes="dialog")
         box.border_title = Text(self._question)
         yield box
 

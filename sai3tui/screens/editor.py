@@ -20,14 +20,19 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import TextArea
 
+from sai3tui.config.completion import complete
 from sai3tui.config.problems import Level, Problem
 from sai3tui.errors import ResourceError, Sai3Error, failure_of
 from sai3tui.screens.base import Pane, RoomScreen
+from sai3tui.screens.chooser import Choice, ChooserScreen
 from sai3tui.screens.confirm import Answer, ConfirmScreen
+from sai3tui.screens.difference import difference_screen
 from sai3tui.screens.files import read_config, text_of, write_atomic
 from sai3tui.screens.quick_fix import fix_of
 from sai3tui.screens.recovery import Recovery
 from sai3tui.screens.services import Checked, RunOrder, Services, StartRun
+from sai3tui.screens.template_list import template_chooser, templates
+from sai3tui.widgets.find_bar import FindBar, find_in, replace_all
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.plan_view import Document, plan_lines
 from sai3tui.widgets.problem_list import ProblemList
@@ -37,7 +42,8 @@ from sai3tui.widgets.yaml_editor import YamlEditor
 
 logger = logging.getLogger(__name__)
 
-DEBOUNCE_S = 0.2
+DEBOUNCE_S = 0.1
+LOOK_S = 2.0
 
 
 class EditorScreen(RoomScreen):
@@ -47,16 +53,22 @@ class EditorScreen(RoomScreen):
         "The configuration of a run. It is checked while you type: problems stand at their lines and in the list "
         "below; the plan on the right is what would happen, computed without contacting anything. f5 saves, checks "
         "agents and storage, and waits there for you to start. f2 puts in place what a problem offers, "
-        "f4 opens the text in $VISUAL or $EDITOR. What is not saved survives a crash."
+        "f4 opens the text in $VISUAL or $EDITOR. ctrl+n offers what can stand at the cursor, with what it means; "
+        "ctrl+f finds and replaces, ctrl+t begins with a template, f6 shows what changed since the last run. What is "
+        "not saved survives a crash."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "save", "Save"),
-        Binding("f5", "run", "Preflight"),
-        Binding("f8", "next_problem", "Next problem"),
-        Binding("f2", "fix", "Fix"),
-        Binding("f4", "external", "$EDITOR", show=False),
-        Binding("f9", "plan", "Plan"),
-        Binding("escape", "back", "Back"),
+        Binding("ctrl+s", "save", "Save", id="editor.save"),
+        Binding("f5", "run", "Preflight", id="editor.run"),
+        Binding("f8", "next_problem", "Next problem", id="editor.problem"),
+        Binding("f2", "fix", "Fix", show=False, id="editor.fix"),
+        Binding("f4", "external", "$EDITOR", show=False, id="editor.external"),
+        Binding("ctrl+n,ctrl+@", "complete", "Complete", id="editor.complete", priority=True),
+        Binding("ctrl+f", "find", "Find, replace", show=False, id="editor.find", priority=True),
+        Binding("ctrl+t", "template", "Template", show=False, id="editor.template", priority=True),
+        Binding("f6", "difference", "Since the last run", show=False, id="editor.difference", priority=True),
+        Binding("f9", "plan", "Plan", id="editor.plan"),
+        Binding("escape", "back", "Back", id="editor.leave"),
     ]
 
     def __init__(
@@ -72,10 +84,11 @@ class EditorScreen(RoomScreen):
         self._checked_text: str | None = None
         self._plan: Document | None = None
         self._timer: Timer | None = None
+        self._seen_on_disk: bytes | None = None
 
     def body(self) -> Iterable[Widget]:
         yield Horizontal(
-            Pane("Configuration", YamlEditor(self._initial, id="yaml"), id="yaml-pane"),
+            Pane("Configuration", FindBar(id="find-bar"), YamlEditor(self._initial, id="yaml"), id="yaml-pane"),
             Pane("What will run", TextRows(id="plan"), id="plan-pane"),
             id="editor",
         )
@@ -85,6 +98,7 @@ class EditorScreen(RoomScreen):
         self._editor.focus()
         self._describe()
         self._check_soon(0)
+        self.set_interval(LOOK_S, self._look_at_disk)
         if self._recovery is not None:
             self._offer_recovered(self._recovery)
 
@@ -238,6 +252,86 @@ class EditorScreen(RoomScreen):
         else:
             if text != self._editor.text:
                 self._put(text)
+
+    # --- changing much at once -------------------------------------------------------------------------------------
+
+    @work(group="complete", exclusive=True)
+    async def action_complete(self) -> None:
+        """Offer what can stand at the cursor, and put in what is chosen."""
+        editor = self._editor
+        row, column = editor.cursor_location
+        found = complete(editor.text.split("\n"), row, column)
+        if not found.suggestions:
+            self.notify("nothing is known that could stand here", markup=False)
+            return
+        choices = [Choice(each.label, each, each.detail, each.text) for each in found.suggestions]
+        title = f"In {found.where}"
+        chosen = await self.app.push_screen_wait(ChooserScreen(title, choices, found.prefix))
+        if chosen is not None:
+            editor.replace(chosen.insert, (row, found.start), (row, column))
+
+    def action_find(self) -> None:
+        """Find, or replace, what is selected."""
+        selected = self._editor.selected_text
+        self.query_one(FindBar).open(selected if "\n" not in selected else "")
+
+    def on_find_bar_asked(self, asked: FindBar.Asked) -> None:
+        editor, bar = self._editor, self.query_one(FindBar)
+        if asked.everywhere:
+            count = replace_all(editor, asked.text, asked.replace or "")
+            bar.say(f"{count} replaced")
+            return
+        if asked.replace is not None and editor.selected_text.lower() == asked.text.lower() and asked.text:
+            editor.replace(asked.replace, *sorted(editor.selection))
+        number, count = find_in(editor, asked.text, back=asked.back)
+        bar.say(f"{number} of {count}" if count else "not found")
+
+    def on_find_bar_closed(self, _event: FindBar.Closed) -> None:
+        self._editor.focus()
+
+    @work(group="template", exclusive=True)
+    async def action_template(self) -> None:
+        """Begin anew with a template; that can be undone."""
+        name = await self.app.push_screen_wait(template_chooser())
+        if name is not None:
+            self._put(templates()[name])
+
+    @work(group="difference", exclusive=True)
+    async def action_difference(self) -> None:
+        """What has changed since the last run of this configuration."""
+        last = await asyncio.to_thread(self._services.last_config, self._path)
+        if last is None:
+            self.notify("no run of this configuration is known here", markup=False)
+            return
+        name, text = last
+        self.app.push_screen(difference_screen(f"Since {name}", text, self._editor.text))
+
+    @work(group="disk", exclusive=True)
+    async def _look_at_disk(self) -> None:
+        """Ask, once for each change, when somebody else has written the file."""
+        if self._on_disk is None or not self.is_current:
+            return
+        try:
+            there = await asyncio.to_thread(read_config, self._path)
+        except Sai3Error:
+            # It is gone or cannot be read: saving will say so.
+            return
+        if there in (self._on_disk, self._seen_on_disk, self._editor.text.encode()):
+            return
+        self._seen_on_disk = there
+        question = ConfirmScreen(
+            "The file has changed on disk",
+            [f"{self._path} was written by somebody else.", "Taken over, it can be undone with ctrl+z."],
+            [Answer("t", "take it over", "take"), Answer("k", "keep what is here", "keep")],
+        )
+        if await self.app.push_screen_wait(question) == "take":
+            try:
+                self._put(text_of(there, self._path))
+            except Sai3Error as error:
+                self.notify(error.message, severity="error", markup=False)
+            else:
+                self._on_disk = there
+                self._describe()
 
     # --- leaving ---------------------------------------------------------------------------------------------------
 

@@ -75,8 +75,8 @@ class FailuresScreen(RoomScreen):
         "about one of them, and what can be done."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "copy", "Copy"),
-        Binding("escape,e", "dismiss", "Back"),
+        Binding("y", "copy", "Copy", id="errors.copy"),
+        Binding("escape,e", "dismiss", "Back", id="errors.dismiss"),
     ]
 
     def __init__(self, groups: Callable[[], tuple[FailureGroup, ...]], run: str) -> None:

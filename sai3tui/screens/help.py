@@ -28,6 +28,10 @@ class HelpScreen(ModalScreen[None]):
         super().__init__()
         self._purpose = str(getattr(beneath, "HELP", ""))
         self._keys = _keys_of(beneath)
+        focused = beneath.focused
+        self._pane = str(getattr(focused, "HELP", "")) if focused is not None else ""
+        pane = getattr(beneath, "focused_pane", None)
+        self._heading = pane.heading if self._pane and pane is not None else ""
 
     def compose(self) -> ComposeResult:
         box = Vertical(TextRows(self._lines, id="help"), classes="dialog tall")
@@ -37,11 +41,17 @@ class HelpScreen(ModalScreen[None]):
 
     def _lines(self, width: int, palette: Palette) -> list[Text]:
         lines: list[Text] = []
+        if self._pane:
+            lines += [Text(self._heading, style=f"bold {palette.bright}"), *wrapped(self._pane, width, palette.text)]
+            lines += [Text(), Text("The whole screen", style=f"bold {palette.bright}")]
         for paragraph in self._purpose.split("\n"):
             lines += wrapped(paragraph, width, palette.text)
         lines += [Text(), Text("Keys", style=f"bold {palette.bright}")]
-        for keys, description in self._keys:
-            lines.append(_key_line(keys, description, palette))
+        for keys, description, name in self._keys:
+            line = _key_line(keys, description, palette)
+            if name and width - line.cell_len > len(name) + 2:
+                line.append(" " * (width - line.cell_len - len(name) - 1) + name, style=palette.faint)
+            lines.append(line)
         lines += [Text(), Text("Signs", style=f"bold {palette.bright}")]
         looks = dict.fromkeys([*AGENT.values(), *STAGE.values()])
         named: dict[tuple[str, str], list[str]] = {}
@@ -56,24 +66,25 @@ class HelpScreen(ModalScreen[None]):
             ("arrows  j k", "move in a list; home and end go to its ends"),
             ("enter", "more about what is at the cursor"),
             ("z", "one pane over the whole screen, and back"),
-            ("ctrl+p", "commands, the light theme among them"),
+            ("ctrl+p", "commands: all that can be done now, and themes"),
+            ("ctrl+o", "letters on all panes; one key goes there"),
             ("ctrl+q", "quit; asks while a run is live"),
         ):
             lines.append(_key_line(keys, description, palette))
         return lines
 
 
-def _keys_of(screen: Screen[object]) -> list[tuple[str, str]]:
-    """Keys and descriptions of what is bound on the screen and its focused widget, each action once."""
-    found: dict[str, tuple[list[str], str]] = {}
+def _keys_of(screen: Screen[object]) -> list[tuple[str, str, str]]:
+    """Keys, descriptions and ids of what is bound on the screen and its focused widget, each action once."""
+    found: dict[str, tuple[list[str], str, str]] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
         shown = binding.description and (binding.show or active.node is screen)
         if not shown or binding.action in _HIDDEN:
             continue
-        keys, _ = found.setdefault(binding.action, ([], binding.description))
+        keys, *_ = found.setdefault(binding.action, ([], binding.description, binding.id or ""))
         keys.append(binding.key_display or screen.app.get_key_display(binding))
-    return [("  ".join(dict.fromkeys(keys)), description) for keys, description in found.values()]
+    return [("  ".join(dict.fromkeys(keys)), description, name) for keys, description, name in found.values()]
 
 
 def _key_line(keys: str, description: str, palette: Palette) -> Text:

@@ -42,18 +42,18 @@ class HomeScreen(RoomScreen):
 
     HELP = (
         "Home lists the runs whose results directories it finds, newest first. Open one to see its figures, run it "
-        "again, or write a new configuration. space marks up to two runs, c compares the newer with the older. / shows "
+        "again, or write a new configuration. space marks runs, c compares them with the oldest one. / shows "
         "only runs whose configuration, state, time or directory has all the words."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "new", "New"),
-        Binding("o", "open_config", "Open config"),
-        Binding("r", "again", "Run again"),
-        Binding("space", "mark", "Mark"),
-        Binding("c", "compare", "Compare"),
-        Binding("slash", "filter", "Filter", show=False),
-        Binding("escape", "unfilter", "All runs", show=False),
-        Binding("f5", "reload", "Reload", show=False),
+        Binding("n", "new", "New", id="home.new"),
+        Binding("o", "open_config", "Open config", id="home.open_config"),
+        Binding("r", "again", "Run again", id="home.again"),
+        Binding("space", "mark", "Mark", id="home.mark"),
+        Binding("c", "compare", "Compare", id="home.compare"),
+        Binding("slash", "filter", "Filter", show=False, id="home.filter"),
+        Binding("escape", "unfilter", "All runs", show=False, id="home.unfilter"),
+        Binding("f5", "reload", "Reload", show=False, id="home.reload"),
     ]
 
     def __init__(self, services: Services) -> None:
@@ -133,7 +133,7 @@ class HomeScreen(RoomScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "compare":
-            return self.is_mounted and len(self.query_one(RunList).marked) == 2
+            return self.is_mounted and len(self.query_one(RunList).marked) >= 2
         if action == "again":
             run = self.query_one(RunList).current if self.is_mounted else None
             return run is not None and not run.problem
@@ -162,10 +162,10 @@ class HomeScreen(RoomScreen):
 
     @work(thread=True, exclusive=True, group="open")
     def action_compare(self) -> None:
-        """Compare the newer of the marked runs with the older."""
-        first, second = self.query_one(RunList).marked
+        """Compare the marked runs with the oldest of them."""
+        first, *others = self.query_one(RunList).marked
         try:
-            comparison = self._services.compare(first.path, second.path)
+            comparison = self._services.compare(first.path, [run.path for run in others])
         except Sai3Error as error:
             self.notify(error.message, severity="error", markup=False)
         else:

@@ -84,12 +84,12 @@ class PreflightScreen(RoomScreen):
         "no check has failed."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f5", "start", "Start"),
-        Binding("r", "recheck", "Recheck"),
-        Binding("p", "problems", "Problems"),
-        Binding("o", "override", "Override"),
-        Binding("y", "copy", "Copy"),
-        Binding("escape", "back", "Back"),
+        Binding("f5", "start", "Start", id="preflight.start"),
+        Binding("r", "recheck", "Recheck", id="preflight.recheck"),
+        Binding("p", "problems", "Problems", id="preflight.problems"),
+        Binding("o", "override", "Override", id="preflight.override"),
+        Binding("y", "copy", "Copy", id="preflight.copy"),
+        Binding("escape", "back", "Back", id="preflight.back"),
     ]
 
     def __init__(self, session: SessionHandle) -> None:

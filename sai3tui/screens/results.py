@@ -1,8 +1,9 @@
-"""A finished run: in words first, then figures per stage, then a picture."""
+"""A finished run: in words first, then figures per stage, then one view of the stage at the cursor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
@@ -10,25 +11,32 @@ from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
+from textual.widgets import ContentSwitcher
 
 from sai3tui.errors import Sai3Error
+from sai3tui.results.views import StageView
 from sai3tui.screens.base import Pane, RoomScreen
-from sai3tui.screens.confirm import ReadScreen
+from sai3tui.screens.confirm import Answer, ConfirmScreen, ReadScreen
 from sai3tui.screens.failures import FailuresScreen
 from sai3tui.screens.files import config_again
+from sai3tui.screens.run_log import LogScreen
+from sai3tui.screens.services import EXPORTS, ExportRun, PlayRun
 from sai3tui.theme import Palette
-from sai3tui.widgets.event_log import EventLog
+from sai3tui.widgets.latency_lines import latency_lines
 from sai3tui.widgets.line_list import LineList
+from sai3tui.widgets.part_table import PartTable, agent_parts, endpoint_parts
+from sai3tui.widgets.passport_lines import passport_lines
 from sai3tui.widgets.plot import Line, Plot, PlotData
 from sai3tui.widgets.run_views import RunReport
-from sai3tui.widgets.stage_table import StageTable, stage_words, verdict_lines
+from sai3tui.widgets.stage_table import StageTable, stage_lines, verdict_lines
 from sai3tui.widgets.states import outcome_look
-from sai3tui.widgets.text import clean, date_and_time, millis, number, plural, rate, span, time_of_day
+from sai3tui.widgets.text import clean, date_and_time, span, unit_for
 from sai3tui.widgets.text_rows import TextRows
-from sai3tui.widgets.wrapping import failure_lines, labelled, wrapped
+from sai3tui.widgets.threshold_lines import threshold_lines
 
-METRICS = ("Throughput MiB/s", "Operations per second", "Latency ms")
-MIB = 1024.0**2
+VIEWS = ("Over time", "Latency", "Agents", "Endpoints", "Thresholds", "Passport")
+"""In the order of the digits that show them."""
+IDS = ("time", "latencies", "part-agents", "part-endpoints", "result-thresholds", "passport")
 
 
 class ResultsScreen(RoomScreen):
@@ -36,31 +44,47 @@ class ResultsScreen(RoomScreen):
 
     HELP = (
         "A finished run. First in words: how it ended, and what each stage did. Then its figures, latencies in "
-        "milliseconds, percentiles over the whole stage and all agents. m changes the picture, p shows what the "
-        "figures rest on, l the events."
+        "milliseconds, percentiles over the whole stage and all agents. Below one view, of the stage at the cursor: "
+        "its course over time, its latencies, its agents, its endpoints, thresholds, or what the figures rest on; "
+        "digits or v change it. t plays the run on the live screen; w writes a report or a table."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("m", "metric", "Metric"),
-        Binding("p", "passport", "Passport"),
-        Binding("e", "errors", "Errors"),
-        Binding("l", "log", "Events"),
-        Binding("r", "again", "Run again"),
-        Binding("escape", "dismiss", "Back"),
+        Binding("v", "view(1)", "View", id="results.view"),
+        Binding("V", "view(-1)", "View before", show=False, id="results.view_before"),
+        *(
+            Binding(str(n), f"show_view({n - 1})", name, show=False, id=f"results.view_{n}")
+            for n, name in enumerate(VIEWS, 1)
+        ),
+        Binding("m", "metric", "Latency or throughput", show=False, id="results.metric"),
+        Binding("s", "sort", "Slowest first", show=False, id="results.sort"),
+        Binding("t", "play", "Time machine", id="results.play"),
+        Binding("w", "export", "Export", id="results.export"),
+        Binding("e", "errors", "Errors", id="results.errors"),
+        Binding("l", "log", "Events", show=False, id="results.log"),
+        Binding("r", "again", "Run again", id="results.again"),
+        Binding("escape", "dismiss", "Back", id="results.leave"),
     ]
 
     def __init__(self, report: RunReport) -> None:
         super().__init__()
         self._report = report
-        self._metric = 0
+        self._view = 0
 
     def body(self) -> Iterable[Widget]:
+        report = self._report
         yield Pane("Result", TextRows(self._verdict, id="verdict-text"), id="verdict-pane")
         yield Pane("Stages", StageTable(id="stage-table"), id="stage-pane")
-        yield Horizontal(
-            Pane("Over time", Plot(id="plot"), id="plot-pane"),
-            Pane("Passport", TextRows(self._passport, id="passport"), id="passport-pane"),
-            id="result-lower",
+        with_switcher = ContentSwitcher(
+            Horizontal(Plot(id="plot"), Plot(id="plot-latency"), id="time"),
+            TextRows(id="latencies"),
+            PartTable(id="part-agents"),
+            PartTable(id="part-endpoints"),
+            TextRows(lambda width, palette: threshold_lines(report.thresholds, width, palette), id="result-thresholds"),
+            TextRows(lambda width, palette: passport_lines(report, width, palette), id="passport"),
+            initial="time",
+            id="views",
         )
+        yield Pane("Over time", with_switcher, id="view-pane")
 
     def on_mount(self) -> None:
         report = self._report
@@ -73,57 +97,37 @@ class ResultsScreen(RoomScreen):
         )
         table = self.query_one(StageTable)
         table.show(report.stages)
+        busiest = max(range(len(report.stages)), key=lambda n: report.stages[n].total_bytes, default=0)
         rows = len(report.stages)
-        self.query_one("#stage-pane").styles.height = min(rows, 8) + 3
+        self.query_one("#stage-pane").styles.height = min(rows, 8 if self.app.size.height >= 30 else 4) + 3
         words = len(self._verdict(max(40, self.app.size.width - 4), Palette.of(self.app)))
-        self.query_one("#verdict-pane").styles.height = min(words + 2, 10 if self.app.size.height >= 30 else 7)
+        self.query_one("#verdict-pane").styles.height = min(words + 2, 9 if self.app.size.height >= 30 else 5)
         self.query_one("#stage-pane", Pane).retitle(("Stages", ""), ("  MiB/s, latency in ms", "muted"))
-        self._draw_plot()
+        self._draw_plots()
+        table.cursor = busiest
+        self._draw_stage()
         table.focus()
+
+    @property
+    def _stage(self) -> StageView | None:
+        return self.query_one(StageTable).current
 
     def _verdict(self, width: int, palette: Palette) -> list[Text]:
         return verdict_lines(self._report, width, palette)
 
-    def _passport(self, width: int, palette: Palette) -> list[Text]:
-        report = self._report
-        lines: list[Text] = []
-        for label, value in report.facts:
-            lines += labelled(label, value, width, palette)
-        lines += labelled("results", report.path, width, palette)
-        lines.append(Text())
-        if report.endpoints:
-            lines.append(Text("endpoints", style=palette.muted))
-        for endpoint in report.endpoints:
-            figures = f"{endpoint.total_ops:,} ops, {plural(endpoint.errors, 'error')}"
-            lines += wrapped(endpoint.uri, width, palette.text)
-            lines += wrapped(figures, width, palette.muted, 2)
-        errors = sum(group.count for group in report.failures)
-        if errors:
-            lines += [
-                Text(),
-                *wrapped(
-                    f"✗ {plural(errors, 'error')} of {plural(len(report.failures), 'kind')}; e shows them",
-                    width,
-                    palette.bad,
-                ),
-            ]
-        return lines
-
-    def _draw_plot(self) -> None:
-        series, palette_title = self._report.series, METRICS[self._metric]
-        lines: tuple[Line, ...]
-        if self._metric == 0:
-            lines = (
-                Line("GET", "get", [value / MIB for value in series.get_bytes]),
-                Line("PUT", "put", [value / MIB for value in series.put_bytes]),
-            )
-        elif self._metric == 1:
-            lines = (Line("all", "info", list(series.ops)),)
-        else:
-            lines = (
-                Line("p99", "meta", [value / 1000 for value in series.p99_us]),
-                Line("p50", "ok", [value / 1000 for value in series.p50_us]),
-            )
+    def _draw_plots(self) -> None:
+        series = self._report.series
+        unit = unit_for(max((*series.get_bytes, *series.put_bytes), default=0.0))
+        rates = (
+            Line("GET", "get", [value / unit.bytes for value in series.get_bytes]),
+            Line("PUT", "put", [value / unit.bytes for value in series.put_bytes]),
+        )
+        latencies = [
+            Line("p99", "meta", [value / 1000 for value in series.p99_us]),
+            Line("p50", "ok", [value / 1000 for value in series.p50_us]),
+        ]
+        if any(due > got for due, got in zip(series.scheduled_p99_us, series.p99_us, strict=False)):
+            latencies.insert(0, Line("p99 from due", "key", [value / 1000 for value in series.scheduled_p99_us]))
         names = {stage.index: stage.name for stage in self._report.stages}
         marks: list[tuple[float, str]] = []
         last = 0
@@ -131,31 +135,85 @@ class ResultsScreen(RoomScreen):
             if index != last:
                 last = index
                 marks.append((second, names.get(index, "")))
-        self.query_one(Plot).show(PlotData(series.at_s, lines, tuple(marks)))
-        title: list[tuple[str, str]] = [(palette_title, "")]
-        title += [(f"  ━ {line.name}", line.role) for line in lines if any(line.values)]
-        self.query_one("#plot-pane", Pane).retitle(*title)
+        self.query_one("#plot", Plot).show(PlotData(series.at_s, rates, tuple(marks), unit.name))
+        self.query_one("#plot-latency", Plot).show(PlotData(series.at_s, tuple(latencies), tuple(marks), "ms"))
+
+    def _draw_stage(self) -> None:
+        """What depends on the stage at the cursor."""
+        report, stage = self._report, self._stage
+        index = stage.index if stage is not None else 0
+        operations = report.operations.get(index, ())
+        self.query_one("#latencies", TextRows).show(lambda width, palette: latency_lines(operations, width, palette))
+        self.query_one("#part-agents", PartTable).show("agent", agent_parts(report.agents.get(index, ())))
+        self.query_one("#part-endpoints", PartTable).show(
+            "endpoint", endpoint_parts(report.stage_endpoints.get(index, ()))
+        )
+        self._title_view()
+
+    def _title_view(self) -> None:
+        title: list[tuple[str, str]] = []
+        narrow = self.app.size.width < 100
+        for number, name in enumerate(VIEWS):
+            here = number == self._view
+            if narrow and not here:
+                title.append((f" {number + 1}", "muted"))
+            else:
+                title.append((f"{'  ' if number else ''}{number + 1} {name}", "bright" if here else "muted"))
+        stage = self._stage
+        if stage is not None and 1 <= self._view <= 3:
+            title.append((f"   {clean(stage.name)}", "key"))
+        if 2 <= self._view <= 3:
+            title.append((f"  {self.query_one('#' + IDS[self._view], PartTable).unit_name}", "muted"))
+        self.query_one("#view-pane", Pane).retitle(*title)
 
     # --- keys ------------------------------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "again":
             return self._report.config is not None
+        if action in ("play", "export"):
+            return bool(self._report.path)
         return True
 
-    def action_metric(self) -> None:
-        self._metric = (self._metric + 1) % len(METRICS)
-        self._draw_plot()
+    def action_view(self, step: int) -> None:
+        """The next view, or the one before."""
+        self.action_show_view((self._view + step) % len(VIEWS))
 
-    def action_passport(self) -> None:
-        """The passport beside the picture, or instead of it where there is little room."""
-        self.toggle_class("-passport")
+    def action_show_view(self, number: int) -> None:
+        self._view = number
+        self.query_one(ContentSwitcher).current = IDS[number]
+        self._title_view()
+
+    def action_metric(self) -> None:
+        """Where there is room for one chart: the other one."""
+        self.toggle_class("-other")
+
+    def action_sort(self) -> None:
+        for table in self.query(PartTable):
+            table.toggle_sort()
 
     def action_errors(self) -> None:
         self.app.push_screen(FailuresScreen(lambda: self._report.failures, self._report.name))
 
     def action_log(self) -> None:
         self.app.push_screen(LogScreen(self._report))
+
+    def action_play(self) -> None:
+        """Open the run in the live screen, from its log."""
+        self.post_message(PlayRun(Path(self._report.path)))
+
+    def action_export(self) -> None:
+        """Ask in which form, and write it into the results directory."""
+        path = Path(self._report.path)
+        answers = [Answer(form[0], f"{form}: {words}", form) for form, (_, words) in EXPORTS.items()]
+        answers.append(Answer("n", "nothing", ""))
+        question = ConfirmScreen("Export", [f"Written into {path}."], answers, upright=True)
+
+        def answered(form: str | None) -> None:
+            if form:
+                self.post_message(ExportRun(path, form))
+
+        self.app.push_screen(question, answered)
 
     @work(thread=True, exclusive=True, group="again")
     def action_again(self) -> None:
@@ -167,69 +225,12 @@ class ResultsScreen(RoomScreen):
         else:
             self.post_message(message)
 
-    def on_line_list_chosen(self, event: LineList.Chosen) -> None:
-        stage = self.query_one(StageTable).current
-        if event.view.id != "stage-table" or stage is None:
-            return
-
-        def lines(width: int, palette: Palette) -> list[Text]:
-            made = wrapped(stage_words(stage), width, palette.text)
-            made.append(Text())
-            for name, speed, ops, p50, p99, role in (
-                (
-                    "GET",
-                    stage.rates.get_bytes,
-                    stage.rates.get_ops,
-                    stage.rates.get_p50_us,
-                    stage.rates.get_p99_us,
-                    "get",
-                ),
-                (
-                    "PUT",
-                    stage.rates.put_bytes,
-                    stage.rates.put_ops,
-                    stage.rates.put_p50_us,
-                    stage.rates.put_p99_us,
-                    "put",
-                ),
-                ("META", 0.0, stage.rates.meta_ops, stage.rates.meta_p50_us, stage.rates.meta_p99_us, "meta"),
-            ):
-                if ops:
-                    text = f"{number(ops)} ops/s, {rate(speed)}, p50 {millis(p50)} ms, p99 {millis(p99)} ms"
-                    made += labelled(name, text, width, palette, role)
-            made += labelled("barrier", stage.barrier, width, palette)
-            arrived = ", ".join(f"{agent} +{span(late)}" for agent, late in stage.arrived)
-            made += labelled("arrived", arrived, width, palette)
-            made += labelled("start skew", f"{stage.start_skew_ms:.1f} ms", width, palette, "muted")
-            if stage.failure is not None:
-                made += [Text(), *failure_lines(stage.failure, width, palette)]
-            return made
-
-        self.app.push_screen(ReadScreen(f"Stage {stage.index} {stage.name}", lines))
-
-
-class LogScreen(RoomScreen):
-    """The events of a finished run."""
-
-    HELP = "What happened in this run, in order. enter shows a line in full."
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,l", "dismiss", "Back")]
-
-    def __init__(self, report: RunReport) -> None:
-        super().__init__()
-        self._report = report
-
-    def body(self) -> Iterable[Widget]:
-        yield Pane("Events UTC", EventLog(id="events"), id="log-pane")
-
-    def on_mount(self) -> None:
-        self.status.say(("events", "muted"), (self._report.name, "text"))
-        log = self.query_one(EventLog)
-        log.show(self._report.log, len(self._report.log))
-        log.focus()
+    def on_line_list_moved(self, event: LineList.Moved) -> None:
+        if event.view.id == "stage-table":
+            self._draw_stage()
 
     def on_line_list_chosen(self, event: LineList.Chosen) -> None:
-        line = self.query_one(EventLog).current
-        if line is not None:
-            title = f"{time_of_day(line.time_ns)} UTC  {line.agent or 'controller'}"
-            text = clean(line.text)
-            self.app.push_screen(ReadScreen(title, lambda width, palette: wrapped(text, width, palette.text), text))
+        stage = self._stage
+        if event.view.id == "stage-table" and stage is not None:
+            title = f"Stage {stage.index} {stage.name}"
+            self.app.push_screen(ReadScreen(title, lambda width, palette: stage_lines(stage, width, palette)))

@@ -5,26 +5,55 @@ The app implements the first with the controller and the results reader; tests i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from textual.message import Message
 
 from sai3tui.config.problems import Level, Problem
+from sai3tui.controller.frames import Frames
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.results.compared import Comparison
 from sai3tui.results.reader import RunEntry
 from sai3tui.widgets.run_views import RunReport
 
+EXPORTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "html": ("report.html", "a page for people"),
+        "csv": ("export.csv", "a table for spreadsheets"),
+        "json": ("export.json", "a table for programs"),
+        "xlsx": ("results.xlsx", "a workbook"),
+        "markdown": ("export.md", "a table for a ticket"),
+    }
+)
+"""Forms in which a run can be given away: the file's name in the results directory, and what it is."""
 
-class SessionHandle(Protocol):
+
+class RunSource(Protocol):
+    """A run to look at, live or over."""
+
+    def snapshot(self) -> RunSnapshot:
+        """The latest one."""
+        ...
+
+    @property
+    def frames(self) -> Frames:
+        """How it came there."""
+        ...
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the run's thread when nothing should have."""
+        ...
+
+
+class SessionHandle(RunSource, Protocol):
     """A run on a thread of its own. No method blocks but `stop`."""
 
     def start(self) -> None: ...
-
-    def snapshot(self) -> RunSnapshot: ...
 
     def proceed(self) -> None:
         """Go on after preflight."""
@@ -53,11 +82,6 @@ class SessionHandle(Protocol):
 
     def stop(self, timeout_s: float) -> bool:
         """End the thread; False if it did not within `timeout_s` seconds."""
-        ...
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What ended the thread when nothing should have."""
         ...
 
 
@@ -111,8 +135,20 @@ class Services(Protocol):
         """Raises Sai3Error for a directory that cannot be read."""
         ...
 
-    def compare(self, first: Path, second: Path) -> Comparison:
-        """The second run against the first. Raises Sai3Error if there is nothing to compare."""
+    def last_config(self, path: Path) -> tuple[str, str] | None:
+        """The last run of this configuration that kept a copy: its name and the text."""
+        ...
+
+    def export(self, path: Path, form: str) -> Path:
+        """Write a run in a form of `EXPORTS` into its directory. Raises Sai3Error if that cannot be done."""
+        ...
+
+    def load_replay(self, path: Path) -> RunSource:
+        """A finished run from its log, to be played. Raises Sai3Error if that cannot be done."""
+        ...
+
+    def compare(self, first: Path, others: Sequence[Path]) -> tuple[Comparison, ...]:
+        """Each of the other runs against the first. Raises Sai3Error if there is nothing to compare."""
         ...
 
 
@@ -154,6 +190,23 @@ class RunEnded(Message):
 
 class OpenRun(Message):
     """Show a finished run from its directory."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+
+class ExportRun(Message):
+    """Write a finished run in a form of `EXPORTS`."""
+
+    def __init__(self, path: Path, form: str) -> None:
+        super().__init__()
+        self.path = path
+        self.form = form
+
+
+class PlayRun(Message):
+    """Open a finished run in the live screen, from its log."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

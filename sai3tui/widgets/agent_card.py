@@ -8,9 +8,8 @@ from sai3tui.config.units import format_bytes
 from sai3tui.controller.snapshot import AgentView
 from sai3tui.events import Vitals
 from sai3tui.theme import Palette
-from sai3tui.widgets.agent_grid import agent_look
-from sai3tui.widgets.text import millis, number, plural, rate, span, sparkline
-from sai3tui.widgets.wrapping import LABEL, failure_lines, labelled
+from sai3tui.widgets.text import NOTHING, millis, number, plural, rate, span, sparkline
+from sai3tui.widgets.wrapping import LABEL, labelled
 
 BUSY_PCT = 70
 """From here on a worker process limits what is measured."""
@@ -30,8 +29,7 @@ def _network(vitals: Vitals) -> str:
 def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
     """What is known about an agent."""
     rates, vitals = agent.rates, agent.vitals
-    lines = [agent_look(agent).text(palette), Text()]
-    lines += labelled("address", agent.address, width, palette)
+    lines = labelled("address", agent.address, width, palette)
     host = " ".join(part for part in (agent.hostname, plural(agent.cores, "core") if agent.cores else "") if part)
     lines += labelled("host", host, width, palette)
     lines += labelled("version", agent.version, width, palette)
@@ -39,18 +37,22 @@ def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
     clock = f"{agent.clock_offset_ms:+.2f} ms, uncertain by {agent.clock_uncertainty_ms:.2f} ms"
     lines += labelled("clock", clock.replace("-", "−"), width, palette)
     lines.append(Text())
+    lines.append(Text(f"{'':<5}{'rate':>11}{'ops/s':>9}{'p50 ms':>9}{'p99 ms':>9}", style=palette.muted))
     for name, speed, ops, p50, p99, role in (
         ("GET", rates.get_bytes, rates.get_ops, rates.get_p50_us, rates.get_p99_us, "get"),
         ("PUT", rates.put_bytes, rates.put_ops, rates.put_p50_us, rates.put_p99_us, "put"),
         ("META", 0.0, rates.meta_ops, rates.meta_p50_us, rates.meta_p99_us, "meta"),
     ):
-        figures = f"{rate(speed):>11}  {number(ops):>7} ops/s   p50 {millis(p50):>6} ms   p99 {millis(p99):>6} ms"
-        lines.append(Text.assemble((name.ljust(LABEL), palette.muted), (figures, str(getattr(palette, role)))))
+        figures = f"{rate(speed):>11}{number(ops) if ops else NOTHING:>9}{millis(p50):>9}{millis(p99):>9}"
+        lines.append(Text.assemble((name.ljust(5), palette.muted), (figures, str(getattr(palette, role)))))
     top = max(agent.history, default=0.0)
     lines += labelled(
         "last 60 s", sparkline(agent.history, min(60, width - LABEL), top).strip() or "–", width, palette, "get"
     )
     lines.append(Text())
+    if agent.limit_used:
+        used = f"{agent.limit_used:.0%} of what its {agent.limit_name} can do"
+        lines += labelled("limit", used, width, palette, "warn" if agent.limit_used >= 1 else "text")
     if agent.planned:
         lines += labelled("objects", f"{agent.done:,} of {agent.planned:,}", width, palette)
     lines += labelled("connections", str(agent.concurrency or ""), width, palette)
@@ -72,6 +74,4 @@ def agent_lines(agent: AgentView, width: int, palette: Palette) -> list[Text]:
         if network:
             lines += labelled("network", network, width, palette)
         lines += labelled("memory", format_bytes(vitals.rss_bytes), width, palette)
-    if agent.failure is not None:
-        lines += [Text(), *failure_lines(agent.failure, width, palette)]
     return lines

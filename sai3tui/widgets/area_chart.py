@@ -11,8 +11,9 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from sai3tui.results.baseline import Band
 from sai3tui.theme import Palette
-from sai3tui.widgets.braille import Split, Window, area_down, area_up, split_rows, spread, window
+from sai3tui.widgets.braille import DOTS, Split, Window, area_down, area_up, line_over, split_rows, spread, window
 from sai3tui.widgets.labels import Label, placed
 from sai3tui.widgets.text import clock, fit, number
 
@@ -37,6 +38,11 @@ class ChartData:
     marks: tuple[Mark, ...] = ()
     end_s: float = 0.0
     """When the last sample was, in seconds since the run began."""
+    above: Sequence[float] = ()
+    """A third series on the scale of `up`, drawn as a line where it stands above that area."""
+    up_band: Band = Band()
+    """Where `up` is expected: drawn behind it. Empty, or as long as it."""
+    down_band: Band = Band()
     unit: float = 1.0
     """What the scale counts in: its numbers are values divided by this."""
 
@@ -55,12 +61,14 @@ class AreaChart(Widget):
         down_name: str,
         down_role: str,
         *,
+        above_role: str = "warn",
         waiting: str = "no figures yet",
         id: str | None = None,
     ) -> None:
         super().__init__(id=id)
         self._names = (up_name, down_name)
         self._roles = (up_role, down_role)
+        self._above_role = above_role
         self._waiting = waiting
         self._data = ChartData()
         self._drawn: tuple[ChartData, Size, Palette] | None = None
@@ -96,7 +104,15 @@ class AreaChart(Widget):
             return self._draw_waiting(width, height, base, muted, faint)
         view = window(len(self._data.up), cells)
         up, down = spread(self._data.up, view, cells), spread(self._data.down, view, cells)
-        split = split_rows(max(up, default=0.0), max(down, default=0.0), height - 1, self._data.unit)
+        above = spread(self._data.above, view, cells) if self._data.above else []
+        bands = [
+            (spread(band.low, view, cells), spread(band.high, view, cells)) if band.high else ([], [])
+            for band in (self._data.up_band, self._data.down_band)
+        ]
+        peaks = max([*up, *above, *bands[0][1]], default=0.0), max([*down, *bands[1][1]], default=0.0)
+        split = split_rows(*peaks, height - 1, self._data.unit)
+        over = line_over(above, up, split.up, split.per_dot) if above else []
+        over_style = base + Style(color=getattr(palette, self._above_role))
         lines = area_up(up, split.up, split.per_dot) + area_down(down, split.down, split.per_dot)
         labels = self._labels(split)
         colours = [base + Style(color=getattr(palette, role)) for role in self._roles]
@@ -104,12 +120,14 @@ class AreaChart(Widget):
         for row, line in enumerate(lines):
             series = 0 if row < split.up else 1
             label, plain = labels.get(row, ("", False))
+            depth = split.up - 1 - row if series == 0 else row - split.up
+            behind = _in_band(*bands[series], depth * DOTS * split.per_dot, (depth + 1) * DOTS * split.per_dot)
             strips.append(
                 Strip(
                     [
                         Segment(fit(label, LABEL_WIDTH, right=True), muted if plain else colours[series]),
                         Segment(_AXIS, faint),
-                        *_runs(line, colours[series], base),
+                        *_runs(line, colours[series], base, over[row] if row < len(over) else "", over_style, behind),
                     ]
                 ).adjust_cell_length(width, base)
             )
@@ -158,10 +176,36 @@ class AreaChart(Widget):
         return line
 
 
-def _runs(line: str, style: Style, base: Style) -> list[Segment]:
-    """A line of dots with the blanks at its ends apart: exported pictures stretch what they take for one text."""
-    dots = line.strip()
-    if not dots:
-        return [Segment(line, base)]
-    start = line.index(dots[0])
-    return [Segment(line[:start], base), Segment(dots, style), Segment(line[start + len(dots) :], base)]
+def _in_band(low: Sequence[float], high: Sequence[float], bottom: float, top: float) -> list[bool]:
+    """For each cell of a row from `bottom` to `top`: whether the band passes through it."""
+    return [high[x] > bottom and low[x] < top and high[x] > 0 for x in range(0, len(high), 2)]
+
+
+def _runs(
+    line: str,
+    style: Style,
+    base: Style,
+    over: str = "",
+    over_style: Style | None = None,
+    behind: Sequence[bool] = (),
+) -> list[Segment]:
+    """A line of dots in stretches of one colour. Blanks are apart: exported pictures stretch what they take for one
+    text. Where the area has no dot in a cell, `over` may have some, and else the band that is `behind` shows."""
+    segments: list[Segment] = []
+    shade = style + Style(dim=True)
+    kinds = []
+    for x, character in enumerate(line):
+        if character != " ":
+            kinds.append((character, style))
+        elif over and over[x] != " ":
+            kinds.append((over[x], over_style or style))
+        elif x < len(behind) and behind[x]:
+            kinds.append(("░", shade))
+        else:
+            kinds.append((" ", base))
+    for character, kind in kinds:
+        if segments and segments[-1].style == kind:
+            segments[-1] = Segment(segments[-1].text + character, kind)
+        else:
+            segments.append(Segment(character, kind))
+    return segments

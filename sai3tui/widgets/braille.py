@@ -14,6 +14,9 @@ _LEFT = (0, 0x40, 0x44, 0x46, 0x47)
 _RIGHT = (0, 0x80, 0xA0, 0xB0, 0xB8)
 _LEFT_FULL = _LEFT[DOTS]
 _RIGHT_FULL = _RIGHT[DOTS]
+_LEFT_DOT = (0x40, 0x04, 0x02, 0x01)
+_RIGHT_DOT = (0x80, 0x20, 0x10, 0x08)
+"""One dot of a column, from the bottom up."""
 _BLANK = " "
 
 
@@ -106,6 +109,23 @@ def area_down(values: Sequence[float], rows: int, per_dot: float) -> list[str]:
     left = tuple(_LEFT_FULL ^ _LEFT[DOTS - n] for n in range(DOTS + 1))
     right = tuple(_RIGHT_FULL ^ _RIGHT[DOTS - n] for n in range(DOTS + 1))
     return [_line(heights, DOTS * row, left, right) for row in range(rows)]
+
+
+def line_over(values: Sequence[float], area: Sequence[float], rows: int, per_dot: float) -> list[str]:
+    """`rows` lines with one dot a column at each value's height where that is above the area, the top line first."""
+    heights, below = _heights(values, rows, per_dot), _heights(area, rows, per_dot)
+    lines = []
+    for row in range(rows - 1, -1, -1):
+        cells = []
+        for i in range(0, len(heights), 2):
+            bits = 0
+            for x, dot in ((i, _LEFT_DOT), (i + 1, _RIGHT_DOT)):
+                at = heights[x] - 1 - DOTS * row
+                if heights[x] > below[x] and 0 <= at < DOTS:
+                    bits |= dot[at]
+            cells.append(chr(0x2800 + bits) if bits else _BLANK)
+        lines.append("".join(cells))
+    return lines
 
 
 def _heights(values: Sequence[float], rows: int, per_dot: float) -> list[int]:

@@ -33,18 +33,33 @@ def endpoint_names(uris: tuple[str, ...]) -> dict[str, str]:
     return {uri: short_uri(uri) for uri in uris}
 
 
+def names_within(uris: tuple[str, ...], width: int) -> dict[str, str]:
+    """Names for a column of `width` cells: without what all have in common, where the whole is too long."""
+    names = endpoint_names(uris)
+    if all(len(name) <= width for name in names.values()) or len(uris) < 2:
+        return names
+    parts = {uri: name.rpartition(":") for uri, name in names.items()}
+    if any("/" in name for name in names.values()) or not all(colon for _, colon, _ in parts.values()):
+        return names
+    if len({port for _, _, port in parts.values()}) == 1:
+        return {uri: host for uri, (host, _, _) in parts.items()}
+    if len({host for host, _, _ in parts.values()}) == 1:
+        return {uri: ":" + port for uri, (_, _, port) in parts.items()}
+    return names
+
+
 class EndpointTable(LineList):
     """The endpoints of a snapshot, in the order of the configuration."""
+
+    HELP = "What each endpoint has served in this stage, on average, over all agents, with the p99 of its slowest kind."
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._endpoints: tuple[EndpointView, ...] = ()
-        self._names: dict[str, str] = {}
 
     def show(self, endpoints: tuple[EndpointView, ...]) -> None:
         """Show these endpoints."""
         self._endpoints = endpoints
-        self._names = endpoint_names(tuple(endpoint.uri for endpoint in endpoints))
         self.redraw()
 
     def _unit_peak(self) -> float:
@@ -68,8 +83,9 @@ class EndpointTable(LineList):
         endpoint = self._endpoints[index]
         columns = fitting(COLUMNS, width)
         unit = unit_for(self._unit_peak())
+        names = names_within(tuple(each.uri for each in self._endpoints), columns[0][1])
         cells = {
-            "uri": (fit_path(self._names[endpoint.uri], columns[0][1]), palette.text),
+            "uri": (fit_path(names[endpoint.uri], columns[0][1]), palette.text),
             "get": (unit.show(endpoint.get_bytes) if endpoint.get_bytes else NOTHING, palette.get),
             "put": (unit.show(endpoint.put_bytes) if endpoint.put_bytes else NOTHING, palette.put),
             "ops": (f"{endpoint.ops:,.0f}" if endpoint.ops else NOTHING, palette.text),

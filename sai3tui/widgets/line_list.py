@@ -197,12 +197,19 @@ class LineList(ScrollView, can_focus=True):
         return index if offset.y >= self._head_height() and index < self.row_count() else None
 
     def on_click(self, event: events.Click) -> None:
+        offset = event.get_content_offset(self)
+        if offset is not None and offset.y < self._head_height():
+            self.head_clicked(offset.x)
+            return
         index = self._row_at(event)
         if index is None or not self.show_cursor:
             return
         self.cursor = index
         if event.chain == 2:
             self.action_choose()
+
+    def head_clicked(self, x: int) -> None:
+        """The head was clicked at column `x`."""
 
     def cursor_region(self) -> Region:
         """Where the cursor's row is on the widget."""

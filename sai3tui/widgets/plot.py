@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotext
 from rich.text import Text
@@ -42,6 +42,8 @@ class PlotData:
     at_s: Sequence[float] = ()
     lines: tuple[Line, ...] = ()
     marks: tuple[tuple[float, str], ...] = ()
+    unit: str = ""
+    """Written with the names of the lines on top, where they are wanted there."""
 
 
 class Plot(Widget):
@@ -80,6 +82,12 @@ def draw(data: PlotData, width: int, height: int, palette: Palette) -> Text:
         return Text("no interval was measured", style=palette.muted)
     if width < 20 or height < 5:
         return Text()
+    if data.unit:
+        head = Text(" " * LABEL_ROOM + data.unit, style=palette.muted, no_wrap=True)
+        for line in data.lines:
+            if any(line.values):
+                head.append(f"  ━ {line.name}", style=str(getattr(palette, line.role)))
+        return head.append("\n").append_text(draw(replace(data, unit=""), width, height - 1, palette))
     step = -(-len(data.at_s) // MAX_POINTS)
     at = _thinned(data.at_s, step)
     plotext.clear_figure()

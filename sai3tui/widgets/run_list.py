@@ -28,6 +28,7 @@ COLUMNS = (
     Column("bytes", "bytes", 9, right=True),
     Column("errors", "err", 4, right=True, need=1),
 )
+MOST_MARKED = 6
 BROKEN = Look("?", "unreadable", "muted")
 
 
@@ -54,19 +55,19 @@ class RunList(LineList):
 
     @property
     def marked(self) -> tuple[RunEntry, ...]:
-        """The marked runs, the older first; at most two."""
+        """The marked runs, the oldest first."""
         found = [run for run in self._runs if run.path in self._marked]
         return tuple(sorted(found, key=lambda run: run.started_ns))
 
     def toggle_mark(self) -> None:
-        """Mark the run at the cursor, or no more; a third mark takes the place of the first."""
+        """Mark the run at the cursor, or no more; one mark too many takes the place of the first."""
         run = self.current
         if run is None or run.problem:
             return
         if run.path in self._marked:
             self._marked.remove(run.path)
         else:
-            self._marked = [*self._marked[-1:], run.path]
+            self._marked = [*self._marked[-(MOST_MARKED - 1) :], run.path]
         self.refresh()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sai3tui.controller.snapshot import (
@@ -14,7 +15,11 @@ from sai3tui.controller.snapshot import (
     Series,
     StageView,
 )
+from sai3tui.results.distribution import OpDistribution, distribution
 from sai3tui.results.reader import RunRecord
+from sai3tui.results.report_data import ReportData
+from sai3tui.results.thresholds import ThresholdView
+from sai3tui.results.views import AgentStageView
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,13 @@ class RunReport:
     failures: tuple[FailureGroup, ...] = ()
     log: tuple[LogLine, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    operations: Mapping[int, tuple[OpDistribution, ...]] = field(default_factory=dict)
+    """Latencies per stage and operation, as far as the run log was read."""
+    agents: Mapping[int, tuple[AgentStageView, ...]] = field(default_factory=dict)
+    stage_endpoints: Mapping[int, tuple[EndpointView, ...]] = field(default_factory=dict)
+    thresholds: tuple[ThresholdView, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Warnings and worse of the run, each once."""
     config: Path | None = None
     """The configuration as it was run, where it was kept."""
     config_path: str = ""
@@ -60,6 +72,7 @@ def report_of(snapshot: RunSnapshot) -> RunReport:
         stages=snapshot.stages,
         endpoints=snapshot.endpoints,
         series=snapshot.series,
+        thresholds=snapshot.thresholds,
         failures=snapshot.failures,
         log=snapshot.log,
         facts=tuple((label, value) for label, value in passport if value),
@@ -67,8 +80,17 @@ def report_of(snapshot: RunSnapshot) -> RunReport:
     )
 
 
-def report_of_record(record: RunRecord) -> RunReport:
-    """The report of a run that was read from its directory."""
+def report_of_data(data: ReportData) -> RunReport:
+    """The report of a run whose directory was read, with everything that its log tells."""
+    record = data.record
+    operations = {
+        index: tuple(distribution(op.word, op.group, figures) for op, figures in sorted(detail.figures.items()))
+        for index, detail in data.details.items()
+    }
+    return replace(_report_of_record(record), operations=operations, notes=data.notes)
+
+
+def _report_of_record(record: RunRecord) -> RunReport:
     meta = record.meta
     unfinished = Outcome("unfinished", 1)
     agents = ", ".join(f"{agent.id} ({agent.hostname or agent.address})" for agent in meta.agents)
@@ -90,6 +112,9 @@ def report_of_record(record: RunRecord) -> RunReport:
         seconds=max(0.0, (record.ended_ns - meta.started_ns) / 1e9),
         stages=record.stages,
         endpoints=_over_all_stages(record),
+        agents=record.agents,
+        stage_endpoints=record.endpoints,
+        thresholds=record.thresholds,
         series=record.series,
         failures=record.failures,
         log=record.log,

@@ -71,7 +71,8 @@ def detail_line(snapshot: RunSnapshot, width: int, palette: Palette) -> Text:
         return Text("agents are getting ready", style=palette.info)
     if stage.status is StageStatus.AT_BARRIER or (stage.arrived and stage.waiting_for):
         return barrier_text(stage, len(snapshot.agents), palette, width)
-    return _progress(stage, palette, width)
+    missed = sum(1 for view in snapshot.thresholds if view.failed)
+    return _progress(stage, palette, width, missed)
 
 
 def _outcome(snapshot: RunSnapshot, palette: Palette) -> Text:
@@ -88,18 +89,20 @@ def _outcome(snapshot: RunSnapshot, palette: Palette) -> Text:
 def barrier_text(stage: StageView, agents: int, palette: Palette, width: int) -> Text:
     """How many have arrived, who is missing, for how long."""
     arrived = len(stage.arrived)
-    width = BAR_WIDTH if width >= 90 else BAR_WIDTH // 2
+    wide = width >= 90
+    width = BAR_WIDTH if wide else BAR_WIDTH // 2
     done, left = bar(share(arrived, agents), width)
     line = Text("◆ barrier ", style=palette.info).append(done, style=palette.info).append(left, style=palette.faint)
     line.append(f" {arrived}/{agents} arrived", style=palette.text)
     if stage.waiting_for:
         names = ", ".join(clean(name) for name in stage.waiting_for)
         line.append(f"  waiting {span(stage.waiting_s)} for ", style=palette.muted).append(names, style=palette.warn)
-    line.append(f"  {clean(stage.barrier)}", style=palette.muted)
+    if wide:
+        line.append(f"  {clean(stage.barrier)}", style=palette.muted)
     return line
 
 
-def _progress(stage: StageView, palette: Palette, width: int) -> Text:
+def _progress(stage: StageView, palette: Palette, width: int, missed: int) -> Text:
     line = Text()
     if stage.planned:
         done, left = bar(share(stage.done, stage.planned), BAR_WIDTH)
@@ -124,6 +127,8 @@ def _progress(stage: StageView, palette: Palette, width: int) -> Text:
         line.append("  ▲ limited by the client", style=palette.warn)
     if stage.errors:
         line.append("  ✗ " + plural(stage.errors, "error"), style=palette.bad)
+    if missed:
+        line.append(f"  ✗ {plural(missed, 'threshold')} missed", style=palette.bad)
     if width >= 90:
         line.append(f"   then barrier {clean(stage.barrier)}", style=palette.muted)
     return line

@@ -12,7 +12,7 @@ from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.run_views import RunReport
 from sai3tui.widgets.states import STAGE, outcome_look
 from sai3tui.widgets.text import NOTHING, clean, fit, millis, number, plural, rate, span
-from sai3tui.widgets.wrapping import wrapped
+from sai3tui.widgets.wrapping import failure_lines, labelled, wrapped
 
 COLUMNS = (
     Column("stage", "stage", 14, grow=True),
@@ -117,6 +117,9 @@ def verdict_lines(report: RunReport, width: int, palette: Palette) -> list[Text]
         lines.append(
             Text("  go on with  ", style=palette.muted).append(clean(report.outcome.resume), style=palette.key)
         )
+    for view in report.thresholds:
+        if view.failed:
+            lines += wrapped(f"✗ {view.sentence}", width, palette.bad, 2)
     name_width = max((len(clean(stage.name)) for stage in report.stages), default=0)
     for stage in report.stages:
         stage_look = STAGE[stage.status]
@@ -129,7 +132,28 @@ def verdict_lines(report: RunReport, width: int, palette: Palette) -> list[Text]
     return lines
 
 
-def rate_words(stage: StageView) -> str:
-    """GET and PUT rates of a stage, those that there are."""
-    named = (("GET", stage.rates.get_bytes), ("PUT", stage.rates.put_bytes))
-    return "  ".join(f"{name} {rate(value)}" for name, value in named if value)
+def stage_lines(stage: StageView, width: int, palette: Palette) -> list[Text]:
+    """One stage in full."""
+    made = wrapped(stage_words(stage), width, palette.text)
+    made.append(Text())
+    rates = stage.rates
+    for name, speed, ops, p50, p99, role in (
+        ("GET", rates.get_bytes, rates.get_ops, rates.get_p50_us, rates.get_p99_us, "get"),
+        ("PUT", rates.put_bytes, rates.put_ops, rates.put_p50_us, rates.put_p99_us, "put"),
+        ("META", 0.0, rates.meta_ops, rates.meta_p50_us, rates.meta_p99_us, "meta"),
+    ):
+        if ops:
+            text = f"{number(ops)} ops/s, {rate(speed)}, p50 {millis(p50)} ms, p99 {millis(p99)} ms"
+            made += labelled(name, text, width, palette, role)
+    if rates.scheduled_p99_us:
+        text = f"p99 {millis(rates.scheduled_p99_us)} ms, counted from when operations were due"
+        made += labelled("scheduled", text, width, palette, "key")
+    if stage.attribution.facts:
+        made += labelled("limited by", stage.attribution.sentence, width, palette)
+    made += labelled("barrier", stage.barrier, width, palette)
+    arrived = ", ".join(f"{agent} +{span(late)}" for agent, late in stage.arrived)
+    made += labelled("arrived", arrived, width, palette)
+    made += labelled("start skew", f"{stage.start_skew_ms:.1f} ms", width, palette, "muted")
+    if stage.failure is not None:
+        made += [Text(), *failure_lines(stage.failure, width, palette)]
+    return made

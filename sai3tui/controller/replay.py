@@ -1,0 +1,77 @@
+"""The time machine: a finished run, made into frames out of its run log by the same reducers as when it was live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sai3tui.controller.clock import ClockEstimate
+from sai3tui.controller.fleet import Fleet, LiveAgent
+from sai3tui.controller.frames import Frames
+from sai3tui.controller.snapshot import Phase, RunSnapshot
+from sai3tui.errors import ErrorKind, Sai3Error
+from sai3tui.events import AgentConnected, Report
+from sai3tui.results.reader import read_items, read_run_metadata
+from sai3tui.results.tally import Item
+from sai3tui.results.views import Outcome
+
+SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A run that is over: its last snapshot, with all of its events and curves, and the frames that led there."""
+
+    last: RunSnapshot
+    past: Frames
+
+    def snapshot(self) -> RunSnapshot:
+        return self.last
+
+    @property
+    def frames(self) -> Frames:
+        return self.past
+
+    @property
+    def failure(self) -> BaseException | None:
+        return None
+
+
+def load_replay(path: Path) -> Replay:
+    """Read the run log of a results directory. Raises Sai3Error if it is not a run's, or says nothing of it."""
+    read = read_run_metadata(path)
+    meta = read.meta
+    fleet = Fleet(meta.config_name)
+    agents = tuple(
+        LiveAgent(a.id, a.address, a.concurrency, version=a.version, hostname=a.hostname, cores=a.cores)
+        for a in meta.agents
+    )
+    fleet.plan(meta.run_id, meta.stages, agents, series_seconds=None, log_lines=None)
+    fleet.results_dir = str(path)
+    fleet.notices = meta.notices
+    frames = Frames()
+    next_ns = now_ns = 0
+    for item in read_items(path):
+        now_ns = max(now_ns, _time_of(item))
+        fleet.apply(item)
+        if isinstance(item, Report):
+            fleet.heard(item.agent, item.end_ns)
+        elif isinstance(item, AgentConnected):
+            clock = ClockEstimate(item.clock_offset_ns, item.clock_uncertainty_ns)
+            fleet.heard(item.agent, item.time_ns, clock)
+        if now_ns >= next_ns and fleet.tally.started_ns:
+            frames.add(fleet.snapshot(now_ns))
+            next_ns = fleet.tally.started_ns + ((now_ns - fleet.tally.started_ns) // SECOND_NS + 1) * SECOND_NS
+    last = fleet.snapshot(read.ended_ns or now_ns)
+    if not len(frames):
+        raise Sai3Error(
+            f"{path} has no run log that could be played",
+            hint="runs of this program keep events.jsonl and metrics.zst; this directory lacks them",
+            kind=ErrorKind.RESOURCE,
+        )
+    outcome = replace(read.outcome or Outcome("unfinished", 1), results=str(path))
+    return Replay(replace(last, outcome=outcome, phase=Phase.FINISHED), frames)
+
+
+def _time_of(item: Item) -> int:
+    return item.end_ns if isinstance(item, Report) else item.time_ns
