@@ -36,6 +36,7 @@ class LiveScreen(RunView):
         super().__init__(session, arrangements)
         self._session = session
         self._ended = False
+        self._results_wanted = self._was_current = False
 
     @property
     def frozen(self) -> bool:
@@ -53,12 +54,15 @@ class LiveScreen(RunView):
             self._ended = True
             self.refresh_bindings()
             # A screen that is just being shown is not the current one before it has drawn.
-            self.call_after_refresh(self._show_results, snapshot)
+            self._results_wanted = not self.frozen and (self.is_current or not self._was_current)
 
-    def _show_results(self, snapshot: RunSnapshot) -> None:
-        """Go on to the results, unless somebody looks at something else."""
-        if not self.frozen and self.is_current:
-            self.post_message(RunEnded(snapshot))
+    def tick(self) -> None:
+        """As for any run; and when this one has ended while somebody looked, go on to its results."""
+        super().tick()
+        self._was_current = self._was_current or self.is_current
+        if self._results_wanted and self.is_current:
+            self._results_wanted = False
+            self.post_message(RunEnded(self._snapshot))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "abort":

@@ -105,7 +105,7 @@ def draw(data: PlotData, width: int, height: int, palette: Palette) -> Text:
         colour = _rgb(getattr(palette, line.role))
         for start, end in _stretches(values, at, data.marks):
             plotext.plot(at[start:end], values[start:end], marker="braille", color=colour)
-    top = nice_ceiling(max(max(line.values) for line in data.lines))
+    top = nice_ceiling(max(max(line.values, default=0.0) for line in data.lines))
     # plotext lets the labels of two ticks on one row overwrite each other, in no particular order.
     steps = Y_TICKS if height >= 3 * Y_TICKS else Y_TICKS // 2
     heights = [top * i / steps for i in range(steps + 1)]
@@ -140,7 +140,7 @@ def _ticks(data: PlotData, width: int) -> tuple[list[float], list[str]]:
     per_cell = max(1e-9, (end - start) / cells)
     at_end = clock(end)
     labels = {Label(LABEL_ROOM + cells - len(at_end), at_end, math.inf): end}
-    until = [second for second, _ in data.marks[1:]] + [end]
+    until = ([second for second, _ in data.marks[1:]] + [end])[: len(data.marks)]
     for (second, name), over in zip(data.marks, until, strict=True):
         label = clean(name)
         centre = LABEL_ROOM + round((second - start) / per_cell)
