@@ -247,17 +247,8 @@ async def test_without_a_controller_the_agent_gives_up_after_its_time(tmp_path: 
                 run_id="x", layout_hash="0123", config_yaml=config_of("s3+http://127.0.0.1:1/some-bucket/").encode()
             )
         ),
-        pb.ControllerMessage(
-            start=pb.RunSpec(
-                run_id="x",
-                config_yaml=config_of(
-                    "s3+http://127.0.0.1:1/some-bucket/",
-                    stages="- {name: own, order: 1, type: custom, completion: script_exit, command: /bin/true}",
-                ).encode(),
-            )
-        ),
     ],
-    ids=["nothing", "goodbye", "no-id", "binary", "yaml", "index", "layout", "custom"],
+    ids=["nothing", "goodbye", "no-id", "binary", "yaml", "index", "layout"],
 )
 async def test_a_malformed_first_message_is_refused_with_a_reason(
     idle_agent: AgentUnderTest, first: pb.ControllerMessage

@@ -195,8 +195,8 @@ async def test_objects_are_written_and_deleted_with_the_content_of_their_index(t
 
 async def test_operations_in_flight_at_the_end_of_a_mix_count() -> None:
     ops = (MixOp(Op.GET, 1, 0, (Draw(0, 1, 10),)),)
-    async with WorkerPool(null_setup(delay=0.4), workers=1) as pool:
-        ended = await pool.run_mix(MixJob(ops, SETS, 0.2), MemorySource(0, 2))
+    async with WorkerPool(null_setup(delay=2.0), workers=1) as pool:
+        ended = await pool.run_mix(MixJob(ops, SETS, 1.5), MemorySource(0, 2))
     assert ended.totals.count == 8
     assert ended.totals.errors == 0
 

@@ -266,7 +266,7 @@ def test_two_names_of_one_field_are_a_warning() -> None:
 def test_a_setting_at_its_default_needs_no_notice() -> None:
     quiet = TARGET + GET + "verify: false\npage_cache_mode: auto\nprocesses: auto\ndynamic_put_pool: false\n"
     assert load(quiet).problems == ()
-    assert len(messages(TARGET + GET + "op_log_path: x\n", Level.NOTICE)) == 1
+    assert len(messages(TARGET + GET + "autotune: {uri: x}\n", Level.NOTICE)) == 1
 
 
 def test_a_notice_is_given_once_for_each_field() -> None:
