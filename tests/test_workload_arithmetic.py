@@ -222,6 +222,25 @@ def test_the_expected_mean_is_the_mean_of_many(spec: SizeSpec) -> None:
     assert abs(drawn.mean() - sizes.mean) <= max(error, 1e-9)
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sampled_from(
+        [
+            SizeSpec(SizeKind.UNIFORM, 1, 10**9),
+            SizeSpec(SizeKind.LOGNORMAL, 1, 100_000, 1024, 900),
+            SizeSpec(SizeKind.WEIGHTED, 1, 1000, weighted=((1, 3), (70, 2), (1000, 1))),
+        ]
+    ),
+    st.lists(st.tuples(st.integers(0, 2**40), st.integers(1, 600)), min_size=1, max_size=40),
+)
+def test_sizes_do_not_depend_on_what_was_asked_before(spec: SizeSpec, runs: list[tuple[int, int]]) -> None:
+    sizes = Sizes(spec, 7)
+    for first, count in runs:
+        asked = range(first, first + count)
+        expected = Sizes(spec, 7).sizes(np.array(asked, dtype=np.uint64)).tolist()
+        assert [sizes.size(index) for index in asked] == expected
+
+
 def test_another_seed_gives_other_sizes() -> None:
     spec = SizeSpec(SizeKind.UNIFORM, 1, 2**40)
     indices = np.arange(1000, dtype=np.uint64)
