@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -32,12 +32,14 @@ After = Callable[[Seen, bytes], bytes]
 
 @dataclass(slots=True)
 class Fault:
-    """`before` answers instead of the server, `after` changes its answer; `closes` ends the connection after each."""
+    """`wait` keeps a request for a while, `before` answers instead of the server, `after` changes its answer; `closes`
+    ends the connection after each."""
 
     before: Before = lambda _seen: None
     after: After = lambda _seen, raw: raw
     closes: bool = False
     context: ssl.SSLContext | None = None
+    wait: Callable[[Seen], Awaitable[None]] | None = None
     seen: list[Seen] = field(default_factory=list)
 
 
@@ -83,6 +85,8 @@ async def _one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host:
     if b"100-continue" in headers.get(b"expect", b""):
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await reader.readexactly(int(headers.get(b"content-length", b"0")))
+    if fault.wait is not None:
+        await fault.wait(seen)
     raw = fault.before(seen)
     if raw is None:
         raw = await _ask(host, port, [line for line in lines if not line.lower().startswith(b"expect:")], body)
@@ -97,9 +101,11 @@ async def _ask(host: str, port: int, lines: list[bytes], body: bytes) -> bytes:
     """The whole answer, framed as if the connection stayed open."""
     reader, writer = await asyncio.open_connection(host, port)
     kept = [line for line in lines if not line.lower().startswith(b"connection:")]
-    writer.write(b"\r\n".join([kept[0], b"Connection: close", *kept[1:]]) + body)
-    raw = await reader.read()
-    writer.close()
+    try:
+        writer.write(b"\r\n".join([kept[0], b"Connection: close", *kept[1:]]) + body)
+        raw = await reader.read()
+    finally:
+        writer.close()
     head, _, rest = raw.partition(b"\r\n\r\n")
     told = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
     return b"\r\n".join(told) + b"\r\n\r\n" + rest

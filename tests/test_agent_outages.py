@@ -100,3 +100,17 @@ async def test_others_do_the_part_of_an_endpoint_that_is_out(one_of_two_is_down:
     assert source.complete
     assert (ended.totals.errors, total(ended.totals.ops, Op.PUT)) == (0, 300)
     assert [uri for uri, _, _ in told] == [one_of_two_is_down.endpoints[1].uri]
+
+
+async def test_what_fails_at_one_endpoint_is_done_at_another_before_that_is_taken_out(
+    one_of_two_is_down: WorkerSetup,
+) -> None:
+    # Two connections and so few retries: both give up long before eight attempts have failed.
+    source = MemorySource(20, 2)
+    job = put_job(20, retry=RetryPolicy(1, 0.01), rests=True, anywhere=True, max_errors=20)
+    setup = WorkerSetup(one_of_two_is_down.endpoints, (1, 1))
+    async with WorkerPool(setup, workers=1) as pool:
+        ended = await pool.run_leased(job, source)
+    assert ended.failure is None
+    assert source.complete
+    assert (ended.totals.errors, total(ended.totals.ops, Op.PUT)) == (0, 20)

@@ -45,6 +45,9 @@ def test_everything_is_gone_when_the_demo_is_stopped(number: signal.Signals, cod
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
+    # Its configuration and its states are gone with it: there is nothing to go on with.
+    assert "to go on" not in err
+    assert not any("How to go on" in status.read_text() for status in tmp_path.glob("sai3-*/STATUS.txt"))
     assert wait_until(lambda: all(gone(pid) for pid in pids), 20)
     assert wait_until(lambda: not list(temporary.iterdir()), 20), list(temporary.iterdir())
 

@@ -24,6 +24,7 @@ from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.decide import Action
 from sai3tui.state.generations import Holding, Known
 from sai3tui.state.layout import LayoutCache
+from sai3tui.state.names import NamePool
 from sai3tui.state.states import Mask, ObjectState, wanted
 from sai3tui.state.wire import (
     known_from_proto,
@@ -173,8 +174,13 @@ class Coordinator:
                 return HandOver(0, {}), self._survey(number, space, left, self._action(space)) if left else []
             handed = space.lose(agent, [each for each in survivors if each in space.agents], WORK[stage.type])
             orders = [
-                (name, self._order(space, stage.index, name, holdings, added=True))
-                for name, holdings in handed.to.items()
+                (
+                    name,
+                    self._order(
+                        space, stage.index, name, handed.to.get(name, ()), handed.names.get(name, ()), added=True
+                    ),
+                )
+                for name in handed.agents
             ]
             return handed, orders
         return HandOver(0, {}), []
@@ -234,6 +240,9 @@ class Coordinator:
             self._surveying[self._spaces.index(space)] = agent
             return
         self._surveying.pop(self._spaces.index(space), None)
+        if order.names:
+            before = space.pools.get(agent, ()) if order.added else ()
+            space.pools[agent] = (*before, *names_from_rows(order.names))
         if order.HasField("generation"):
             space.repeat(agent, known_from_proto(order.generation).record, order.epoch, added=order.added)
 
@@ -298,9 +307,13 @@ class Coordinator:
     # --- messages
 
     def _orders(self, space: Space, stage_index: int, agents: Iterable[str]) -> list[Order]:
-        names = self._names_of(space)
+        cleanup = self._stage is not None and self._stage.type is StageType.CLEANUP
+        space.pools = self._pools_of(space) if cleanup else {}
         return [
-            (agent, self._order(space, stage_index, agent, space.holdings.get(agent, ()), names.get(agent, ())))
+            (
+                agent,
+                self._order(space, stage_index, agent, space.holdings.get(agent, ()), space.pools.get(agent, ())),
+            )
             for agent in agents
         ]
 
@@ -310,7 +323,7 @@ class Coordinator:
         stage_index: int,
         agent: str,
         holdings: tuple[Holding, ...],
-        names: Iterable[bytes] = (),
+        pools: Iterable[NamePool] = (),
         *,
         added: bool = False,
     ) -> pb.Assignment:
@@ -320,21 +333,21 @@ class Coordinator:
             stage_index=stage_index,
             epoch=space.epoch,
             generation=known_to_proto(part) if part is not None else None,
-            names=names,
+            names=names_to_rows({pool: space.names[pool] for pool in pools}),
             added=added,
         )
 
-    def _names_of(self, space: Space) -> dict[str, list[bytes]]:
+    def _pools_of(self, space: Space) -> dict[str, tuple[NamePool, ...]]:
         """Names that PUTs have taken, by the agent that has them: whose they are, or anybody if that one is not
         there."""
         stage = self._stage
         present = [agent for agent in space.agents if stage is None or agent in stage.agents]
-        found: dict[str, list[bytes]] = {}
-        for number, (pool, taken) in enumerate(space.names.items()):
+        found: dict[str, tuple[NamePool, ...]] = {}
+        for number, pool in enumerate(space.names):
             owner = self._agents[pool.slot] if pool.slot < len(self._agents) else ""
             if owner not in present:
                 owner = present[number % len(present)]
-            found.setdefault(owner, []).extend(names_to_rows({pool: taken}))
+            found[owner] = (*found.get(owner, ()), pool)
         return found
 
     def _changed(self, agent: str, changes: pb.StateChanges) -> None:

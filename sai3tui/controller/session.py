@@ -572,7 +572,9 @@ class RunSession:
 
     def _outcome(self, ending: Ending) -> Outcome:
         resume = ""
-        if not ending.clean and self._conductor is not None and self._prepare_unfinished():
+        # What ends with us leaves nothing to go on with: neither states nor, in a demo, the configuration.
+        lasting = not self.request.owned
+        if lasting and not ending.clean and self._conductor is not None and self._prepare_unfinished():
             resume = self.request.resume_command()
         return Outcome(ending.status, ending.exit_code, ending.failure, "", resume)
 

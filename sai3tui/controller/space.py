@@ -29,6 +29,13 @@ class HandOver:
 
     objects: int
     to: Mapping[str, tuple[Holding, ...]]
+    names: Mapping[str, tuple[NamePool, ...]] = field(default_factory=dict)
+    """Pools of names that cleanup has to go through, likewise."""
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Who gets anything."""
+        return tuple(dict.fromkeys((*self.to, *self.names)))
 
 
 @dataclass(slots=True)
@@ -50,6 +57,8 @@ class Space:
         self.generations: dict[int, Known] = {}
         self.names: dict[NamePool, NamesTaken] = dict(cache.reserved())
         self.holdings: dict[str, tuple[Holding, ...]] = {}
+        self.pools: dict[str, tuple[NamePool, ...]] = {}
+        """Names whose objects an agent has to delete, in cleanup."""
         self.epoch = 0
         self.twice: dict[str, int] = {}
         """Objects that a lost agent has written after others had got them to write."""
@@ -150,20 +159,27 @@ class Space:
         """An agent is lost: what is left of its work goes to the survivors. Without any, it is only counted."""
         known = self.latest
         held = self.holdings.pop(agent, ())
-        if known is None or not held:
-            return HandOver(0, {})
-        objects = work_in(known, held, take)
-        if not survivors:
+        pools = tuple(pool for pool in self.pools.pop(agent, ()) if pool in self.names)
+        objects = sum(self.names[pool].total for pool in pools)
+        if known is not None:
+            objects += work_in(known, held, take)
+        if not survivors or not (pools or (known is not None and held)):
             return HandOver(objects, {})
         self.epoch += 1
-        before = {(each.set_id, each.slot): known.states(each.set_id, each.slot).copy() for each in held}
-        self._revoked[agent] = _Revoked(held, before)
-        dealt = hand_over(known, held, len(survivors), take, self.epoch)
-        to = {name: tuple(holdings) for name, holdings in zip(survivors, dealt, strict=True) if holdings}
-        for name, holdings in to.items():
-            self.holdings[name] = (*self.holdings.get(name, ()), *holdings)
-        self._save(known)
-        return HandOver(objects, to)
+        to: dict[str, tuple[Holding, ...]] = {}
+        if known is not None and held:
+            before = {(each.set_id, each.slot): known.states(each.set_id, each.slot).copy() for each in held}
+            self._revoked[agent] = _Revoked(held, before)
+            dealt = hand_over(known, held, len(survivors), take, self.epoch)
+            to = {name: tuple(holdings) for name, holdings in zip(survivors, dealt, strict=True) if holdings}
+            for name, holdings in to.items():
+                self.holdings[name] = (*self.holdings.get(name, ()), *holdings)
+            self._save(known)
+        names = {name: pools[number :: len(survivors)] for number, name in enumerate(survivors)}
+        names = {name: given for name, given in names.items() if given}
+        for name, given in names.items():
+            self.pools[name] = (*self.pools.get(name, ()), *given)
+        return HandOver(objects, to, names)
 
     def repeat(self, agent: str, record: Generation, epoch: int, *, added: bool) -> None:
         """Another controller has assigned these holdings; its later words replace earlier ones, unless they were

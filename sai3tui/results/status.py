@@ -135,6 +135,8 @@ def status_text(
     ]
     if outcome.failure is not None:
         lines += ["", "=== What failed ===", *failure_lines(outcome.failure)]
+    told = outcome.failure.message if outcome.failure is not None else ""
+    failures = tuple(group for group in failures if group.count > 1 or group.sample.message != told)
     if failures:
         lines += ["", "=== Failures by cause ==="]
         for group in failures[:MOST_CAUSES]:

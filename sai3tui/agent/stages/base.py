@@ -14,7 +14,7 @@ from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSp
 from sai3tui.agent.setup import RunSetup
 from sai3tui.agent.sharing import Sharing
 from sai3tui.agent.work import Work
-from sai3tui.config.model import Stage
+from sai3tui.config.model import EndpointPolicy, Stage
 from sai3tui.errors import Failure, Sai3Error
 from sai3tui.events import Finding, Objects
 from sai3tui.state.generations import Known
@@ -120,6 +120,16 @@ class StageContext:
         """How many connections to each endpoint take part in the stage; empty: all that are open."""
         found = self.setup.connections_in(self.stage)
         return () if found == self.setup.opened else found
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether any endpoint will do for any object of the layout."""
+        return self.setup.resolved.shared
+
+    @property
+    def rests(self) -> bool:
+        """Whether an endpoint that keeps failing is taken out while all others do its part."""
+        return self.anywhere and self.setup.agent.policy is EndpointPolicy.TOLERANT
 
     @property
     def brake(self) -> ErrorBrake | None:

@@ -24,23 +24,23 @@ from sai3tui.state.names import NamePool, NamesTaken
 async def run(context: StageContext) -> None:
     """Raises StageError if an object could not be deleted, unless the cleanup mode is best_effort."""
     await context.wait_for_start()
-    work = await context.next_work()
-    cleanup = _Cleanup(context, work)
-    context.progress.parts.append(cleanup.objects)
-    await cleanup.delete_held()
-    for pool, taken in work.names.items():
-        await cleanup.delete_names(pool, taken)
-    await _settle(context, cleanup)
+    await _clean(context, await context.next_work())
     await run_added(context)
 
 
 async def run_added(context: StageContext) -> None:
     """Do what has been added since, because an agent was lost. Raises as `run`."""
     while (work := context.added_work()) is not None:
-        cleanup = _Cleanup(context, work)
-        context.progress.parts.append(cleanup.objects)
-        await cleanup.delete_held()
-        await _settle(context, cleanup)
+        await _clean(context, work)
+
+
+async def _clean(context: StageContext, work: Work) -> None:
+    cleanup = _Cleanup(context, work)
+    context.progress.parts.append(cleanup.objects)
+    await cleanup.delete_held()
+    for pool, taken in work.names.items():
+        await cleanup.delete_names(pool, taken)
+    await _settle(context, cleanup)
 
 
 async def _settle(context: StageContext, cleanup: _Cleanup) -> None:
@@ -102,7 +102,9 @@ class _Cleanup:
         if self.mode is CleanupMode.STRICT:
             purpose = Purpose(DELETE.take, DELETE.during, DELETE.after)
         tracked = held(cache, record, self._work.holdings, setup.sets)
-        source = self._source = StateSource(cache, record, tracked, len(setup.endpoints), purpose)
+        source = self._source = StateSource(
+            cache, record, tracked, len(setup.endpoints), purpose, anywhere=self._context.anywhere
+        )
         if source.todo:
             await self._context.run_job(self._job(tuple(set_spec(each) for each in setup.sets), source.todo), source)
 
@@ -144,6 +146,8 @@ class _Cleanup:
             missing_is_done=self.mode is not CleanupMode.STRICT,
             brake=self._context.brake,
             connections=self._context.connections,
+            rests=self._context.rests,
+            anywhere=self._context.anywhere,
         )
 
 

@@ -13,7 +13,7 @@ from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.survey import survey
 from sai3tui.agent.stages.verify import verify, verify_source
 from sai3tui.agent.work import Work, take_over
-from sai3tui.config.model import EndpointPolicy, EndpointStrategy, PrepareStrategy
+from sai3tui.config.model import EndpointStrategy, PrepareStrategy
 from sai3tui.config.ops import Op
 from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorKind, Failure
@@ -60,7 +60,6 @@ async def _create(context: StageContext, work: Work) -> None:
     planned = sum(context.setup.counts.values())
     turn = lease_size(planned, context.setup.agent.concurrency) if together else 0
     setup = context.setup
-    shared = setup.resolved.shared
     source = StateSource(
         context.cache,
         record,
@@ -68,8 +67,8 @@ async def _create(context: StageContext, work: Work) -> None:
         len(setup.endpoints),
         CREATE,
         turn=turn,
-        anywhere=shared,
-        flowing=shared and setup.agent.strategy is not EndpointStrategy.ROUND_ROBIN,
+        anywhere=context.anywhere,
+        flowing=context.anywhere and setup.agent.strategy is not EndpointStrategy.ROUND_ROBIN,
     )
     existed = 0 if work.added else sum(each.count(wanted(ObjectState.CREATED)) for each in tracked)
     planned = source.todo + existed
@@ -98,8 +97,8 @@ async def _put(context: StageContext, record: Generation, source: StateSource, c
         max_errors=setup.config.error_handling.max_total_errors,
         brake=context.brake,
         connections=context.connections,
-        rests=setup.resolved.shared and setup.agent.policy is EndpointPolicy.TOLERANT,
-        anywhere=setup.resolved.shared,
+        rests=context.rests,
+        anywhere=context.anywhere,
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -51,7 +51,7 @@ def verify_source(context: StageContext, record: Generation, holdings: Iterable[
     setup = context.setup
     telling = {each.set_id for each in setup.sets if can_tell(context, each)}
     tracked = held(context.cache, record, [each for each in holdings if each.set_id in telling], setup.sets)
-    return StateSource(context.cache, record, tracked, len(setup.endpoints), VERIFY)
+    return StateSource(context.cache, record, tracked, len(setup.endpoints), VERIFY, anywhere=context.anywhere)
 
 
 async def verify(context: StageContext, source: StateSource) -> None:
@@ -68,6 +68,8 @@ async def verify(context: StageContext, source: StateSource) -> None:
         brake=context.brake,
         verify=True,
         connections=context.connections,
+        rests=context.rests,
+        anywhere=context.anywhere,
     )
     await context.run_job(job, source)
     if source.failed:

@@ -258,6 +258,9 @@ class Driver(ABC):
             self._outages.failed(lane.endpoint, failure)
             if lane.endpoint in self._held and not self._stopping and self._hand_over(lane, failure):
                 return
+        exhausted = failure.kind in RETRYABLE and lane.attempt > self._retry.max_retries and not self._stopping
+        if exhausted and self._last_resort(lane, failure):
+            return
         if self._tries_again(lane, failure, t0):
             return
         self._give_up(lane, request.op, size, failure)
@@ -268,6 +271,11 @@ class Driver(ABC):
 
     def _hand_over(self, lane: Lane, failure: Failure) -> bool:
         """Let a connection to another endpoint do what failed at one that rests; whether that is possible."""
+        del lane, failure
+        return False
+
+    def _last_resort(self, lane: Lane, failure: Failure) -> bool:
+        """Do something else with what was tried as often as is allowed; whether there is something."""
         del lane, failure
         return False
 

@@ -37,6 +37,7 @@ class Lane:
         "entry",
         "held",
         "index",
+        "moved",
         "payload",
         "plain",
         "request",
@@ -57,6 +58,8 @@ class Lane:
         self.due = 0
         """When the operation should have begun, 0: when its first attempt did."""
         self.held: Held | None = None
+        self.moved = False
+        """The operation was given up at another endpoint before."""
         self.index = -1
         self.entry = 0
 

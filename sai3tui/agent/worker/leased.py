@@ -31,8 +31,8 @@ class LeasedDriver(Driver):
         }
 
         self._anywhere = job.anywhere
-        self._handed: deque[tuple[int, Held]] = deque()
-        """What failed at endpoints that rest, for connections to other ones."""
+        self._handed: deque[tuple[int, Held, int]] = deque()
+        """What failed at an endpoint, and at which one, for connections to others."""
 
     def rest_endpoint(self, endpoint: int, until_ns: int) -> None:
         super().rest_endpoint(endpoint, until_ns)
@@ -46,12 +46,12 @@ class LeasedDriver(Driver):
             self.supply.open(shelf)
 
     def _hand_over(self, lane: Lane, failure: Failure) -> bool:
-        others = [endpoint for endpoint in self._shelves if endpoint not in self._held]
+        others = self._others(lane.endpoint)
         if not self._anywhere or lane.held is None or not others:
             return False
         self._attempts.failed(failure, lane.endpoint, lane.request.op, retried=True)
         self._recorder.retry(lane.request.op, lane.endpoint, self._size_of(lane))
-        self._handed.append((lane.index, lane.held))
+        self._handed.append((lane.index, lane.held, lane.endpoint))
         self._proceed(lane)
         for endpoint in others:
             if self._resting[endpoint]:
@@ -59,9 +59,27 @@ class LeasedDriver(Driver):
                 break
         return True
 
+    def _last_resort(self, lane: Lane, failure: Failure) -> bool:
+        # Once for every object: what fails at a second endpoint too fails for good.
+        return self._rests and not lane.moved and self._hand_over(lane, failure)
+
+    def _others(self, endpoint: int) -> list[int]:
+        """Other endpoints than this one that work, as far as is known."""
+        return [other for other in self._shelves if other != endpoint and other not in self._held]
+
+    def _take_handed(self, lane: Lane) -> tuple[int, Held] | None:
+        for place, (index, held, endpoint) in enumerate(self._handed):
+            if endpoint != lane.endpoint or not self._others(endpoint):
+                del self._handed[place]
+                return index, held
+        return None
+
     def _next(self, lane: Lane, now: int) -> None:
         shelf = self._shelves[lane.endpoint]
-        taken = self._handed.popleft() if self._handed else shelf.take()
+        taken = self._take_handed(lane) if self._handed else None
+        lane.moved = taken is not None
+        if taken is None:
+            taken = shelf.take()
         if taken is None:
             self._resting[lane.endpoint].append(lane)
             self._rest(lane)
