@@ -92,9 +92,10 @@ lock: $(VENV)/.stamp-dev ## renew the lock files from pyproject.toml
 	@$(subst pyproject.toml,tests/servers.in,$(COMPILE)) -o requirements-servers.lock
 
 .PHONY: docs
-docs: $(VENV)/.stamp-dev ## write docs/config.md and docs/compatibility.md anew from the tables of the language
+docs: $(VENV)/.stamp-dev ## write docs/config.md, docs/compatibility.md and docs/live.svg anew
 	@$(BIN)/sai3tui schema --format config > docs/config.md
 	@$(BIN)/sai3tui schema --format compatibility > docs/compatibility.md
+	@$(BIN)/python -m tests.front_picture docs/live.svg
 
 .PHONY: proto
 proto: $(VENV)/.stamp-dev ## generate the protocol code anew

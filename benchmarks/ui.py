@@ -1,8 +1,8 @@
 """What the live screen costs: the real control room on a pseudo-terminal, with a made-up fleet that reports at 1 Hz.
 
 `python -m benchmarks.ui` prints, per number of agents: CPU of the control room, the time from its tick to the frame on
-the terminal, and how long a key takes to be answered; then the memory of a day's run. Headless runs would not do:
-Textual draws nothing then.
+the terminal, and how long a key takes to be answered; then how long the editor's check of 2,000 lines takes, and the
+memory of a day's run. Headless runs would not do: Textual draws nothing then.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ WARMUP_S = 6.0
 KEYS = 12
 DAY_S = 24 * 3600
 SAMPLES_S = 3600
+CHECKS = 9
+EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,7 @@ def child(count: int, log: Path) -> None:
                 out.write(f"{screen._snapshot.config_name} {began}\n")
 
         LiveScreen.tick = noted  # type: ignore[method-assign]
-        config = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
-        Sai3App(ScriptedServices(Reporting(count)), (config, config.read_bytes()), start=True).run()
+        Sai3App(ScriptedServices(Reporting(count)), (EXAMPLE, EXAMPLE.read_bytes()), start=True).run()
 
 
 class Terminal:
@@ -199,6 +200,24 @@ def day(count: int) -> tuple[float, float]:
     return after_hour, memory_mib()
 
 
+def validation() -> tuple[int, float, float]:
+    """Lines of a large configuration, and how long the editor's check of it takes in ms: median and the worst."""
+    text = EXAMPLE.read_text()
+    operations = "".join(f'  - {{op: get, path: "data/**/*", weight: {n % 9 + 1}}}\n' for n in range(900))
+    text = text.replace("workload:\n", "workload:\n" + operations)
+    agents = "".join(f'    - {{id: load-{n}, address: "10.9.{n // 250}.{n % 250 + 1}:7167"}}\n' for n in range(1042))
+    text += agents
+    services = ScriptedServices()
+    times = []
+    for _ in range(CHECKS):
+        began = time.monotonic()
+        checked = services.check(text, "large.yaml")
+        times.append((time.monotonic() - began) * 1000)
+        if checked.errors:
+            raise SystemExit(f"the large configuration is none: {checked.errors[0]}")
+    return text.count("\n"), statistics.median(times), max(times)
+
+
 def memory_mib() -> float:
     """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -229,6 +248,8 @@ def main() -> None:
                 f"| {got.agents} | {got.cpu:.0%} | {got.frame_ms:.0f} ms ({got.frame_worst_ms:.0f}) "
                 f"| {got.key_ms:.0f} ms ({got.key_worst_ms:.0f}) |"
             )
+    lines, median_ms, worst_ms = validation()
+    print(f"\nThe editor's check of {lines:,} lines: {median_ms:.0f} ms, at worst {worst_ms:.0f} ms.")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.ui", "--day", "64"], capture_output=True, text=True, check=True
     )

@@ -67,8 +67,16 @@ _BY_TITLE = {
 def agent_look(agent: AgentView) -> Look:
     """The state of an agent; one that should speak and does not is shown as silent."""
     if agent.state not in _GONE and agent.heartbeat_age_s > SILENT_AFTER_S:
-        return Look("▲", f"silent {min(9999.0, agent.heartbeat_age_s):.0f} s", "warn", 2)
+        return Look("▲", f"silent {_age(agent.heartbeat_age_s)}", "warn", 2)
     return AGENT[agent.state]
+
+
+def _age(seconds: float) -> str:
+    """At most four cells, so that the state's column holds it whole."""
+    for unit, letter in ((1, "s"), (60, "m")):
+        if seconds < 99.5 * unit:
+            return f"{seconds / unit:.0f} {letter}"
+    return f"{min(99.0, seconds / 3600):.0f} h"
 
 
 def sorted_agents(agents: tuple[AgentView, ...], by: Sort) -> tuple[AgentView, ...]:

@@ -16,7 +16,10 @@ from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.text import NOTHING, clean, fit_path, millis, number, share, unit_for
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
+AGENT = 8
 CELL = 9
+MORE = 5
+"""Room for how many endpoints are not shown."""
 ODD = 1.6
 """What is so many times better or worse than the median stands out."""
 
@@ -64,8 +67,10 @@ class HeatMap(LineList):
     def show(self, snapshot: RunSnapshot) -> None:
         """Show the cells of this snapshot."""
         self._agents = snapshot.agents
-        seen = dict.fromkeys(cell.uri for agent in snapshot.agents for cell in agent.cells)
-        self._uris = tuple(seen) or tuple(endpoint.uri for endpoint in snapshot.endpoints)
+        # In the order of the table of endpoints above it.
+        seen = dict.fromkeys(endpoint.uri for endpoint in snapshot.endpoints)
+        seen |= dict.fromkeys(cell.uri for agent in snapshot.agents for cell in agent.cells)
+        self._uris = tuple(seen)
         self._measure()
 
     def cycle(self) -> Heat:
@@ -93,7 +98,9 @@ class HeatMap(LineList):
         names = names_within(self._uris, CELL)
         titles = [fit_path(names[uri], CELL) for uri in self._uris]
         each = [Column(uri, titles[n], CELL, right=True, need=n + 1) for n, uri in enumerate(self._uris)]
-        return fitting([Column("agent", "agent", 10, grow=True), *each], width)
+        columns = [Column("agent", "agent", AGENT, grow=True), *each]
+        shown = fitting(columns, width)
+        return shown if len(shown) == len(columns) else fitting(columns, width - MORE)
 
     def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
         if not self._uris:
@@ -103,7 +110,7 @@ class HeatMap(LineList):
         titled = [(columns[0][0], columns[0][1]), *columns[1:]]
         line = head_line(titled, palette)
         if hidden:
-            line.append(f" +{hidden}", style=palette.warn)
+            line.append(f" +{min(999, hidden)}", style=palette.warn)
         return (line,)
 
     def empty(self, palette: Palette) -> tuple[Text, ...]:
