@@ -167,6 +167,10 @@ def attempts_from_proto(m: pb.AttemptStats, offset_ns: int = 0) -> AttemptStats:
     )
 
 
+def vitals_to_proto(vitals: Vitals) -> pb.Vitals:
+    return pb.Vitals(**dataclasses.asdict(vitals))
+
+
 def vitals_from_proto(m: pb.Vitals) -> Vitals:
     """What is absent there is None here."""
     present = {
@@ -203,7 +207,7 @@ def report_to_proto(report: Report) -> pb.Report:
         ops=[op_stats_to_proto(s) for s in report.ops],
         endpoints=[endpoint_stats_to_proto(s) for s in report.endpoints],
         objects=objects_to_proto(report.objects),
-        vitals=pb.Vitals(**dataclasses.asdict(report.vitals)),
+        vitals=vitals_to_proto(report.vitals),
         warmup=report.warmup,
         failed_attempts=[attempts_to_proto(s) for s in report.failed_attempts],
         client_limited_reason=report.client_limited_reason,

@@ -18,6 +18,8 @@ FINE = 64
 COARSE = 8
 
 Counts = npt.NDArray[np.uint64]
+_NO_BINS: npt.NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+_NO_COUNTS: Counts = np.zeros(0, dtype=np.uint64)
 
 
 def bin_indices(nanoseconds: npt.NDArray[np.int64], bins_per_octave: int) -> npt.NDArray[np.intp]:
@@ -35,19 +37,47 @@ def upper_edge_us(index: int, bins_per_octave: int) -> float:
 
 
 class Histogram:
-    """Counts per bin. `max_us` is exact and rounded up to whole microseconds; `sum_us` is exact, for the mean."""
+    """Counts per bin. `max_us` is exact and rounded up to whole microseconds; `sum_us` is exact, for the mean.
 
-    __slots__ = ("bins_per_octave", "counts", "max_us", "sum_us")
+    What was read is kept as the bins that are filled until somebody needs all of them: most histograms are read once,
+    and many are empty.
+    """
+
+    __slots__ = ("_bins", "_dense", "_values", "bins_per_octave", "max_us", "sum_us")
 
     def __init__(self, bins_per_octave: int = FINE, counts: Counts | None = None, max_us: int = 0, sum_us: int = 0):
         self.bins_per_octave = bins_per_octave
-        self.counts: Counts = np.zeros(OCTAVES * bins_per_octave, dtype=np.uint64) if counts is None else counts
         self.max_us = max_us
         self.sum_us = sum_us
+        self._dense: Counts | None = counts
+        # Numbers of filled bins, ascending, and their counts; never changed, so that copies may share them.
+        self._bins: npt.NDArray[np.intp] = _NO_BINS
+        self._values: Counts = _NO_COUNTS
+
+    @property
+    def counts(self) -> Counts:
+        """Of every bin; what is changed there is changed here."""
+        if self._dense is None:
+            self._dense = np.zeros(OCTAVES * self.bins_per_octave, dtype=np.uint64)
+            self._dense[self._bins] = self._values
+            self._bins, self._values = _NO_BINS, _NO_COUNTS
+        return self._dense
+
+    @counts.setter
+    def counts(self, counts: Counts) -> None:
+        self._dense = counts
+        self._bins, self._values = _NO_BINS, _NO_COUNTS
 
     @property
     def count(self) -> int:
-        return int(self.counts.sum())
+        return int((self._values if self._dense is None else self._dense).sum())
+
+    def filled(self) -> tuple[npt.NDArray[np.intp], Counts]:
+        """Numbers of the bins that are not empty, ascending, and their counts; not to be changed."""
+        if self._dense is None:
+            return self._bins, self._values
+        bins = np.flatnonzero(self._dense)
+        return bins, self._dense[bins]
 
     def record(self, nanoseconds: Sequence[int] | npt.NDArray[np.int64]) -> None:
         """Add samples, in nanoseconds."""
@@ -63,7 +93,12 @@ class Histogram:
         """Add another histogram of the same layout. Raises ValueError if the layouts differ."""
         if other.bins_per_octave != self.bins_per_octave:
             raise ValueError(f"cannot merge {other.bins_per_octave} bins per octave into {self.bins_per_octave}")
-        self.counts += other.counts
+        if other._dense is not None:
+            np.add(self.counts, other._dense, out=self.counts)
+        elif self._dense is None and not self._bins.size:
+            self._bins, self._values = other._bins, other._values
+        elif other._bins.size:
+            self.counts[other._bins] += other._values
         self.max_us = max(self.max_us, other.max_us)
         self.sum_us += other.sum_us
 
@@ -74,7 +109,10 @@ class Histogram:
             return 0.0
         # The slack takes back what rounding adds to the product: 0.07 * 100 is a little more than 7.
         rank = min(total, max(1, math.ceil(q * total - 1e-12 * total)))
-        index = int(np.searchsorted(np.cumsum(self.counts), rank))
+        if self._dense is None:
+            index = int(self._bins[np.searchsorted(np.cumsum(self._values), rank)])
+        else:
+            index = int(np.searchsorted(np.cumsum(self._dense), rank))
         return min(upper_edge_us(index, self.bins_per_octave), float(self.max_us)) if self.max_us else 0.0
 
     @property
@@ -84,9 +122,8 @@ class Histogram:
 
     def sparse(self) -> tuple[list[int], list[int]]:
         """Differences between the numbers of the bins that are not empty, and their counts."""
-        filled = np.flatnonzero(self.counts)
-        deltas = np.diff(filled, prepend=0)
-        return deltas.tolist(), self.counts[filled].tolist()
+        bins, values = self.filled()
+        return np.diff(bins, prepend=0).tolist(), values.tolist()
 
     @classmethod
     def from_sparse(
@@ -97,11 +134,14 @@ class Histogram:
             raise ValueError("not a histogram")
         made = cls(bins_per_octave, None, max_us, sum_us)
         if len(deltas):
-            bins = np.cumsum(np.asarray(deltas, dtype=np.int64))
-            if bins[0] < 0 or bins[-1] >= made.counts.size:
+            bins = np.cumsum(np.asarray(deltas, dtype=np.intp))
+            if bins[0] < 0 or bins[-1] >= OCTAVES * bins_per_octave:
                 raise ValueError(f"bin {int(bins[-1])} is outside the layout")
-            made.counts[bins] = np.asarray(counts, dtype=np.uint64)
+            made._bins, made._values = bins, np.asarray(counts, dtype=np.uint64)
         return made
 
     def copy(self) -> Histogram:
-        return Histogram(self.bins_per_octave, self.counts.copy(), self.max_us, self.sum_us)
+        made = Histogram(self.bins_per_octave, None, self.max_us, self.sum_us)
+        made._bins, made._values = self._bins, self._values
+        made._dense = self._dense.copy() if self._dense is not None else None
+        return made

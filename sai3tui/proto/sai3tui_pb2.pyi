@@ -1747,6 +1747,274 @@ class Vitals(_message.Message):
 Global___Vitals: _TypeAlias = Vitals  # noqa: Y015
 
 @_typing.final
+class StoredSecond(_message.Message):
+    """In files only: one second of all agents of a stage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CoveredNsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STAGE_INDEX_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    START_NS_FIELD_NUMBER: _builtins.int
+    END_NS_FIELD_NUMBER: _builtins.int
+    WARMUP_FIELD_NUMBER: _builtins.int
+    OPS_FIELD_NUMBER: _builtins.int
+    COVERED_NS_FIELD_NUMBER: _builtins.int
+    stage_index: _builtins.int
+    number: _builtins.int
+    start_ns: _builtins.int
+    end_ns: _builtins.int
+    warmup: _builtins.bool
+    @_builtins.property
+    def ops(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpStats]: ...
+    @_builtins.property
+    def covered_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """how much of it each agent measured; the empty name: the longest of them"""
+
+    def __init__(
+        self,
+        *,
+        stage_index: _builtins.int = ...,
+        number: _builtins.int = ...,
+        start_ns: _builtins.int = ...,
+        end_ns: _builtins.int = ...,
+        warmup: _builtins.bool = ...,
+        ops: _abc.Iterable[Global___OpStats] | None = ...,
+        covered_ns: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covered_ns", b"covered_ns", "end_ns", b"end_ns", "number", b"number", "ops", b"ops", "stage_index", b"stage_index", "start_ns", b"start_ns", "warmup", b"warmup"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredSecond: _TypeAlias = StoredSecond  # noqa: Y015
+
+@_typing.final
+class AgentTotals(_message.Message):
+    """In files only: all that one agent measured in a stage so far, but its warm-up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    OPS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    VITALS_FIELD_NUMBER: _builtins.int
+    REPORTED_NS_FIELD_NUMBER: _builtins.int
+    WARMED_NS_FIELD_NUMBER: _builtins.int
+    LIMITED_FIELD_NUMBER: _builtins.int
+    LIMITED_INTERVALS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    LIMITED_S_FIELD_NUMBER: _builtins.int
+    NIC_S_FIELD_NUMBER: _builtins.int
+    NIC_PCT_S_FIELD_NUMBER: _builtins.int
+    TCP_RETRANSMITS_FIELD_NUMBER: _builtins.int
+    RATES_FIELD_NUMBER: _builtins.int
+    LIMITED_TOLD_NS_FIELD_NUMBER: _builtins.int
+    LIMITED_TOLD_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    reported_ns: _builtins.int
+    warmed_ns: _builtins.int
+    limited: _builtins.str
+    """why its last interval was limited by itself"""
+    limited_intervals: _builtins.int
+    seconds: _builtins.float
+    limited_s: _builtins.float
+    nic_s: _builtins.float
+    nic_pct_s: _builtins.float
+    tcp_retransmits: _builtins.int
+    rates: _builtins.bytes
+    """32-bit floats, little-endian: operations per second in each second"""
+    limited_told_ns: _builtins.int
+    """when and in which words it was told that the agent limits itself"""
+    limited_told: _builtins.str
+    @_builtins.property
+    def ops(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpStats]: ...
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndpointTotals]: ...
+    @_builtins.property
+    def failed_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptStats]: ...
+    @_builtins.property
+    def objects(self) -> Global___Objects: ...
+    @_builtins.property
+    def vitals(self) -> Global___Vitals:
+        """of its last interval"""
+
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        ops: _abc.Iterable[Global___OpStats] | None = ...,
+        endpoints: _abc.Iterable[Global___EndpointTotals] | None = ...,
+        failed_attempts: _abc.Iterable[Global___AttemptStats] | None = ...,
+        objects: Global___Objects | None = ...,
+        vitals: Global___Vitals | None = ...,
+        reported_ns: _builtins.int = ...,
+        warmed_ns: _builtins.int = ...,
+        limited: _builtins.str = ...,
+        limited_intervals: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+        limited_s: _builtins.float = ...,
+        nic_s: _builtins.float = ...,
+        nic_pct_s: _builtins.float = ...,
+        tcp_retransmits: _builtins.int | None = ...,
+        rates: _builtins.bytes = ...,
+        limited_told_ns: _builtins.int = ...,
+        limited_told: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tcp_retransmits", b"_tcp_retransmits", "objects", b"objects", "tcp_retransmits", b"tcp_retransmits", "vitals", b"vitals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tcp_retransmits", b"_tcp_retransmits", "agent", b"agent", "endpoints", b"endpoints", "failed_attempts", b"failed_attempts", "limited", b"limited", "limited_intervals", b"limited_intervals", "limited_s", b"limited_s", "limited_told", b"limited_told", "limited_told_ns", b"limited_told_ns", "nic_pct_s", b"nic_pct_s", "nic_s", b"nic_s", "objects", b"objects", "ops", b"ops", "rates", b"rates", "reported_ns", b"reported_ns", "seconds", b"seconds", "tcp_retransmits", b"tcp_retransmits", "vitals", b"vitals", "warmed_ns", b"warmed_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tcp_retransmits: _TypeAlias = _typing.Literal["tcp_retransmits"]  # noqa: Y015
+    _WhichOneofArgType__tcp_retransmits: _TypeAlias = _typing.Literal["_tcp_retransmits", b"_tcp_retransmits"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tcp_retransmits) -> _WhichOneofReturnType__tcp_retransmits | None: ...
+
+Global___AgentTotals: _TypeAlias = AgentTotals  # noqa: Y015
+
+@_typing.final
+class EndpointTotals(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URI_FIELD_NUMBER: _builtins.int
+    OPS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    SUM_US_FIELD_NUMBER: _builtins.int
+    uri: _builtins.str
+    ops: _builtins.int
+    bytes: _builtins.int
+    sum_us: _builtins.int
+    def __init__(
+        self,
+        *,
+        uri: _builtins.str = ...,
+        ops: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+        sum_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "ops", b"ops", "sum_us", b"sum_us", "uri", b"uri"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndpointTotals: _TypeAlias = EndpointTotals  # noqa: Y015
+
+@_typing.final
+class StageTotals(_message.Message):
+    """In files only: a stage so far. `open` are seconds that are not complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ReportedToNsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    STAGE_INDEX_FIELD_NUMBER: _builtins.int
+    START_NS_FIELD_NUMBER: _builtins.int
+    AGENTS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    REPORTED_TO_NS_FIELD_NUMBER: _builtins.int
+    NEXT_SECOND_FIELD_NUMBER: _builtins.int
+    stage_index: _builtins.int
+    start_ns: _builtins.int
+    next_second: _builtins.int
+    @_builtins.property
+    def agents(self) -> _containers.RepeatedCompositeFieldContainer[Global___AgentTotals]: ...
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___EndpointStats]: ...
+    @_builtins.property
+    def open(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredSecond]: ...
+    @_builtins.property
+    def reported_to_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def __init__(
+        self,
+        *,
+        stage_index: _builtins.int = ...,
+        start_ns: _builtins.int = ...,
+        agents: _abc.Iterable[Global___AgentTotals] | None = ...,
+        endpoints: _abc.Iterable[Global___EndpointStats] | None = ...,
+        open: _abc.Iterable[Global___StoredSecond] | None = ...,
+        reported_to_ns: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        next_second: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "endpoints", b"endpoints", "next_second", b"next_second", "open", b"open", "reported_to_ns", b"reported_to_ns", "stage_index", b"stage_index", "start_ns", b"start_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageTotals: _TypeAlias = StageTotals  # noqa: Y015
+
+@_typing.final
+class RunTotals(_message.Message):
+    """In files only: what the reports in metrics.zst before `metrics_bytes` come to, and how many bytes of seconds.zst
+    belong to it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRICS_BYTES_FIELD_NUMBER: _builtins.int
+    SECONDS_BYTES_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    metrics_bytes: _builtins.int
+    seconds_bytes: _builtins.int
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageTotals]: ...
+    def __init__(
+        self,
+        *,
+        metrics_bytes: _builtins.int = ...,
+        seconds_bytes: _builtins.int = ...,
+        stages: _abc.Iterable[Global___StageTotals] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics_bytes", b"metrics_bytes", "seconds_bytes", b"seconds_bytes", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunTotals: _TypeAlias = RunTotals  # noqa: Y015
+
+@_typing.final
 class FailureSeen(_message.Message):
     """Failures of one cause, counted; `sample` is one of them."""
 

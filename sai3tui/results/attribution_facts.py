@@ -23,11 +23,11 @@ BROKEN = frozenset({ErrorKind.NETWORK, ErrorKind.TIMEOUT})
 
 
 @dataclass(slots=True)
-class _Agent:
+class AgentSums:
     """Sums over the intervals of one agent in one stage, without warm-up."""
 
     cells: dict[str, list[int]] = field(default_factory=dict)
-    """Per endpoint: operations that succeeded, sum of their service times in µs."""
+    """Per endpoint: operations that succeeded, sum of their service times in µs, body bytes."""
     nic_s: float = 0.0
     nic_pct_s: float = 0.0
     retransmits: int | None = None
@@ -41,7 +41,7 @@ class FactCollector:
     """Takes the reports of a run, and what preflight found."""
 
     def __init__(self) -> None:
-        self._agents: dict[tuple[int, str], _Agent] = {}
+        self._agents: dict[tuple[int, str], AgentSums] = {}
         self._connect_us: dict[str, float] = {}
 
     def finding(self, finding: Finding) -> None:
@@ -54,7 +54,7 @@ class FactCollector:
         if report.warmup:
             return
         seconds = (report.end_ns - report.start_ns) / SECOND_NS
-        agent = self._agents.setdefault((report.stage_index, report.agent), _Agent())
+        agent = self._agents.setdefault((report.stage_index, report.agent), AgentSums())
         agent.seconds += seconds
         agent.limited_s += seconds if report.client_limited_reason else 0.0
         vitals = report.vitals
@@ -64,10 +64,19 @@ class FactCollector:
         if vitals.tcp_retransmits is not None:
             agent.retransmits = (agent.retransmits or 0) + vitals.tcp_retransmits
         for stats in report.endpoints:
-            cell = agent.cells.setdefault(stats.uri, [0, 0])
+            cell = agent.cells.setdefault(stats.uri, [0, 0, 0])
             cell[0] += stats.ops
             cell[1] += stats.service.sum_us
+            cell[2] += stats.bytes
         self._rate(agent, round((report.start_ns - start_ns) / SECOND_NS), report, seconds)
+
+    def sums(self, stage_index: int, agent: str) -> AgentSums:
+        """What an agent's reports come to in a stage."""
+        return self._agents.get((stage_index, agent), AgentSums())
+
+    def restore(self, stage_index: int, agent: str, sums: AgentSums) -> None:
+        """Go on from what was kept."""
+        self._agents[stage_index, agent] = sums
 
     def facts(self, stage: StageTally, connections: Mapping[str, int]) -> StageFacts:
         """Of one stage so far. `connections`: how many each agent has."""
@@ -115,7 +124,7 @@ class FactCollector:
     def attribution(self, stage: StageTally, connections: Mapping[str, int]) -> Attribution:
         return attribute(self.facts(stage, connections))
 
-    def _rate(self, agent: _Agent, second: int, report: Report, seconds: float) -> None:
+    def _rate(self, agent: AgentSums, second: int, report: Report, seconds: float) -> None:
         if not 0 <= second < MOST_SECONDS or seconds < 0.5:
             return
         rates = agent.rates
@@ -142,6 +151,5 @@ class FactCollector:
 def _merged(histograms: Iterable[Histogram]) -> Histogram:
     made = Histogram()
     for histogram in histograms:
-        made.sum_us += histogram.sum_us
-        made.counts += histogram.counts
+        made.merge(histogram)
     return made

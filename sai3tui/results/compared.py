@@ -81,9 +81,9 @@ class _Collector:
             merged.merge(stats.service)
             found[stats.op] = (ops + stats.ops, size + stats.bytes, merged)
         for op, (ops, size, merged) in found.items():
-            filled = np.flatnonzero(merged.counts)
+            filled, counts = merged.filled()
             column = self._columns.setdefault((second.stage_index, op), [])
-            column.append((ops, size, second.seconds, filled.astype(np.uint64), merged.counts[filled]))
+            column.append((ops, size, second.seconds, filled.astype(np.uint64), counts))
 
     def intervals(self) -> dict[tuple[int, Op], Intervals]:
         made = {}

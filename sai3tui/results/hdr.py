@@ -11,8 +11,6 @@ import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
-
 from sai3tui.config.ops import Op
 from sai3tui.events import OpStats
 from sai3tui.metrics.histogram import Histogram, upper_edge_us
@@ -41,9 +39,9 @@ def hdr_index(value_ns: int) -> int:
 def hdr_values(histogram: Histogram) -> list[tuple[int, int]]:
     """Nanoseconds and counts of the bins that are not empty, in ascending order."""
     values = []
-    for number in np.flatnonzero(histogram.counts).tolist():
+    for number, count in zip(*(column.tolist() for column in histogram.filled()), strict=True):
         edge_us = min(upper_edge_us(number, histogram.bins_per_octave), float(histogram.max_us))
-        values.append((min(HIGHEST_NS, max(1, int(edge_us * 1000))), int(histogram.counts[number])))
+        values.append((min(HIGHEST_NS, max(1, int(edge_us * 1000))), count))
     return values
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from sai3tui.metrics.attribution import Attribution, Cause
 from sai3tui.results.describe import failure_lines
+from sai3tui.results.details import StageDetail
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
 from sai3tui.results.html_charts import Band, Line, line_chart, percentile_chart, thinned
 from sai3tui.results.html_marks import event_marks
 from sai3tui.results.html_style import STYLE
-from sai3tui.results.report_data import ReportData, StageDetail
+from sai3tui.results.report_data import ReportData
 from sai3tui.results.status import stage_notes
 from sai3tui.results.threshold_text import threshold_cells
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
-from sai3tui.events import Report
+from sai3tui.events import Level, Note, Report
+from sai3tui.results.details import StageDetail, stage_detail
 from sai3tui.results.events_log import read_events
 from sai3tui.results.figures import rates_of
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
@@ -20,6 +21,7 @@ from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
 from sai3tui.results.thresholds import ThresholdView
+from sai3tui.results.totals import read_totals
 from sai3tui.results.views import AgentStageView, EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
 
 NAME_PATTERN = "sai3-*"
@@ -86,6 +88,31 @@ class RunRecord:
     thresholds: tuple[ThresholdView, ...] = ()
     agents: dict[int, tuple[AgentStageView, ...]] = field(default_factory=dict)
     """What each agent did, by stage index."""
+    details: dict[int, StageDetail] = field(default_factory=dict)
+    """Figures per operation, agent and endpoint, by stage index."""
+    notes: tuple[str, ...] = ()
+    """Warnings and worse that were told."""
+
+
+def _seconds_of(path: Path, tally: Tally, ended_ns: int, notes: dict[str, None]) -> Iterator[FleetSecond]:
+    """Fill the tally and give the seconds of the fleet; `notes` gets warnings."""
+    totals = read_totals(path)
+    for item in read_items(path, totals.metrics_bytes if totals is not None else 0):
+        if isinstance(item, Note) and item.level >= Level.WARNING:
+            notes[f"{item.agent}: {item.text}" if item.agent else item.text] = None
+        if totals is not None and isinstance(item, Report) and item.stage_index in totals.waiting:
+            yield from totals.restore(tally, item.stage_index)
+        yield from tally.apply(item)
+        for index in totals.waiting if totals is not None else ():
+            if tally.stages[index].start_ns:
+                yield from totals.restore(tally, index) if totals is not None else ()
+    if totals is not None:
+        for index in totals.waiting:
+            yield from totals.restore(tally, index)
+    for stage in tally.stages.values():
+        if stage.live:
+            last_ns = max((part.reported_ns for part in stage.agents.values()), default=0)
+            yield from stage.finish(ended_ns or last_ns, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +143,10 @@ def list_runs(root: Path) -> list[RunEntry]:
 def load_run(
     path: Path,
     on_second: Callable[[FleetSecond], None] | None = None,
-    on_item: Callable[[Item], None] | None = None,
 ) -> RunRecord:
-    """Read a run again; `on_second` gets every second of the fleet, `on_item` every event and report, in order.
+    """Read a run again; `on_second` gets every second of the fleet, in the order of each stage.
+
+    What is stored of its figures is taken from there, and only later reports are added up.
 
     Raises Sai3Error, naming the file, if the directory is not a run's or cannot be read.
     """
@@ -128,18 +156,10 @@ def load_run(
     read = read_run_metadata(path)
     connections = {agent.id: agent.concurrency for agent in read.meta.agents}
     tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
-    for item in read_items(path):
-        if on_item is not None:
-            on_item(item)
-        for second in tally.apply(item):
-            if on_second is not None:
-                on_second(second)
-    for stage in tally.stages.values():
-        if stage.live:
-            last_ns = max((part.reported_ns for part in stage.agents.values()), default=0)
-            for second in stage.finish(read.ended_ns or last_ns, None):
-                if on_second is not None:
-                    on_second(second)
+    notes: dict[str, None] = {}
+    for second in _seconds_of(path, tally, read.ended_ns, notes):
+        if on_second is not None:
+            on_second(second)
     ended_ns = read.ended_ns or max((line.time_ns for line in tally.log), default=read.meta.started_ns)
     return RunRecord(
         path=path,
@@ -151,9 +171,11 @@ def load_run(
         agents={index: agent_stage_views(stage) for index, stage in tally.stages.items()},
         series=tally.series,
         failures=tally.failures,
-        log=tally.log,
+        log=tuple(sorted(tally.log, key=lambda line: line.time_ns)),
         status_text=_text(path / "STATUS.txt"),
         files=_files(path),
+        details={index: stage_detail(tally, stage) for index, stage in tally.stages.items() if stage.agents},
+        notes=tuple(notes),
         thresholds=read.thresholds,
     )
 
@@ -294,8 +316,8 @@ def read_run_metadata(path: Path) -> ReadMeta:
         raise Sai3Error(f"{file} is broken: {error}", hint=hint, kind=ErrorKind.RESOURCE) from error
 
 
-def read_items(path: Path) -> Iterator[Item]:
-    """Events and reports in the order of when they ended. Raises Sai3Error if they cannot be read.
+def read_items(path: Path, start: int = 0) -> Iterator[Item]:
+    """Events, and reports from byte `start` of metrics.zst on, as they ended. Raises Sai3Error if that fails.
 
     Events are few, but reports are not held: with their histograms they take some 200 KiB each.
     """
@@ -303,7 +325,7 @@ def read_items(path: Path) -> Iterator[Item]:
     try:
         happened = list(read_events(events)) if events.exists() else []
         happened.sort(key=lambda event: event.time_ns)
-        reports = _in_order(read_reports(metrics)) if metrics.exists() else iter(())
+        reports = _in_order(read_reports(metrics, start)) if metrics.exists() else iter(())
         place = 0
         for report in reports:
             while place < len(happened) and happened[place].time_ns < report.end_ns:

@@ -106,6 +106,16 @@ class SecondAligner:
         self._reported_to[report.agent] = max(report.end_ns, self._reported_to.get(report.agent, 0))
         return self._complete()
 
+    def state(self) -> tuple[list[FleetSecond], dict[str, int], int]:
+        """Seconds that are not complete, up to when each agent has reported, and the first second not yet given."""
+        return [self._open[key] for key in sorted(self._open)], dict(self._reported_to), self._next
+
+    def restore(self, seconds: list[FleetSecond], reported_to: dict[str, int], following: int) -> None:
+        """The inverse of `state`."""
+        self._open = {second.number: second for second in seconds}
+        self._reported_to = reported_to
+        self._next = following
+
     def leave(self, agent: str) -> list[FleetSecond]:
         """`agent` will report nothing more in this stage."""
         self._reporting.discard(agent)

@@ -100,8 +100,8 @@ class Sliding:
         else:
             self._histogram = _merged(self._histogram, found)
         if self._window_s is not None:
-            filled = np.flatnonzero(found.counts)
-            part.filled, part.counts = filled.astype(np.uint64), found.counts[filled]
+            filled, part.counts = found.filled()
+            part.filled = filled.astype(np.uint64)
             part.max_us, part.sum_us = found.max_us, found.sum_us
 
     def _drop(self, part: _Part) -> None:

@@ -52,6 +52,23 @@ class StageTally:
         self.steady = SteadyMeter()
         self._aligner: SecondAligner | None = None
 
+    def restore_agent(self, agent: str, part: AgentStage) -> None:
+        """Go on from what was kept of an agent's reports; what events say of it is not in that."""
+        known = self.agents.get(agent)
+        if known is not None:
+            part.started_ns = known.started_ns
+        self.agents[agent] = part
+        self.ops.add(part.ops.rows())
+
+    def open_seconds(self) -> tuple[list[FleetSecond], dict[str, int], int]:
+        """Seconds that are not complete, up to when each agent has reported, and the first second not yet given."""
+        return self._aligner.state() if self._aligner is not None else ([], {}, 0)
+
+    def restore_open(self, seconds: list[FleetSecond], reported_to: dict[str, int], following: int) -> None:
+        """The inverse of `open_seconds`, after `begin`."""
+        if self._aligner is not None:
+            self._aligner.restore(seconds, reported_to, following)
+
     def begin(self, start_ns: int, participants: tuple[str, ...]) -> None:
         self.start_ns = start_ns
         self.participants = participants

@@ -70,10 +70,10 @@ class Tally:
         self._failures = FailureGroups()
         self._coverage = CoverageTrack()
         self._narrator = Narrator()
-        self._told_limited: set[tuple[int, str]] = set()
+        self.told_limited: dict[tuple[int, str], LogLine] = {}
         self._series: Series | None = Series()
         self._connections = connections
-        self._facts = FactCollector()
+        self.facts = FactCollector()
         self._attributions: dict[int, tuple[tuple[StageStatus, int], Attribution]] = {}
 
     def apply(self, item: Item) -> list[FleetSecond]:
@@ -83,7 +83,7 @@ class Tally:
             stage = self.stages.get(item.stage_index)
             if stage is not None:
                 closed = stage.report(item)
-                self._facts.report(item, stage.start_ns)
+                self.facts.report(item, stage.start_ns)
                 self._limited(stage, item)
         else:
             closed = self._event(item)
@@ -101,6 +101,10 @@ class Tally:
         """An agent is gone: nobody waits for its reports."""
         stage = self.stages.get(self.stage_index)
         return self._note(stage.leave(agent)) if stage is not None else []
+
+    def restore_second(self, second: FleetSecond) -> None:
+        """A second that was complete when its stage was kept."""
+        self._note([second])
 
     @property
     def series(self) -> Series:
@@ -134,16 +138,20 @@ class Tally:
         key = (stage.status, int(stage.seconds / ATTRIBUTION_S))
         known = self._attributions.get(stage.info.index)
         if known is None or known[0] != key:
-            known = self._attributions[stage.info.index] = key, self._facts.attribution(stage, self._connections)
+            known = self._attributions[stage.info.index] = key, self.facts.attribution(stage, self._connections)
         return known[1]
 
     def _limited(self, stage: StageTally, report: Report) -> None:
         """Tell, once a stage, that an agent is its own limit."""
         key = (stage.info.index, report.agent)
-        if stage.agents[report.agent].limited_intervals >= LIMITED_INTERVALS and key not in self._told_limited:
-            self._told_limited.add(key)
+        if stage.agents[report.agent].limited_intervals >= LIMITED_INTERVALS and key not in self.told_limited:
             text = f"the load generator limits the figures, not the storage: {report.client_limited_reason}"
-            self._say(LogLine(report.end_ns, Level.WARNING, report.agent, text))
+            self.tell_limited(stage.info.index, LogLine(report.end_ns, Level.WARNING, report.agent, text))
+
+    def tell_limited(self, stage_index: int, line: LogLine) -> None:
+        """Say of an agent, in this stage only once, that it is its own limit."""
+        self.told_limited[stage_index, line.agent] = line
+        self._say(line)
 
     def _say(self, line: LogLine) -> None:
         self._log.append(line)
@@ -174,7 +182,7 @@ class Tally:
                 if event.stage_index in self.stages:
                     return self.stages[event.stage_index].finish(event.time_ns, event.failure)
             case Finding():
-                self._facts.finding(event)
+                self.facts.finding(event)
             case WorkHandedOver():
                 if event.stage_index in self.stages:
                     self.stages[event.stage_index].handed_over(event.agent, event.objects, given=bool(event.to))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.status import status_text
 from sai3tui.results.tally import Item, Tally
 from sai3tui.results.thresholds import ThresholdView
+from sai3tui.results.totals import SECONDS, TotalsLog
 from sai3tui.results.views import Outcome, StageStatus
 
 PREPARE = "prepare"
 FLEET = ""
 LARGEST_REPORTED = 4 << 20
-"""Bytes of metrics.zst that are read again at the end of a run: a few seconds."""
+"""Bytes of seconds.zst that are read again at the end of a run: a few seconds."""
+CHECKPOINT_S = 120.0
+"""How many seconds of reports a reader of a run that was killed adds up at most, beside what is stored."""
 
 
 class RunWriter:
@@ -55,6 +59,9 @@ class RunWriter:
         self._ext = RowFile(directory / "perf_ext.tsv", self._failed, perf_ext.HEADER, first_fields(4, b"\t"))
         self._hdr = HistogramLog(directory / "histograms.hlog", self._failed, meta.started_ns)
         self._metrics = MetricsLog(directory / "metrics.zst", self._failed, self.history.reports)
+        self._totals = TotalsLog(directory, self._failed, meta.started_ns)
+        self._unreplayed = len(self.history.reports)
+        self._checkpoint_s = time.monotonic()
         self._agents: dict[str, RowFile] = {}
         self._rows: dict[str, perf_log.RowBuffer] = {}
         self._written: set[int] = set()
@@ -76,7 +83,9 @@ class RunWriter:
         """One item, after the tally took it in; `closed` are the seconds it completed. `known`: the run log has it
         already, only what is made of it may be missing."""
         if isinstance(item, Report):
-            if not known:
+            if known:
+                self._unreplayed -= 1
+            else:
                 self._metrics.write(item)
             self._report(item)
         elif isinstance(item, Event) and not known:
@@ -95,6 +104,7 @@ class RunWriter:
     def seconds(self, closed: list[FleetSecond]) -> None:
         """Rows of the fleet's tables."""
         for second in closed:
+            self._totals.second(second)
             self._hdr.add(second, self._tally.stages[second.stage_index].info.name)
             for interval in self._buffer(FLEET).add(second):
                 self._row(FLEET, interval)
@@ -102,8 +112,11 @@ class RunWriter:
     def flush(self) -> None:
         """Once a second: what happened so far is in the files."""
         self._metrics.flush()
+        self._totals.flush()
         for file in self._growing():
             file.flush()
+        if time.monotonic() - self._checkpoint_s >= CHECKPOINT_S:
+            self.checkpoint()
 
     def finish(self, outcome: Outcome, ended_ns: int, thresholds: tuple[ThresholdView, ...] = ()) -> None:
         """The last items are in: stages that did not end get their tables too, then the summaries. Closes all."""
@@ -112,7 +125,9 @@ class RunWriter:
                 self._tables(stage, ended_ns)
                 self._hdr.flush(stage.info.name)
         self._flush_rows()
+        self.checkpoint()
         self._metrics.close()
+        self._totals.close()
         for file in self._growing():
             file.close()
         views = self._tally.views(ended_ns)
@@ -126,6 +141,7 @@ class RunWriter:
     def close(self) -> None:
         """Leave without an end: nothing that was given is lost. Idempotent."""
         self._metrics.close()
+        self._totals.close()
         for file in self._growing():
             file.close()
 
@@ -144,11 +160,17 @@ class RunWriter:
         for interval in self._buffer(report.agent).add(alone):
             self._row(report.agent, interval)
 
+    def checkpoint(self) -> None:
+        """Keep what all so far comes to. Not in the middle of a replay, when the tally lacks what the files have."""
+        self._checkpoint_s = time.monotonic()
+        metrics_bytes = self._metrics.end_frame()
+        if not self._unreplayed:
+            self._totals.checkpoint(self._tally, metrics_bytes)
+
     def _report_page(self) -> None:
         """The run for somebody who was not there; that of a long one is left to `sai3tui results report`."""
-        metrics = self.directory / "metrics.zst"
         try:
-            if metrics.stat().st_size <= LARGEST_REPORTED:
+            if (self.directory / SECONDS).stat().st_size <= LARGEST_REPORTED:
                 self._whole("report.html", html_report(load_report_data(self.directory)).encode())
         except (OSError, Sai3Error) as error:
             made = ResourceError(f"cannot write {self.directory / 'report.html'}: {error}")
@@ -177,7 +199,7 @@ class RunWriter:
         self._tables(stage, event.time_ns)
         self._hdr.flush(stage.info.name)
         self._flush_rows()
-        self._metrics.end_frame()
+        self.checkpoint()
         for file in self._growing():
             file.sync()
 
