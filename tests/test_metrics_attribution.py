@@ -108,6 +108,24 @@ def test_errors_of_the_server_are_the_server() -> None:
     assert verdict(replace(facts, server_errors=facts.attempts // 10)) is Cause.SERVER
 
 
+def test_broken_connections_decide_where_segments_sent_again_are_not_enough() -> None:
+    facts = fleet({"retransmits": 40_000})
+    broken = replace(facts, broken=facts.attempts // 50)
+    assert [evidence.weight for evidence in attribute(facts).facts] == [0.4]
+    assert verdict(facts) is Cause.UNCLEAR
+    assert verdict(broken) is Cause.NETWORK
+    assert verdict(replace(fleet({}), broken=facts.attempts // 50)) is Cause.UNCLEAR
+
+
+def test_stalls_of_all_decide_where_errors_could_be_the_network_too() -> None:
+    facts = fleet({})
+    torn = replace(facts, server_errors=facts.attempts // 50, broken=facts.attempts // 50)
+    assert verdict(torn) is Cause.UNCLEAR
+    assert verdict(replace(torn, stalls_together=5)) is Cause.SERVER
+    assert verdict(replace(torn, stalls_together=5, stalls_alone=3)) is Cause.UNCLEAR
+    assert verdict(replace(facts, stalls_together=5)) is Cause.UNCLEAR
+
+
 def test_an_endpoint_that_is_slow_for_all_is_the_server() -> None:
     found = attribute(fleet({"slow": URIS[1]}))
     assert found.cause is Cause.SERVER

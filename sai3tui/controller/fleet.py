@@ -198,7 +198,7 @@ class Fleet:
             coverage_track=tally.coverage,
             notices=self.notices,
             thresholds=self.judge.views,
-            baseline=self._baseline_view(stages),
+            baseline=self.baseline_view(stages),
             outcome=self.outcome,
             detachable=self.detachable,
             viewing=self.viewing,
@@ -243,7 +243,8 @@ class Fleet:
                 return
         self.findings.append(finding)
 
-    def _baseline_view(self, stages: tuple[StageView, ...]) -> BaselineView | None:
+    def baseline_view(self, stages: tuple[StageView, ...]) -> BaselineView | None:
+        """The baseline beside what was measured so far; None without one."""
         if self._baseline is None:
             return None
         baseline, view = self._baseline

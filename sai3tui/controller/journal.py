@@ -147,7 +147,7 @@ class Journal:
         writer = self._writer
         if writer is not None:
             outcome = with_results(outcome, str(writer.directory), writer.problems)
-            writer.finish(outcome, now, self.fleet.judge.views)
+            writer.finish(outcome, now, fleet.judge.views, fleet.baseline_view(fleet.tally.views(now)))
             self._tell_problems(writer)
             outcome = with_results(outcome, str(writer.directory), writer.problems)
             self._writer = None

@@ -7,6 +7,7 @@ that for the others weak; else the answer is "unclear", which costs less than a 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -220,19 +221,34 @@ def slow_endpoint(facts: StageFacts) -> Evidence | None:
 def slow_agent(facts: StageFacts) -> Evidence | None:
     """An agent that is slow at endpoints that are fast for others: its host, or its part of the network."""
     slow = []
+    means: dict[str, list[float]] = {}
     for agent in facts.agents:
-        others = [other for other in facts.agents if other is not agent]
+        for uri, cell in agent.cells.items():
+            means.setdefault(uri, []).append(cell.mean_us)
+    for known in means.values():
+        known.sort()
+    for agent in facts.agents:
         ratios = []
         for uri, cell in agent.cells.items():
-            means = [other.cells[uri].mean_us for other in others if uri in other.cells]
-            if means and cell.ops >= 10 and median(means) > 0:
-                ratios.append(cell.mean_us / median(means))
-        if len(others) >= 2 and ratios and min(ratios) >= SLOW:
+            usual = _median_of_others(means[uri], cell.mean_us)
+            if cell.ops >= 10 and usual > 0:
+                ratios.append(cell.mean_us / usual)
+        if len(facts.agents) >= 3 and ratios and min(ratios) >= SLOW:
             slow.append(agent)
     if not slow or len(slow) > len(facts.agents) // 3:
         return None
     text = f"{_named(slow)} was slow at endpoints that were fast for others: its host or its network"
     return Evidence(Cause.UNCLEAR, 0.5, text)
+
+
+def _median_of_others(ascending: Sequence[float], own: float) -> float:
+    """Of sorted values without one that is `own`; 0.0 if there is no other. Without making a list for each agent."""
+    count = len(ascending) - 1
+    if not count:
+        return 0.0
+    place = bisect_left(ascending, own)
+    middle = [ascending[k if k < place else k + 1] for k in ((count - 1) // 2, count // 2)]
+    return sum(middle) / 2
 
 
 def waiting_for_answers(facts: StageFacts) -> Evidence | None:

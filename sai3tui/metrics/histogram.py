@@ -104,16 +104,21 @@ class Histogram:
 
     def percentile_us(self, q: float) -> float:
         """The latency in microseconds that a share `q` (0..1) of samples does not exceed; 0.0 if there are none."""
-        total = self.count
+        if not self.max_us:
+            return 0.0
+        counts = self._values if self._dense is None else self._dense
+        if not counts.size:
+            return 0.0
+        sums = counts.cumsum()
+        total = int(sums[-1])
         if not total:
             return 0.0
         # The slack takes back what rounding adds to the product: 0.07 * 100 is a little more than 7.
         rank = min(total, max(1, math.ceil(q * total - 1e-12 * total)))
+        index = int(sums.searchsorted(np.uint64(rank)))
         if self._dense is None:
-            index = int(self._bins[np.searchsorted(np.cumsum(self._values), rank)])
-        else:
-            index = int(np.searchsorted(np.cumsum(self._dense), rank))
-        return min(upper_edge_us(index, self.bins_per_octave), float(self.max_us)) if self.max_us else 0.0
+            index = int(self._bins[index])
+        return min(upper_edge_us(index, self.bins_per_octave), float(self.max_us))
 
     @property
     def mean_us(self) -> float:
@@ -123,7 +128,9 @@ class Histogram:
     def sparse(self) -> tuple[list[int], list[int]]:
         """Differences between the numbers of the bins that are not empty, and their counts."""
         bins, values = self.filled()
-        return np.diff(bins, prepend=0).tolist(), values.tolist()
+        deltas = bins.copy()
+        deltas[1:] -= bins[:-1]
+        return deltas.tolist(), values.tolist()
 
     @classmethod
     def from_sparse(
@@ -134,10 +141,10 @@ class Histogram:
             raise ValueError("not a histogram")
         made = cls(bins_per_octave, None, max_us, sum_us)
         if len(deltas):
-            bins = np.cumsum(np.asarray(deltas, dtype=np.intp))
+            bins = np.array(deltas, dtype=np.intp).cumsum()
             if bins[0] < 0 or bins[-1] >= OCTAVES * bins_per_octave:
                 raise ValueError(f"bin {int(bins[-1])} is outside the layout")
-            made._bins, made._values = bins, np.asarray(counts, dtype=np.uint64)
+            made._bins, made._values = bins, np.array(counts, dtype=np.uint64)
         return made
 
     def copy(self) -> Histogram:

@@ -38,6 +38,7 @@ def html_report(data: ReportData) -> str:
         f"<h1>{escape(name)}</h1>",
         _head(data),
         _section("Thresholds", _thresholds(record.thresholds)),
+        _section("Against the baseline", _baseline(record.baseline)),
         _section("Stages", _stage_table(record.stages)),
         _section("What limited it", _attributions(record.stages)),
         _section("Throughput and latency over time", _over_time(data)),
@@ -112,6 +113,23 @@ def _thresholds(views: Sequence[ThresholdView]) -> str:
     header = ("Threshold", "Stage", "Verdict", "Value", "Margin", "Worst", "Where")
     css = [("bad" if view.failed else "good" if view.status is ThresholdStatus.MET else "dim") for view in views]
     return _table(header, [threshold_cells(view) for view in views], text=3, css=css)
+
+
+def _baseline(compared: Mapping[str, Any] | None) -> str:
+    """What each stage differed by when it was over; latencies in ms, bytes in MiB."""
+    if not compared:
+        return ""
+    words = {"bytes_per_s": "MiB/s", "ops_per_s": "ops/s", "p50_us": "p50 ms", "p99_us": "p99 ms"}
+    units = {"bytes_per_s": MIB, "p50_us": 1e3, "p99_us": 1e3}
+    rows = []
+    for each in compared["differences"]:
+        metric = each["metric"]
+        values = [f"{each[name] / units.get(metric, 1):,.2f}" for name in ("then", "now")]
+        stage = f"{each['stage_index']} {each['stage']}"
+        rows.append((stage, f"{each['group']} {words[metric]}", *values, f"{each['share']:+.1%}"))
+    told = f"<p>Compared with {escape(str(compared['directory']))}.</p>{_list([str(c) for c in compared['caveats']])}"
+    header = ("Stage", "Figure", "Baseline", "This run", "Difference")
+    return told + (_table(header, rows, text=2) if rows else "")
 
 
 def _stage_table(stages: Sequence[StageView]) -> str:

@@ -64,8 +64,10 @@ def metadata_json(
     ended_ns: int,
     thresholds: tuple[ThresholdView, ...] = (),
     coverage: tuple[CoverageSpan, ...] = (),
+    baseline: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The document; without an outcome the run is still going, or its controller died."""
+    """The document. Without an outcome the run is still going, or its controller died; `baseline` is how it differs
+    from one."""
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": meta.version,
@@ -86,6 +88,7 @@ def metadata_json(
         "notices": list(meta.notices),
         "perf_interval_secs": meta.perf_interval_s,
         "baseline": meta.baseline,
+        "baseline_differences": dict(baseline) if baseline is not None else None,
         "agents_override": list(meta.agents_override),
         "only": meta.only,
         "passport": dict(meta.passport),
@@ -119,6 +122,8 @@ class ReadMeta:
     ended_ns: int
     stages: tuple[dict[str, Any], ...]
     thresholds: tuple[ThresholdView, ...] = ()
+    baseline: Mapping[str, Any] | None = None
+    """How it differs from its baseline, as it was written."""
 
 
 def parse_metadata(data: bytes) -> ReadMeta:
@@ -154,7 +159,14 @@ def parse_metadata(data: bytes) -> ReadMeta:
                 str(document["status"]), int(document["exit_code"]), failure, resume=str(document.get("resume", ""))
             )
         thresholds = tuple(threshold_from_json(view) for view in document.get("thresholds", ()))
-        return ReadMeta(meta, outcome, int(document["end_ns"]), tuple(document["stages"]), thresholds)
+        return ReadMeta(
+            meta,
+            outcome,
+            int(document["end_ns"]),
+            tuple(document["stages"]),
+            thresholds,
+            document.get("baseline_differences"),
+        )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a metadata document: {type(error).__name__}: {error}") from error
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
@@ -90,6 +91,8 @@ class RunRecord:
     """What each agent did, by stage index."""
     details: dict[int, StageDetail] = field(default_factory=dict)
     """Figures per operation, agent and endpoint, by stage index."""
+    baseline: Mapping[str, Any] | None = None
+    """How it differs from its baseline, as metadata.json says."""
     notes: tuple[str, ...] = ()
     """Warnings and worse that were told."""
 
@@ -176,6 +179,7 @@ def load_run(
         files=_files(path),
         details={index: stage_detail(tally, stage) for index, stage in tally.stages.items() if stage.agents},
         notes=tuple(notes),
+        baseline=read.baseline,
         thresholds=read.thresholds,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sai3tui.events import EndpointStats, OpStats, Report
 from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.figures import EndpointTable, OpTable
 
 SECOND_NS = 1_000_000_000
@@ -68,8 +69,19 @@ def without_histograms(report: Report) -> Report:
         report,
         ops=tuple(replace(s, service=Histogram(), scheduled=Histogram(), ttfb=Histogram()) for s in report.ops),
         endpoints=tuple(replace(s, service=Histogram(COARSE)) for s in report.endpoints),
-        wire=None,
+        wire=_counts_alone(report.wire) if report.wire is not None else None,
     )
+
+
+def _counts_alone(wire: pb.Report) -> pb.Report:
+    made = pb.Report()
+    made.CopyFrom(wire)
+    for stats in made.ops:
+        for kind in ("service", "scheduled", "ttfb"):
+            stats.ClearField(kind)
+    for endpoint in made.endpoints:
+        endpoint.ClearField("service")
+    return made
 
 
 class RollUp:

@@ -9,7 +9,7 @@ from sai3tui.events import AttemptStats, Objects, Report, StageSummary, Vitals, 
 from sai3tui.results.figures import EndpointTable, Figures, OpTable, merged, rates_of
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
 from sai3tui.results.steady import SteadyMeter
-from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
+from sai3tui.results.views import StageInfo, StageStatus, StageView
 
 
 @dataclass(slots=True)
@@ -23,7 +23,6 @@ class AgentStage:
     ops: OpTable = field(default_factory=OpTable)
     objects: Objects = Objects()
     vitals: Vitals = Vitals()
-    rates: Rates = Rates()
     started_ns: int = 0
     reported_ns: int = 0
     arrived_ns: int = 0
@@ -86,7 +85,6 @@ class StageTally:
         part.objects = report.objects
         part.vitals = report.vitals
         part.reported_ns = max(part.reported_ns, report.end_ns)
-        part.rates = rates_of(report.ops, (report.end_ns - report.start_ns) / SECOND_NS)
         part.limited = report.client_limited_reason
         part.limited_intervals = part.limited_intervals + 1 if part.limited else 0
         if report.warmup:
@@ -102,7 +100,6 @@ class StageTally:
         """The agent is through. Returns the seconds complete now, and how many operations its reports lacked."""
         part = self._agent(agent)
         part.arrived_ns = time_ns
-        part.rates = Rates()
         lacking = 0
         if summary is not None:
             part.summary = summary

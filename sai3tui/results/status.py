@@ -109,6 +109,7 @@ def status_text(
     directory: Path,
     thresholds: tuple[ThresholdView, ...] = (),
     coverage: tuple[CoverageSpan, ...] = (),
+    baseline: Sequence[str] = (),
 ) -> str:
     """The whole file. It names only files that are there."""
     word = "SUCCESS" if outcome.exit_code == 0 else "FAILURE"
@@ -128,6 +129,7 @@ def status_text(
         *stage_table(stages),
         *stage_notes(stages),
         *(["", "=== Thresholds ===", *threshold_table(thresholds)] if thresholds else []),
+        *(["", "=== Baseline ===", *baseline] if baseline else []),
         *(["", "=== Coverage ===", *coverage_lines(coverage)] if coverage_lines(coverage) else []),
         "",
         "=== Agent Details ===",

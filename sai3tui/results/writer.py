@@ -10,6 +10,7 @@ from typing import Any
 from sai3tui.errors import ResourceError, Sai3Error
 from sai3tui.events import Event, Report, StageFinished
 from sai3tui.results import perf_ext, perf_log, stage_tsv
+from sai3tui.results.baseline import BaselineView, baseline_json, difference_lines
 from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import event_line
 from sai3tui.results.files import OutputFile, RowFile, first_fields, safe_name, write_whole
@@ -118,8 +119,15 @@ class RunWriter:
         if time.monotonic() - self._checkpoint_s >= CHECKPOINT_S:
             self.checkpoint()
 
-    def finish(self, outcome: Outcome, ended_ns: int, thresholds: tuple[ThresholdView, ...] = ()) -> None:
+    def finish(
+        self,
+        outcome: Outcome,
+        ended_ns: int,
+        thresholds: tuple[ThresholdView, ...] = (),
+        baseline: BaselineView | None = None,
+    ) -> None:
         """The last items are in: stages that did not end get their tables too, then the summaries. Closes all."""
+        compared = baseline_json(baseline) if baseline is not None else None
         for stage in self._tally.stages.values():
             if stage.status not in (StageStatus.PENDING, StageStatus.SKIPPED) and stage.info.index not in self._written:
                 self._tables(stage, ended_ns)
@@ -132,9 +140,19 @@ class RunWriter:
             file.close()
         views = self._tally.views(ended_ns)
         coverage = self._tally.coverage
-        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns, thresholds, coverage))
+        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns, thresholds, coverage, compared))
         failures = self._tally.failures
-        text = status_text(self.meta, outcome, views, failures, ended_ns, self.directory, thresholds, coverage)
+        text = status_text(
+            self.meta,
+            outcome,
+            views,
+            failures,
+            ended_ns,
+            self.directory,
+            thresholds,
+            coverage,
+            difference_lines(baseline) if baseline is not None else (),
+        )
         self._whole("STATUS.txt", text.encode())
         self._report_page()
 
