@@ -48,6 +48,7 @@ from sai3tui.workload.content import Payload
 from sai3tui.workload.drawing import Draw, Drawer
 
 SLICE_S = 0.1
+SLICE_OPS = 50
 WARM_UP_S = 0.5
 FLUSH_S = 0.25
 COUNT = 1_000_000
@@ -204,9 +205,12 @@ async def run(args: argparse.Namespace, port: int, timers: Timers | None) -> lis
     costs, first = [], stage.done
     while not stage.ended.done():
         before, used = stage.done, time.process_time_ns()
-        await asyncio.wait((stage.ended,), timeout=SLICE_S)
-        if stage.done > before:
+        while not stage.ended.done() and stage.done < before + SLICE_OPS:
+            await asyncio.wait((stage.ended,), timeout=SLICE_S)
+        if stage.done >= before + SLICE_OPS:
             costs.append((time.process_time_ns() - used) / (stage.done - before) / 1e3)
+    if not costs:
+        raise RuntimeError("too few operations: give it more --seconds")
     if timers is not None:
         timers.operations = stage.done - first
     await engine.close()
