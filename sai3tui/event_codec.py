@@ -17,6 +17,7 @@ from sai3tui.events import (
     Event,
     FailureSeen,
     Finding,
+    Lateness,
     Level,
     Note,
     Objects,
@@ -251,7 +252,16 @@ def summary_to_proto(s: StageSummary) -> pb.StageSummary:
         client_limited=s.client_limited,
         client_limited_reason=s.client_limited_reason,
         failed_attempts=[attempts_to_proto(a) for a in s.failed_attempts],
+        lateness=lateness_to_proto(s.lateness) if s.lateness is not None else None,
     )
+
+
+def lateness_to_proto(late: Lateness) -> pb.Lateness:
+    return pb.Lateness(begun=late.begun, late_ns=late.late_ns, latest_ns=late.latest_ns, behind_ns=late.behind_ns)
+
+
+def lateness_from_proto(m: pb.Lateness) -> Lateness:
+    return Lateness(m.begun, m.late_ns, m.latest_ns, m.behind_ns)
 
 
 def summary_from_proto(m: pb.StageSummary, offset_ns: int = 0) -> StageSummary:
@@ -271,6 +281,7 @@ def summary_from_proto(m: pb.StageSummary, offset_ns: int = 0) -> StageSummary:
         m.client_limited,
         m.client_limited_reason,
         tuple(attempts_from_proto(a, offset_ns) for a in m.failed_attempts),
+        lateness_from_proto(m.lateness) if m.HasField("lateness") else None,
     )
 
 

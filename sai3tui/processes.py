@@ -48,6 +48,33 @@ for _ in range(20):
     time.sleep(0.1)
 """
 
+# Runs a command in this process group and ends with it in the same way. Kills the whole group, itself included, once
+# the pipe on standard input ends before the command has: then its owner is gone, however that came about. PDEATHSIG
+# would end the command alone, and not what that has started.
+_GUARD = """
+import os, signal, sys, threading
+signal.signal(signal.SIGTERM, lambda number, frame: None)
+owner = os.dup(0)
+null = os.open(os.devnull, os.O_RDONLY)
+os.dup2(null, 0)
+os.close(null)
+try:
+    pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, setsigdef=[signal.SIGTERM])
+except OSError as error:
+    print("cannot be started:", error)
+    sys.exit(127)
+def watch():
+    while os.read(owner, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
+
 T = TypeVar("T")
 
 READY_POLL_S = 0.02
@@ -60,6 +87,15 @@ def free_port(host: str = "127.0.0.1") -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def guarded(command: Sequence[str]) -> list[str]:
+    """`command` so that nothing of its process group outlives who starts it: kill -9 included.
+
+    Start it in a session of its own, with a pipe as standard input that only the starter holds and never writes to. It
+    ends as the command ends, or with code 127 if that cannot be started, which it says.
+    """
+    return [sys.executable, "-I", "-S", "-c", _GUARD, *command]
 
 
 @dataclass(slots=True)

@@ -12,9 +12,10 @@ import pytest
 import pytest_asyncio
 
 from sai3tui.agent.figures import interval
-from sai3tui.agent.lease import ErrorBrake, MixJob, MixOp, RetryPolicy
+from sai3tui.agent.lease import TURNS, ErrorBrake, MixJob, MixOp, RetryPolicy
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.reporter import StageReporter
+from sai3tui.agent.stages.turns import TurnSource
 from sai3tui.agent.vitals import VitalsMeter
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import ArrivalKind, IoRate
@@ -167,6 +168,18 @@ async def test_paced_mix_keeps_its_rate_and_tells_lateness(slow: WorkerPool) -> 
     # Far more is due than eight connections with 5 ms each can do: operations begin ever later than they were due.
     (stats,) = late.totals.ops
     assert stats.scheduled.max_us > 100_000 > stats.service.percentile_us(0.5)
+
+
+async def test_a_schedule_has_exactly_as_many_operations_as_asked_for(fast: WorkerPool) -> None:
+    ops = (MixOp(Op.GET, 1, 0, (Draw(0, 1, 10),)),)
+    rate = IoRate(400, ArrivalKind.DETERMINISTIC)
+    source = TurnSource(TURNS, 150)
+    ended = await asyncio.wait_for(fast.run_mix(MixJob(ops, SETS, 60.0, io_rate=rate, turns=150), source), 50)
+    assert (ended.totals.count, ended.totals.errors) == (150, 0)
+    assert ended.lateness is not None
+    assert ended.lateness.begun == 150
+    # 150 operations at 400 a second are not all due before so long.
+    assert ended.seconds >= 149 / 400
 
 
 async def test_stage_waits_for_its_start_time(fast: WorkerPool) -> None:

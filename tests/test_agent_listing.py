@@ -6,6 +6,7 @@ import asyncio
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from sai3tui.config.ops import Op
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.events import Finding, Note, Report
-from sai3tui.workload.manifest import Manifest
+from sai3tui.workload.manifest import Manifest, Sample
 from tests.agents import Driver, running_agent, stub_of
 from tests.fault_server import FaultServer, Step, answer, error_document
 
@@ -35,6 +36,27 @@ def test_a_manifest_survives_being_sent(found: list[tuple[str, int]]) -> None:
 def test_what_is_no_manifest_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="manifest"):
         Manifest.decode(data)
+
+
+@given(st.integers(1, 200), st.integers(0, 900), st.randoms(use_true_random=False))
+def test_a_sample_is_bounded_and_follows_from_the_keys_alone(most: int, count: int, order: Random) -> None:
+    keys = [f"data/{number:08d}" for number in range(count)]
+    samples = []
+    for _ in range(2):
+        sample = Sample(most)
+        for number, key in enumerate(keys):
+            sample.add(number * 3 // max(1, count), key, number)
+        manifest = sample.manifest()
+        assert sample.seen == count
+        assert len(manifest) == sum(sample.counts(3)) <= most
+        assert sample.whole is (count <= most)
+        samples.append({manifest.key(index) for index in range(len(manifest))})
+        order.shuffle(keys)
+    assert samples[0] == samples[1]
+    if count > most >= 20:
+        # About half are left each time, never next to none.
+        assert len(samples[0]) >= most // 8
+        assert max(samples[0]) > f"data/{count // 2:08d}" > min(samples[0])
 
 
 FLEET = """

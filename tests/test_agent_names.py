@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sai3tui.agent.lease import Lease
 from sai3tui.agent.stages.names import NameSource, TakenNames
 from sai3tui.config.ops import Op
+from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.names import NamePool, NamesTaken, Span, names_from_json, names_to_json
 from tests.agents import Driver, running_agent, stub_of
@@ -108,7 +109,7 @@ workload:
   - {op: put, path: "new/", object_size: 100, weight: 1}
 distributed:
   stages:
-    - {name: execute, order: 1, type: execute, completion: duration, duration: 1s}
+    - {name: execute, order: 1, type: execute, completion: duration, duration: 60s, until: {operations: 200}}
     - {name: cleanup, order: 2, type: cleanup, completion: tasks_done}
   agents: [{id: agent-1, address: "127.0.0.1:7167"}]
 """
@@ -120,9 +121,9 @@ async def test_cleanup_deletes_exactly_what_was_put_where_it_was_put(tmp_path: P
     with running_agent(tmp_path, "--allow-path", str(target)) as agent:
         async with stub_of(agent) as stub:
 
-            def look(message: object) -> None:
-                del message
-                if driver.states[-1:] == ["at_barrier 1"] and not left:
+            def look(message: pb.AgentMessage) -> None:
+                # Before the barrier is released: cleanup begins as soon as it is.
+                if message.HasField("arrived") and message.arrived.stage_index == 1:
                     left.extend(target.rglob("obj_*"))
 
             driver = Driver(stub, CONFIG.replace("TARGET", str(target)), on_message=look)
@@ -131,7 +132,7 @@ async def test_cleanup_deletes_exactly_what_was_put_where_it_was_put(tmp_path: P
     execute, cleanup = driver.summary("execute"), driver.summary("cleanup")
     put = sum(stats.ops for stats in execute.ops if stats.op == Op.PUT)
     assert put == len(left)
-    assert put > 1
+    assert put == 200
     assert {path.relative_to(target).parts[0] for path in left} == {"one", "two"}
     # One DELETE for each, none for names that were at hand at the end and not used.
     assert sum(stats.attempts for stats in cleanup.ops if stats.op == Op.DELETE) == put

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
 
@@ -260,6 +262,20 @@ async def test_an_abort_ends_a_command_and_what_it_has_started(tmp_path: Path) -
             await running
             assert await wait_until_async(lambda: marked(mark) == [], 30)
     assert driver.states[-3:] == ["aborting", "aborted", "idle"]
+
+
+async def test_a_command_does_not_outlive_an_agent_that_is_killed(tmp_path: Path) -> None:
+    mark = f"{os.getpid()}-{tmp_path.name}"
+    slow = f"export {MARK}={mark}; trap '' TERM; sleep 300 & sleep 300; sleep 300"
+    config = CUSTOM.format(target=tmp_path / "target", talk=slow, slow="true", last="/bin/true")
+    with running_agent(tmp_path, "--allow-path", str(tmp_path), "--allow-custom") as agent:
+        async with stub_of(agent) as stub:
+            running = asyncio.create_task(Driver(stub, config).run())
+            assert await wait_until_async(lambda: len(marked(mark)) == 2, 30)
+            os.kill(agent.child.pid, signal.SIGKILL)
+            assert await wait_until_async(lambda: marked(mark) == [], 30)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await running
 
 
 @pytest.mark.parametrize(("command", "words"), [("/bin/false", "ended with code 1"), ("/no/such", "cannot be started")])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sai3tui.agent.lease import TURNS, Lease, MixJob, MixOp, RetryPolicy, SetSpec
+from sai3tui.agent.lease import TURNS, Lease, LeasedJob, MixJob, MixOp, RetryPolicy, SetSpec
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.stages.turns import TurnSource
 from sai3tui.agent.worker.handle import stage_lanes
@@ -121,6 +121,39 @@ async def test_an_upload_is_completed_or_aborted(
     assert source.names.complete is not bool(errors)
     assert set(source.names.failed) == ({0} if errors else set())
     assert not source.names.out
+
+
+@pytest.mark.parametrize(
+    ("steps", "asked", "errors"),
+    [
+        ([BEGUN, PART, BUSY, PART, PART, DONE], ["POST uploads=", *PARTS[:2], *PARTS[1:], "POST uploadId=up%2F1"], 0),
+        ([BEGUN, PART, REFUSED, OK_EMPTY], ["POST uploads=", *PARTS[:2], "DELETE uploadId=up%2F1"], 1),
+    ],
+    ids=["a part again", "a part fails"],
+)
+async def test_prepare_uploads_in_parts(
+    monkeypatch: pytest.MonkeyPatch, steps: list[bytes], asked: list[str], errors: int
+) -> None:
+    job = LeasedJob(Op.PUT, (BIG,), retry=RETRY, part_size=5 * MIB)
+    source = MemorySource(1, 1)
+    async with FaultServer(Step(each) for each in steps) as server, pool_of(monkeypatch, server.endpoint, 1) as pool:
+        ended = await asyncio.wait_for(pool.run_leased(job, source), 60)
+        assert requests(server) == asked
+    (stats,) = ended.totals.ops
+    assert (stats.ops, stats.errors) == (1 - errors, errors)
+    assert stats.bytes == (0 if errors else 11 * MIB)
+    assert set(source.failed) == ({0} if errors else set())
+    assert not source.out
+
+
+async def test_prepare_sends_parts_over_connections_that_have_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = LeasedJob(Op.PUT, (BIG,), part_size=5 * MIB)
+    source = MemorySource(1, 1)
+    async with Answers() as server, pool_of(monkeypatch, server.endpoint, 3) as pool:
+        ended = await asyncio.wait_for(pool.run_leased(job, source), 60)
+    assert source.complete
+    assert len(server.part_senders) == 3
+    assert ended.totals.errors == 0
 
 
 class Answers(FaultServer):

@@ -204,6 +204,8 @@ def test_more_than_one_put_takes_is_a_warning(size: str, extra: str, words: str 
     prepare = f"target: s3://h:1/b/\n{prepare}\nworkload: [{{op: get, path: x/*, weight: 1}}]"
     warned = [each for each in problems(prepare, Level.WARNING) if "5 GiB" in each]
     assert len(warned) == (size != "5GiB"), warned
+    parts = prepare.replace("{ensure_objects", "{part_size: 64MiB, ensure_objects")
+    assert [each for each in problems(parts, Level.WARNING) if "5 GiB" in each] == []
 
 
 def test_weight_zero_is_no_error() -> None:

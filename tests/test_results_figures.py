@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sai3tui.config.ops import OPS, Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
+from sai3tui.event_codec import summary_from_proto, summary_to_proto
 from sai3tui.events import (
     AgentState,
     BarrierArrived,
@@ -14,6 +17,7 @@ from sai3tui.events import (
     EndpointStats,
     Event,
     FailureSeen,
+    Lateness,
     Objects,
     OpStats,
     Report,
@@ -26,7 +30,7 @@ from sai3tui.events import (
 )
 from sai3tui.metrics.histogram import Histogram
 from sai3tui.results.failures import MOST_GROUPS, FailureGroups
-from sai3tui.results.figures import by_group, rates_of
+from sai3tui.results.figures import by_group, rates_of, stage_json
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
 from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.tally import Tally
@@ -165,6 +169,29 @@ def test_a_stage_from_its_release_to_its_end() -> None:
     assert view.arrived == (("a", 0.0), ("b", 4.0))
     assert (view.done, view.planned, view.existed, view.repeated_puts) == (24, 20, 4, 6)
     assert view.rates.get_ops == 4.0
+
+
+def test_how_late_a_rate_was_is_that_of_all_agents_and_in_the_results() -> None:
+    tally = Tally(STAGES)
+    tally.apply(RunStarted(START))
+    tally.apply(BarrierReleased(START, "", 0, START, ("a", "b")))
+    for agent, late in (
+        ("a", Lateness(10, 20_000_000, 9_000_000, 0)),
+        ("b", Lateness(30, 60_000_000, 4_000_000, 10**9)),
+    ):
+        sent = summary_from_proto(summary_to_proto(replace(summary(stats(count=10), 2.0), lateness=late)))
+        assert sent.lateness == late
+        tally.apply(BarrierArrived(START + 2 * SECOND_NS, agent, 1, sent))
+    view = tally.stages[1].view(START + 3 * SECOND_NS)
+    assert view.lateness == Lateness(40, 80_000_000, 9_000_000, 10**9)
+    assert stage_json(view)["lateness"] == {
+        "begun": 40,
+        "late_ns": 80_000_000,
+        "latest_ns": 9_000_000,
+        "behind_ns": 10**9,
+    }
+    (said,) = [line for line in stage_notes([view]) if "late" in line]
+    assert "was not delivered: operations began 2.00 ms late on average, 9.0 ms at most" in said
 
 
 def test_a_run_that_stops_in_a_stage_marks_what_was_not_reached() -> None:

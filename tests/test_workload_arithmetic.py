@@ -13,7 +13,7 @@ from sai3tui.config.model import DirectoryStructure, Distribution, SizeKind, Siz
 from sai3tui.workload import exact, rng
 from sai3tui.workload.names import new_name, pool_name
 from sai3tui.workload.partition import endpoint_count, endpoint_of, index_of, k_of, place_of, slot_count
-from sai3tui.workload.sizes import Sizes
+from sai3tui.workload.sizes import Sizes, SizesAhead
 from sai3tui.workload.tree import Tree
 
 SEED = DirectoryStructure(8, 3, 125, Distribution.BOTTOM, "d%d_w%d.dir")
@@ -197,6 +197,9 @@ def test_sizes_stay_within_bounds_and_arrays_agree(spec: SizeSpec, seed: int, st
     indices = np.arange(start, start + 20, dtype=np.uint64)
     drawn = sizes.sizes(indices).tolist()
     assert drawn == [sizes.size(int(i)) for i in indices]
+    ahead = SizesAhead(sizes)
+    ahead.expect(np.arange(start, start + SizesAhead.LEAST))
+    assert drawn == [ahead.size(int(i)) for i in indices]
     assert all(spec.minimum <= size <= (spec.maximum or 2**62) for size in drawn)
     assert spec.minimum <= sizes.mean <= (spec.maximum or 2**62)
 

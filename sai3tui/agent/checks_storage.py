@@ -106,7 +106,8 @@ async def _check_probe(setup: RunSetup, needed: frozenset[Op], control: Control,
             active = [op for op in setup.config.workload if op.weight]
             if any(op.read_range is not None for op in active):
                 await checks.run("range", subject, partial(_range, control, key, content))
-            if any(op.part_size for op in active):
+            prepare = setup.config.prepare
+            if any(op.part_size for op in active) or (prepare is not None and prepare.part_size):
                 await checks.run("multipart", subject, partial(_multipart, control, f"{key}.parts"))
     finally:
         # Also when preflight is cancelled: the probe is ours to remove, for a bounded time.

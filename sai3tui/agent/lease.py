@@ -144,7 +144,7 @@ class LeasedJob:
     and has failed when more than `max_errors` operations failed for good (None: no limit). `missing_is_done`: a
     DELETE of what is not there has succeeded. `connections`: how many of the agent's to each endpoint take part; empty:
     all. `rests`: an endpoint that keeps failing is taken out for a while; `anywhere`: what is for it can be done at the
-    others.
+    others. `part_size`: larger objects are PUT in parts of so many bytes; 0: in one request.
     """
 
     op: Op
@@ -159,6 +159,7 @@ class LeasedJob:
     connections: tuple[int, ...] = ()
     rests: bool = False
     anywhere: bool = False
+    part_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from sai3tui.agent.figures import Totals, totals_of
-from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource, MixJob
 from sai3tui.agent.stage_run import StageRun
 from sai3tui.agent.worker.handle import WorkerHandle, shares, stage_lanes
 from sai3tui.agent.worker.messages import FailuresSeen, WorkerSetup
 from sai3tui.errors import ConfigError, Failure, ResourceError, Sai3Error, StateError
-from sai3tui.events import AttemptStats
+from sai3tui.events import AttemptStats, Lateness
 from sai3tui.metrics.shared import Copy, merged
 
 START_TIMEOUT_S = 60.0

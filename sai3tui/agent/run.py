@@ -44,6 +44,7 @@ from sai3tui.event_codec import failure_to_proto, finding_to_proto, report_to_pr
 from sai3tui.events import (
     AgentState,
     Finding,
+    Lateness,
     Level,
     Objects,
     Report,
@@ -119,6 +120,8 @@ class AgentRun:
         self._objects: Callable[[], Objects] = Objects
         self._corrupt: Failure | None = None
         """The first time that what was read is not what was written, in the current stage."""
+        self._lateness: Lateness | None = None
+        """How the schedule of the current stage was kept."""
         self._vitals = VitalsMeter()
         self.sharing = Sharing(
             setup.agent.index, len(setup.resolved.agents) if setup.resolved.shared else 1, self._share
@@ -381,6 +384,7 @@ class AgentRun:
     ) -> StageSummary:
         index, stage, context, reporter = opened.index, opened.stage, opened.context, opened.reporter
         self._reporter = reporter
+        self._lateness = None
         async with asyncio.TaskGroup() as group:
             reporting = group.create_task(reporter.run())
             beginning = group.create_task(self._begin(opened))
@@ -393,6 +397,7 @@ class AgentRun:
                 reporter.report()
         self._reporter = None
         summary = reporter.summary(stage.name, stage.type.value, context.progress.end_ns, context.progress.begin_ns)
+        summary = replace(summary, lateness=self._lateness)
         if failure is None:
             return summary
         failure = self._placed(failure)
@@ -458,7 +463,7 @@ class AgentRun:
             await self._sync()
 
     def _say_how_late(self, ended: StageTotals) -> None:
-        lateness = ended.lateness
+        lateness = self._lateness = ended.lateness
         if lateness is None:
             return
         if lateness.delivered(ended.seconds):

@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, MixJob, MovableSource
 from sai3tui.agent.outage import EndpointRests
 from sai3tui.agent.worker.handle import WorkerHandle
@@ -33,7 +32,7 @@ from sai3tui.agent.worker.messages import (
     Wanted,
 )
 from sai3tui.errors import RETRYABLE, Failure, failure_of
-from sai3tui.events import AttemptStats, merge_attempts
+from sai3tui.events import AttemptStats, Lateness, merge_attempts
 
 STOP_MARGIN_S = 2.0
 """What a worker may need, beyond its grace or drain time, to say that it is idle; then it is killed."""

@@ -63,7 +63,7 @@ MULTI_ENDPOINT = BlockSpec(
             "endpoint_policy",
             Kind.CHOICE,
             "`tolerant` takes an endpoint that keeps failing out for a while, says so and tries it again; in one "
-            "namespace others do its part meanwhile. Not in prepare and cleanup of independent ones. `strict`: never.",
+            "namespace others do its part meanwhile. Of independent ones only in execute. `strict`: never.",
             EndpointPolicy.TOLERANT.value,
             words=words_of(EndpointPolicy),
             ours=True,

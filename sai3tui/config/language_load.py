@@ -212,7 +212,9 @@ OP = BlockSpec(
         Field(
             "source",
             Kind.CHOICE,
-            "`prepare`: objects of prepare. `list`: objects that exist already. `auto`: whichever the pattern finds.",
+            "`prepare`: objects of prepare. `list`: objects that exist already; of more than "
+            "1,000,000 a sample in which each is as likely as any other, because agents hold names and sizes of what "
+            "they work on in memory. `auto`: whichever the pattern finds.",
             KeySource.AUTO.value,
             words=words_of(KeySource),
             only=("get", "stat", "delete"),
@@ -378,6 +380,14 @@ PREPARE = BlockSpec(
             CleanupMode.TOLERANT.value,
             words=words_of(CleanupMode),
             note="`best_effort` and `besteffort` alike; nothing but what the state cache knows is deleted",
+        ),
+        Field(
+            "part_size",
+            Kind.SIZE,
+            "Larger objects are uploaded in parts of this size, by the connection that began and those to the same "
+            "endpoint that become free; one operation. S3 only.",
+            least=5 * 1024 * 1024,
+            ours=True,
         ),
         Field("post_prepare_delay", Kind.SECONDS, "Wait after prepare, if it made anything.", "0"),
         Field("key_prefix_shards", Kind.COUNT, "Spread keys over so many prefixes (no trees).", "0", most=65536),

@@ -124,6 +124,7 @@ def read_prepare(top: Block) -> Prepare | None:
         block.count("key_prefix_shards", default=0),
         block.at,
         block.boolean("verify", default=False),
+        block.size("part_size", default=0),
     )
     block.finish()
     return prepare

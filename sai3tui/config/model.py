@@ -210,6 +210,8 @@ class Prepare:
     key_prefix_shards: int = 0
     at: Position = field(default=NOWHERE, compare=False)
     verify: bool = False
+    part_size: int = 0
+    """Larger objects are PUT in parts of so many bytes; 0: in one request."""
 
 
 class EndpointStrategy(StrEnum):

@@ -200,11 +200,11 @@ def _blockers(config: Config, roots: Roots, problems: ProblemList) -> tuple[str,
 def _warn_of_large_puts(config: Config, problems: ProblemList) -> None:
     """Some storage takes more in one PUT than S3 itself does, so this is no error."""
     prepared = config.prepare.ensure_objects if config.prepare is not None else ()
-    puts = [(entry.at, entry.size, "make the objects smaller") for entry in prepared]
+    parts = "set part_size, to upload them in parts"
+    in_one = config.prepare is not None and not config.prepare.part_size
+    puts = [(entry.at, entry.size, parts) for entry in prepared if in_one]
     puts += [
-        (op.at, op.size, "set part_size, to upload them in parts")
-        for op in config.entries
-        if op.op is Op.PUT and op.size is not None and not op.part_size
+        (op.at, op.size, parts) for op in config.entries if op.op is Op.PUT and op.size is not None and not op.part_size
     ]
     for at, size, hint in puts:
         largest = max(size.minimum, size.maximum, size.mean, *(each for each, _ in size.weighted))
@@ -216,6 +216,9 @@ def _warn_of_large_puts(config: Config, problems: ProblemList) -> None:
 def _notice_wire_only(config: Config, scheme: str, problems: ProblemList) -> None:
     """What only requests of our own to S3 can do."""
     where = f"on {scheme}://" if scheme != "s3" else f"with engine: {config.engine.value}"
+    if config.prepare is not None and config.prepare.part_size:
+        at = config.prepare.at
+        problems.notice(at, "no-effect", f"part_size has no effect {where}: objects are written at once")
     for op in config.entries:
         if op.part_size:
             problems.notice(op.at, "no-effect", f"part_size has no effect {where}: objects are written at once")

@@ -1315,6 +1315,7 @@ class StageSummary(_message.Message):
     CLIENT_LIMITED_FIELD_NUMBER: _builtins.int
     CLIENT_LIMITED_REASON_FIELD_NUMBER: _builtins.int
     FAILED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    LATENESS_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     stage_name: _builtins.str
     stage_type: _builtins.str
@@ -1341,6 +1342,10 @@ class StageSummary(_message.Message):
     def objects(self) -> Global___Objects: ...
     @_builtins.property
     def failed_attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptStats]: ...
+    @_builtins.property
+    def lateness(self) -> Global___Lateness:
+        """of a stage with a rate"""
+
     def __init__(
         self,
         *,
@@ -1360,14 +1365,47 @@ class StageSummary(_message.Message):
         client_limited: _builtins.bool = ...,
         client_limited_reason: _builtins.str = ...,
         failed_attempts: _abc.Iterable[Global___AttemptStats] | None = ...,
+        lateness: Global___Lateness | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "objects", b"objects"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "lateness", b"lateness", "objects", b"objects"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "client_limited", b"client_limited", "client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "errors", b"errors", "failed", b"failed", "failed_attempts", b"failed_attempts", "failure", b"failure", "objects", b"objects", "ops", b"ops", "seconds", b"seconds", "stage_index", b"stage_index", "stage_name", b"stage_name", "stage_type", b"stage_type", "start_ns", b"start_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "client_limited", b"client_limited", "client_limited_reason", b"client_limited_reason", "end_ns", b"end_ns", "endpoints", b"endpoints", "errors", b"errors", "failed", b"failed", "failed_attempts", b"failed_attempts", "failure", b"failure", "lateness", b"lateness", "objects", b"objects", "ops", b"ops", "seconds", b"seconds", "stage_index", b"stage_index", "stage_name", b"stage_name", "stage_type", b"stage_type", "start_ns", b"start_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StageSummary: _TypeAlias = StageSummary  # noqa: Y015
+
+@_typing.final
+class Lateness(_message.Message):
+    """How a schedule was kept: operations begun, how late together and the latest, and how long the first one that was
+    never begun had been due at the end.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGUN_FIELD_NUMBER: _builtins.int
+    LATE_NS_FIELD_NUMBER: _builtins.int
+    LATEST_NS_FIELD_NUMBER: _builtins.int
+    BEHIND_NS_FIELD_NUMBER: _builtins.int
+    begun: _builtins.int
+    late_ns: _builtins.int
+    latest_ns: _builtins.int
+    behind_ns: _builtins.int
+    def __init__(
+        self,
+        *,
+        begun: _builtins.int = ...,
+        late_ns: _builtins.int = ...,
+        latest_ns: _builtins.int = ...,
+        behind_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begun", b"begun", "behind_ns", b"behind_ns", "late_ns", b"late_ns", "latest_ns", b"latest_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lateness: _TypeAlias = Lateness  # noqa: Y015
 
 @_typing.final
 class Objects(_message.Message):

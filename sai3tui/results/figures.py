@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from sai3tui.config.ops import GROUPS, Op
 from sai3tui.events import AttemptStats, EndpointStats, OpStats
@@ -181,6 +181,7 @@ def stage_json(stage: StageView) -> dict[str, object]:
         "errors": stage.errors,
         "client_limited": stage.client_limited,
         "warmup_seconds": round(stage.warmup_s, 3),
+        "lateness": asdict(stage.lateness) if stage.lateness is not None else None,
         "steady": steady_json(stage.steady) if stage.steady is not None else None,
         "attribution": attribution_json(stage.attribution),
         "retries": stage.retries,

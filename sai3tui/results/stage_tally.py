@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from sai3tui.errors import Failure
-from sai3tui.events import AttemptStats, Objects, Report, StageSummary, Vitals, merge_attempts
+from sai3tui.events import AttemptStats, Lateness, Objects, Report, StageSummary, Vitals, merge_attempts
 from sai3tui.results.figures import EndpointTable, Figures, OpTable, merged, rates_of
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
 from sai3tui.results.steady import SteadyMeter
@@ -165,6 +165,13 @@ class StageTally:
         return reasons[0] + (f" (and {len(reasons) - 1} more agents)" if len(reasons) > 1 else "")
 
     @property
+    def lateness(self) -> Lateness | None:
+        """How all agents together kept the schedule; None where there was none."""
+        found = [part.summary.lateness for part in self.agents.values() if part.summary is not None]
+        kept = [late for late in found if late is not None]
+        return sum(kept, Lateness()) if kept else None
+
+    @property
     def warmup_s(self) -> float:
         """How long the warm-up was, of the agent whose was the longest."""
         return max((self._warmup_s(part) for part in self.agents.values()), default=0.0)
@@ -225,6 +232,7 @@ class StageTally:
             client_limited=self.client_limited,
             failed_attempts=tuple(self.failed_attempts),
             warmup_s=self.warmup_s,
+            lateness=self.lateness,
             unreported=self.unreported,
             steady=self.steady.view,
             half_width=self.info.half_width,

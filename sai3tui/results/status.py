@@ -34,6 +34,15 @@ def stage_table(stages: Iterable[StageView]) -> list[str]:
     ]
 
 
+def lateness_text(stage: StageView) -> str:
+    """How a stage kept its rate. Empty without one."""
+    late = stage.lateness
+    if late is None:
+        return ""
+    kept = late.delivered(stage.elapsed_s)
+    return late.text() if kept else f"the io_rate asked for was not delivered: {late.text()}"
+
+
 def stage_notes(stages: Iterable[StageView]) -> list[str]:
     """What is to be known about the figures of `stage_table`: a line each, none if there is nothing."""
     lines = []
@@ -49,6 +58,8 @@ def stage_notes(stages: Iterable[StageView]) -> list[str]:
             )
         if stage.warmup_s:
             lines.append(f"{name}: the first {stage.warmup_s:.1f} s were warm-up and are left out")
+        if stage.lateness is not None:
+            lines.append(f"{name}: {lateness_text(stage)}")
         if stage.steady is not None:
             lines.append(f"{name}: {steady_text(stage.steady)}")
         if stage.attribution.facts:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from sai3tui.errors import Failure
-from sai3tui.events import AttemptStats, Level
+from sai3tui.events import AttemptStats, Lateness, Level
 from sai3tui.metrics.attribution import Attribution
 
 
@@ -115,6 +115,8 @@ class StageView:
     does not."""
     failed_attempts: tuple[AttemptStats, ...] = ()
     """By cause, operation and endpoint, the most frequent first."""
+    lateness: Lateness | None = None
+    """How the schedule of a rate was kept; None without one, and until an agent is through."""
     warmup_s: float = 0.0
     """Time at the beginning that is left out of all figures."""
     unreported: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,9 +97,11 @@ class Drawer:
     objects of its own draws among all.
     """
 
-    __slots__ = ("_all", "_drawn", "_halves", "_leave", "_others", "_own", "_population", "_random")
+    __slots__ = ("_all", "_drawn", "_expect", "_halves", "_leave", "_others", "_own", "_population", "_random")
 
-    def __init__(self, draw: Draw, seed: int) -> None:
+    def __init__(self, draw: Draw, seed: int, expect: Callable[[Places], None] | None = None) -> None:
+        """`expect` is told of every batch of objects that is drawn."""
+        self._expect = expect
         population = self._population = Population(draw)
         self._random = np.random.Generator(np.random.PCG64(seed))
         self._halves = draw.halves
@@ -131,6 +134,8 @@ class Drawer:
                 drawn = drawn[read_half(drawn, self._halves)]
             if len(drawn):
                 self._drawn = drawn.tolist()
+                if self._expect is not None:
+                    self._expect(drawn)
                 return
 
     def _draw(self, everything: Chooser) -> Places:

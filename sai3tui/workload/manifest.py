@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from hashlib import blake2b
 from zlib import crc32
 
 import numpy as np
@@ -11,6 +12,46 @@ import zstandard
 from numpy.typing import NDArray
 
 _HEAD = struct.Struct("<QQ")
+
+
+class Sample:
+    """At most `most` objects of a listing of any length, each as likely as any other.
+
+    Whether an object stays follows from its key alone, so that the order of the listing and what else there is do not
+    matter; each time that there are too many, about half of them go.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.seen = 0
+        self._most = most
+        self._below = 1 << 64
+        self._kept: list[tuple[int, int, str, int]] = []
+
+    def add(self, home: int, key: str, size: int) -> None:
+        """One more object, at `home`. All of one home come before those of the next."""
+        self.seen += 1
+        place = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")
+        if place < self._below:
+            self._kept.append((place, home, key, size))
+            while len(self._kept) > self._most:
+                self._below >>= 1
+                self._kept = [each for each in self._kept if each[0] < self._below]
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was kept."""
+        return len(self._kept) == self.seen
+
+    def counts(self, homes: int) -> list[int]:
+        """How many were kept of each home."""
+        counts = [0] * homes
+        for _, home, _, _ in self._kept:
+            counts[home] += 1
+        return counts
+
+    def manifest(self) -> Manifest:
+        """What was kept, in the order of the listing."""
+        return Manifest.of((key, size) for _, _, key, size in self._kept)
 
 
 class Manifest:

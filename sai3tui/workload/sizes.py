@@ -28,6 +28,8 @@ I64 = NDArray[np.int64]
 
 MAX_TRIES = 100
 """So often a lognormal size outside its bounds is drawn again before it is clamped."""
+FEW = 16
+"""For fewer sizes, one by one is faster than all at once."""
 LARGEST = 2**62
 BLOCK = 256
 """So many sizes are drawn together where neighbours are asked for."""
@@ -156,7 +158,9 @@ class Sizes:
             drawn = np.minimum(np.floor(exp_array(exponent) + 0.5).astype(np.int64), LARGEST)
             result[open_places] = drawn
             open_places = open_places[(drawn < low) | (drawn > high)]
-            if not len(open_places):
+            if len(open_places) < FEW:
+                for place in open_places.tolist():
+                    result[place] = self._lognormal(int(indices[place]))
                 return result
         result[open_places] = np.clip(result[open_places], low, high)
         return result
@@ -179,6 +183,33 @@ class Sizes:
         within = math.exp(mu + sigma * sigma / 2.0) * _mass(a - sigma, b - sigma) / kept
         within = min(max(within, float(low)), float(self.maximum))
         return (1.0 - missed) * within + missed * clamped
+
+
+class SizesAhead:
+    """Sizes that are dear one by one (lognormal), computed for many objects at once before they are asked for."""
+
+    LEAST = 64
+    MOST = 16384
+    """So many are kept; then those that were computed before are forgotten."""
+
+    __slots__ = ("_known", "_sizes")
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes = sizes
+        self._known: dict[int, int] = {}
+
+    def expect(self, indices: NDArray[np.int64]) -> None:
+        """These objects are what comes next. Of a few nothing is computed: that would cost more than it saves."""
+        if len(indices) < self.LEAST:
+            return
+        if len(self._known) + len(indices) > self.MOST:
+            self._known.clear()
+        self._known.update(zip(indices.tolist(), self._sizes.sizes(indices.astype(np.uint64)).tolist(), strict=True))
+
+    def size(self, index: int) -> int:
+        """As `Sizes.size`."""
+        known = self._known.get(index)
+        return self._sizes.size(index) if known is None else known
 
 
 def _phi(x: float) -> float:

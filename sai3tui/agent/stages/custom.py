@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process, create_subprocess_exec
+from asyncio.subprocess import PIPE, STDOUT, Process, create_subprocess_exec
 from collections import deque
 
 from sai3tui.agent.setup import check_custom
 from sai3tui.agent.stages.base import StageContext
 from sai3tui.errors import ErrorKind, Failure, ResourceError
 from sai3tui.events import Level
+from sai3tui.processes import guarded
 
 MAX_LINES = 200
 """So many lines of output are told; of more, only the last few and how many there were."""
@@ -30,11 +32,20 @@ async def run(context: StageContext) -> None:
     check_custom(stage, setup.limits)
     await context.wait_for_start()
     environ = {**setup.environ, "SAI3_RUN": setup.run_id, "SAI3_STAGE": stage.name, "SAI3_AGENT": setup.agent.id}
+    unstarted = ResourceError(
+        f"the command {stage.command!r} of stage {stage.name!r} cannot be started",
+        hint="give its whole path; it runs on each agent's host",
+    )
+    # A path with a directory in it is seen from where the command runs, a plain name is looked for.
+    place = str(setup.limits.data_dir / stage.command) if os.sep in stage.command else stage.command
+    command = None if "\0" in place else shutil.which(place, path=environ.get("PATH"))
+    if command is None:
+        raise unstarted
     try:
         process = await create_subprocess_exec(
-            stage.command,
-            *stage.args,
-            stdin=DEVNULL,
+            *guarded([command, *stage.args]),
+            # Held open and never written to: it ends with this agent, and the command with it.
+            stdin=PIPE,
             stdout=PIPE,
             stderr=STDOUT,
             cwd=setup.limits.data_dir,
@@ -43,10 +54,7 @@ async def run(context: StageContext) -> None:
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise ResourceError(
-            f"the command {stage.command!r} of stage {stage.name!r} cannot be started",
-            hint="give its whole path; it runs on each agent's host",
-        ) from error
+        raise unstarted from error
     output = _Output(context)
     try:
         await output.read(process)

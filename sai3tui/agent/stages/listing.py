@@ -18,10 +18,11 @@ from sai3tui.config.units import format_count
 from sai3tui.errors import AgentLostError
 from sai3tui.events import Level
 from sai3tui.storage.control import Control
-from sai3tui.workload.manifest import Manifest
+from sai3tui.workload.manifest import Manifest, Sample
 from sai3tui.workload.popularity import Places
 
 MAX_LISTED = 1_000_000
+"""Of more objects a sample is used: memory and what is sent to the other agents do not grow with what there is."""
 OWN_DIRECTORY = ".sai3tui/"
 """What sai3tui itself keeps in the place under test is no object of a workload."""
 
@@ -68,20 +69,18 @@ async def _listed(context: StageContext, op: ResolvedOp) -> tuple[Manifest, list
     controls = await context.controls.all()
     if context.setup.resolved.shared:
         controls = controls[:1]
-    found: list[tuple[str, int]] = []
-    homes = []
-    for control in controls:
-        before = len(found)
-        async for entry in _matching(control, op.pattern):
-            if len(found) >= MAX_LISTED:
-                text = f"{op.op.word} {op.pattern!r} matches more than {format_count(MAX_LISTED)} objects: "
-                context.note(Level.WARNING, text + "the first of them are used", "listed")
-                break
-            found.append(entry)
-        homes.append(len(found) - before)
-    manifest = Manifest.of(found)
-    text = f"{format_count(len(manifest))} objects exist for {op.op.word} {op.pattern!r}"
-    context.note(Level.INFO, text, "listed")
+    found = Sample(MAX_LISTED)
+    for home, control in enumerate(controls):
+        async for key, size in _matching(control, op.pattern):
+            found.add(home, key, size)
+    homes = found.counts(len(controls))
+    manifest = found.manifest()
+    text = f"{format_count(found.seen)} objects exist for {op.op.word} {op.pattern!r}"
+    if found.whole:
+        context.note(Level.INFO, text, "listed")
+    else:
+        sampled = f"{text}: a sample of {format_count(len(manifest))} of them is used, each as likely as any other"
+        context.note(Level.WARNING, sampled, "listed")
     sharing.publish(topic, await asyncio.to_thread(manifest.encode) if not sharing.alone else b"")
     return manifest, homes
 

@@ -99,6 +99,7 @@ async def _put(context: StageContext, record: Generation, source: StateSource, c
         connections=context.connections,
         rests=context.rests,
         anywhere=context.anywhere,
+        part_size=setup.config.prepare.part_size if setup.config.prepare is not None else 0,
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -349,6 +349,9 @@ class Driver(ABC):
         """Report that the stage is over, once it is."""
         if self._busy or self._idle_sent or not (self._stopping or self._complete()):
             return
+        if not self._stopping:
+            # A mix can end before what it has at hand does: that is for others, or for nobody.
+            self.supply.clear()
         if self.supply.unanswered:
             # What is granted at the last moment is given back before the end is told.
             return

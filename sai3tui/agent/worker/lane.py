@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 
 from sai3tui.agent.lease import RetryPolicy, SetSpec
 from sai3tui.agent.worker.supply import Held
+from sai3tui.config.model import SizeKind
 from sai3tui.storage.engine import Connection, Request
 from sai3tui.workload.content import ContentMaker, Payload, Words
+from sai3tui.workload.popularity import Places
+from sai3tui.workload.sizes import Sizes, SizesAhead
 from sai3tui.workload.verify import Verifier
 
 
 class SetRuntime:
     """One object set in a worker."""
 
-    __slots__ = ("key", "maker", "set_id", "size")
+    __slots__ = ("expect", "key", "maker", "set_id", "size")
 
     def __init__(self, spec: SetSpec, pools: dict[int, Words]) -> None:
         self.set_id = spec.set_id
         self.key = spec.objects.key
         self.size = spec.objects.size
+        self.expect: Callable[[Places], None] | None = None
+        """To be told which objects come next, where that saves time."""
+        sizes = getattr(spec.objects, "sizes", None)
+        if isinstance(sizes, Sizes) and sizes.spec.kind is SizeKind.LOGNORMAL:
+            ahead = SizesAhead(sizes)
+            self.size, self.expect = ahead.size, ahead.expect
         self.maker = ContentMaker(spec.content, spec.seed, pools)
 
 

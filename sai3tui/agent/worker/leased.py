@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from sai3tui.agent.lease import LeasedJob
 from sai3tui.agent.worker.driver import Driver, WorkerContext
@@ -51,13 +52,17 @@ class LeasedDriver(Driver):
             return False
         self._attempts.failed(failure, lane.endpoint, lane.request.op, retried=True)
         self._recorder.retry(lane.request.op, lane.endpoint, self._size_of(lane))
-        self._handed.append((lane.index, lane.held, lane.endpoint))
+        self._pass_on(lane.index, lane.held, lane.endpoint, others)
         self._proceed(lane)
-        for endpoint in others:
-            if self._resting[endpoint]:
-                self._resume(self._resting[endpoint].pop())
-                break
         return True
+
+    def _pass_on(self, index: int, held: Held, endpoint: int, others: Sequence[int]) -> None:
+        """Leave what failed at an endpoint to connections to `others`."""
+        self._handed.append((index, held, endpoint))
+        for other in others:
+            if self._resting[other]:
+                self._resume(self._resting[other].pop())
+                break
 
     def _last_resort(self, lane: Lane, failure: Failure) -> bool:
         # Once for every object: what fails at a second endpoint too fails for good.

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import Job, Lease
 from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import Failure
-from sai3tui.events import AttemptStats
+from sai3tui.events import AttemptStats, Lateness
 from sai3tui.storage.engine import Endpoint
 
 

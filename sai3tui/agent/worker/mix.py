@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from time import monotonic_ns
 
-from sai3tui.agent.lateness import Lateness
 from sai3tui.agent.lease import FleetPart, MixJob, MixOp
 from sai3tui.agent.worker.alarm import Alarm
 from sai3tui.agent.worker.driver import Driver, WorkerContext
@@ -15,6 +14,7 @@ from sai3tui.agent.worker.streams import Stream, Waiting
 from sai3tui.agent.worker.supply import Held, Shelf
 from sai3tui.config.model import IoRate
 from sai3tui.config.ops import Op
+from sai3tui.events import Lateness
 from sai3tui.workload.drawing import Drawer, Drawing
 from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.rng import combine
@@ -81,7 +81,9 @@ class Entry:
         self.verify = op.verify and op.op is Op.GET
         self.leased = op.leased
         self.shelves = shelves
-        self.drawers: list[Drawing] = [Drawer(draw, combine(seed, place)) for place, draw in enumerate(op.draws)]
+        self.drawers: list[Drawing] = [
+            Drawer(draw, combine(seed, place), runtime.expect) for place, draw in enumerate(op.draws)
+        ]
         self.stream: Stream | None = None
 
 

@@ -186,7 +186,7 @@ class Worker:
         self._recorder.start_stage(message.stage)
         match message.job:
             case LeasedJob() as job:
-                self._driver = LeasedDriver(message, self._context, job)
+                self._driver = leased_driver_class(job)(message, self._context, job)
             case MixJob() as job:
                 self._driver = driver_class(job)(message, self._context, job)
         self._driver.begin()
@@ -234,6 +234,15 @@ def driver_class(job: MixJob) -> type[MixDriver]:
     from sai3tui.agent.worker.stepped import SteppedFreshMixDriver, SteppedMixDriver
 
     return SteppedFreshMixDriver if fresh else SteppedMixDriver
+
+
+def leased_driver_class(job: LeasedJob) -> type[LeasedDriver]:
+    """The least driver that does what leases need."""
+    if not job.part_size:
+        return LeasedDriver
+    from sai3tui.agent.worker.parted import PartedDriver
+
+    return PartedDriver
 
 
 def tie_to_parent(parent: int) -> None:

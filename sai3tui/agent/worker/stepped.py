@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic_ns
 
 from sai3tui.agent.lease import BYTES, TURNS, MixJob, MixOp
-from sai3tui.agent.worker.driver import CANCELLED, FAILED_PAUSE_S, WorkerContext
+from sai3tui.agent.worker.driver import WorkerContext
 from sai3tui.agent.worker.fresh import FreshMixDriver
 from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.messages import Granted, StartStage
 from sai3tui.agent.worker.mix import Entry, MixDriver
+from sai3tui.agent.worker.stepping import SteppingDriver
 from sai3tui.agent.worker.steps import Batch, Download, Steps, Turn, Upload, part_bytes
 from sai3tui.agent.worker.supply import Held, Shelf
 from sai3tui.config.ops import Op
-from sai3tui.errors import ErrorKind, Failure, Sai3Error, failure_of
+from sai3tui.errors import Failure
 from sai3tui.storage.engine import OK, Connection
 from sai3tui.storage.s3wire import WireConnection
 from sai3tui.workload.rng import below, combine, splitmix64
@@ -27,16 +27,12 @@ MAX_TURNS_AT_HAND = 64
 """Turns that a connection has at hand at most, so that few are asked for often and many seldom."""
 
 
-class SteppedMixDriver(MixDriver):
+class SteppedMixDriver(SteppingDriver, MixDriver):
     """See the module."""
 
     def __init__(self, start: StartStage, context: WorkerContext, job: MixJob) -> None:
         super().__init__(start, context, job)
         self._ops: Sequence[MixOp] = job.ops
-        self._steps: dict[int, Steps] = {}
-        """By number of the lane that has a request of it in flight."""
-        self._open: dict[int, deque[Steps]] = {lane.endpoint: deque() for lane in self._lanes}
-        """By endpoint, operations that other lanes can help with."""
         self._turns: dict[int, Turn] = {}
         self._turn_shelf: Shelf | None = None
         if job.turns is not None:
@@ -124,20 +120,6 @@ class SteppedMixDriver(MixDriver):
         if message.set_id in (TURNS, BYTES) and message.lease is not None and self._started and not self._stopping:
             self._wake(None)
 
-    def _wind_down(self, grace: float) -> None:
-        waiting = [lane for lane in self._lanes if lane.backoff is not None and lane.plain.tag in self._steps]
-        for lane in waiting:
-            # A part that was to be tried again: there is no time for it any more.
-            assert lane.backoff is not None
-            lane.backoff.cancel()
-            lane.backoff = None
-        super()._wind_down(grace)
-        for lane in waiting:
-            steps = self._steps[lane.plain.tag]
-            steps.cancelled = True
-            steps.in_flight -= 1
-            self._continue(lane, steps, monotonic_ns())
-
     # --- operations ---
 
     def _begin(self, lane: Lane, number: int) -> bool:
@@ -215,83 +197,36 @@ class SteppedMixDriver(MixDriver):
 
     # --- operations of several requests ---
 
-    def _begin_steps(self, lane: Lane, steps: Steps) -> None:
-        steps.due = lane.due
-        self._continue(lane, steps, monotonic_ns())
-        if steps.most > 1:
-            self._open[lane.endpoint].append(steps)
+    def _leave_to_others(self, lane: Lane, steps: Steps) -> None:
+        if lane.entry >= 0:
+            steps.entry, lane.entry = lane.entry, -1
+            steps.turn = self._turns.pop(lane.plain.tag, None)
 
-    def _help(self, lane: Lane) -> bool:
-        """Have the lane do a part of an operation that another one has begun, if there is any."""
-        waiting = self._open[lane.endpoint]
-        for steps in waiting:
-            if steps.left:
-                lane.due = 0
-                self._continue(lane, steps, monotonic_ns())
-                return True
-        return False
-
-    def _continue(self, lane: Lane, steps: Steps, now: int) -> None:
-        """Issue the operation's next request on the lane, or end the operation, or leave it to the other lanes."""
-        request = steps.next(lane)
-        if request is not None:
-            request.tag = lane.plain.tag
-            request.index = steps.index
-            lane.request = request
-            lane.attempt = 1
-            steps.in_flight += 1
-            self._steps[request.tag] = steps
-            lane.connection.issue(request)
-            return
-        lane.request = lane.plain
-        self._steps.pop(lane.plain.tag, None)
-        if steps.in_flight:
-            if lane.entry >= 0:
-                # Another lane will end the operation, and what belongs to it.
-                steps.entry, lane.entry = lane.entry, -1
-                steps.turn = self._turns.pop(lane.plain.tag, None)
-            self._proceed(lane)
-            return
-        self._end_steps(lane, steps, now)
-
-    def _end_steps(self, lane: Lane, steps: Steps, now: int) -> None:
-        waiting = self._open[lane.endpoint]
-        if steps in waiting:
-            waiting.remove(steps)
-        lane.held, lane.index = steps.held, steps.index
+    def _take_over(self, lane: Lane, steps: Steps) -> None:
+        super()._take_over(lane, steps)
         if steps.entry >= 0:
             # The lane that began it has left. What belongs to it ends here, but not a turn that this lane has itself.
             if steps.turn is not None:
                 self.supply.done(*steps.turn)
             lane.entry = steps.entry
-        self._settle_steps(lane, steps, now)
+
+    def _through_with(self, lane: Lane, steps: Steps, now: int) -> None:
         if steps.entry >= 0:
             self._leave(lane, now)
-        if steps.cancelled or self._stopping:
-            self._rest(lane)
-        elif steps.failure is not None:
-            lane.backoff = self._loop.call_later(FAILED_PAUSE_S, self._after_pause, lane)
-        else:
-            self._proceed(lane)
 
-    def _settle_steps(self, lane: Lane, steps: Steps, now: int) -> None:
-        """Record how the operation has ended."""
-        if steps.cancelled:
-            self._recorder.retry(steps.op, lane.endpoint, steps.size)
-            return
-        if steps.failure is not None:
-            self._give_up(lane, steps.op, steps.size, steps.failure)
-            if isinstance(steps, Batch):
-                for index, held in steps.taken:
-                    self.supply.failed(held, index, steps.failure)
-            return
+    def _steps_failed(self, lane: Lane, steps: Steps, failure: Failure) -> None:
+        super()._steps_failed(lane, steps, failure)
+        if isinstance(steps, Batch):
+            for index, held in steps.taken:
+                self.supply.failed(held, index, failure)
+
+    def _steps_done(self, lane: Lane, steps: Steps) -> None:
         if isinstance(steps, Batch):
             self._end_batch(lane, steps)
-        elif steps.held is not None:
-            self.supply.done(steps.held, steps.index)
+            return
+        super()._steps_done(lane, steps)
+        if steps.held is not None:
             self._uploaded(lane)
-        self._record(steps.op, lane.endpoint, steps.size, steps.due or steps.t0, steps.t0, steps.t_first, now)
-        lane.held = None
 
     def _uploaded(self, lane: Lane) -> None:
         """The lane has completed a new object."""
@@ -308,40 +243,10 @@ class SteppedMixDriver(MixDriver):
     def on_done(self, connection: Connection, status: int, size: int, t0: int, t_first: int, t_last: int) -> None:
         request = connection.request
         assert request is not None
-        lane = self._lanes[request.tag]
-        steps = self._steps.get(request.tag)
-        if steps is None:
-            if status == OK and request.op is Op.MKDIR and (made := self._made_by(lane)) is not None:
-                made.append(lane.index)
-                self._wake(None)
-            super().on_done(connection, status, size, t0, t_first, t_last)
-            return
-        steps.t0 = steps.t0 or t0
-        steps.t_first = steps.t_first or t_first or t_last
-        if status != OK:
-            failure = connection.failure or Failure(ErrorKind(status - 1), "the operation failed")
-            self._step_failed(lane, steps, failure, t0, t_last)
-            return
-        answer = connection.answer if isinstance(connection, WireConnection) else None
-        steps.in_flight -= 1
-        try:
-            steps.done(request, answer)
-        except Sai3Error as error:
-            steps.failure = steps.failure or failure_of(error)
-        self._continue(lane, steps, t_last)
-
-    def _step_failed(self, lane: Lane, steps: Steps, failure: Failure, t0: int, now: int) -> None:
-        if self._cancelling and failure.context.subclass == CANCELLED:
-            steps.cancelled = True
-        elif steps.given_up:
-            # It was to be the end of the operation, which has failed already.
-            self._attempts.failed(failure, lane.endpoint, steps.op, retried=False)
-        elif self._tries_again(lane, failure, t0):
-            return
-        else:
-            steps.failure = failure
-        steps.in_flight -= 1
-        self._continue(lane, steps, now)
+        if status == OK and request.op is Op.MKDIR and (made := self._made_by(self._lanes[request.tag])) is not None:
+            made.append(self._lanes[request.tag].index)
+            self._wake(None)
+        super().on_done(connection, status, size, t0, t_first, t_last)
 
     def _made_by(self, lane: Lane) -> deque[int] | None:
         return self._made.get(self._entries[lane.entry].runtime.set_id) if lane.entry >= 0 else None

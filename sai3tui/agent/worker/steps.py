@@ -60,6 +60,8 @@ class Steps(ABC):
         self.failure: Failure | None = None
         """Why the operation has failed."""
         self.cancelled = False
+        self.moved = False
+        """It has failed at another endpoint."""
         self.due = 0
         self.t0 = 0
         self.t_first = 0

@@ -198,6 +198,10 @@ class Supply:
     def stop(self) -> None:
         """Take nothing up any more."""
         self.stopped = True
+        self.clear()
+
+    def clear(self) -> None:
+        """Give back what is at hand, and ask for nothing until there is `more_work`."""
         left: list[tuple[int, int]] = []
         for shelf in self._shelves.values():
             left += shelf.drop()
