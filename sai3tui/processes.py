@@ -59,7 +59,8 @@ null = os.open(os.devnull, os.O_RDONLY)
 os.dup2(null, 0)
 os.close(null)
 try:
-    pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, setsigdef=[signal.SIGTERM])
+    reset = [signal.SIGTERM, signal.SIGPIPE, signal.SIGXFSZ]
+    pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, setsigdef=reset)
 except OSError as error:
     print("cannot be started:", error)
     sys.exit(127)
@@ -70,7 +71,8 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 if status < 0:
-    signal.signal(-status, signal.SIG_DFL) if -status not in (signal.SIGKILL, signal.SIGSTOP) else None
+    if status != -signal.SIGKILL:
+        signal.signal(-status, signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 os._exit(status)
 """

@@ -56,6 +56,54 @@ async def test_stages_do_the_part_of_an_endpoint_that_fails(s3_server: ServerUnd
     assert len([note for note in driver.notes if proxy in note and "taken out" in note]) >= 3
 
 
+async def test_every_stage_has_figures_by_endpoint(s3_server: ServerUnderTest, tmp_path: Path) -> None:
+    bucket = s3_server.bucket("agent-endpoint-figures")
+    types = ("prepare", "execute", "hybrid", "verify", "cleanup")
+    async with fault_proxy(s3_server.host_port, Fault()) as proxy:
+        config = config_of(s3_server, proxy, bucket, *types)
+        config = config.replace("duration: 600s", "duration: 600s, until: {operations: 120}")
+        config = config.replace("type: hybrid", "type: hybrid, expected_tasks: 120, max_duration: 600s")
+        with running_agent(tmp_path, environ=s3_server.environ()) as agent:
+            async with stub_of(agent) as stub:
+                driver = Driver(stub, config)
+                await driver.run(120)
+    assert driver.failure is None, driver.failure
+    for name in types:
+        summary = driver.summary(name)
+        done = {each.uri: each.ops for each in summary.endpoints}
+        assert set(done) == {f"s3+http://{place}/{bucket}/" for place in (s3_server.host_port, proxy)}, name
+        assert min(done.values()) > 0, name
+        assert sum(done.values()) == sum(stats.ops for stats in summary.ops) == 120, name
+
+
+async def test_sequential_reads_go_through_all_objects_and_round_again(
+    s3_server: ServerUnderTest, tmp_path: Path
+) -> None:
+    bucket = s3_server.bucket("agent-sequential")
+    fault = Fault()
+    async with fault_proxy(s3_server.host_port, fault) as proxy:
+        config = f"""
+target: s3+http://{proxy}/{bucket}/
+concurrency: 1
+processes: 1
+prepare: {{ensure_objects: [{{base_uri: data/, count: 7, size_spec: 100}}]}}
+workload: [{{op: get, path: "data/*", weight: 1, popularity: sequential}}]
+distributed:
+  stages:
+    - {{name: prepare, order: 1, type: prepare}}
+    - {{name: read, order: 2, type: execute, duration: 600s, until: {{operations: 17}}}}
+  agents: [{{id: agent-1, address: "127.0.0.1:7167"}}]
+"""
+        s3_server.make_directories(bucket, config)
+        with running_agent(tmp_path, environ=s3_server.environ()) as agent:
+            async with stub_of(agent) as stub:
+                driver = Driver(stub, config)
+                await driver.run(120)
+    assert driver.failure is None, driver.failure
+    read = [seen.path[-6:-4] for seen in fault.seen if seen.method == "GET" and "/data/" in seen.path]
+    assert read == [f"{number % 7:02d}" for number in range(17)]
+
+
 async def test_an_endpoint_that_answers_again_is_used_again(s3_server: ServerUnderTest, tmp_path: Path) -> None:
     bucket = s3_server.bucket("agent-endpoint-back")
     fault = Fault()

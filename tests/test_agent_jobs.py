@@ -138,7 +138,7 @@ async def test_mix_draws_by_weight_until_its_time_is_over(slow: WorkerPool) -> N
 async def test_mix_takes_new_names_and_deletions_from_leases(fast: WorkerPool) -> None:
     source = MemorySource(400, 2)
     ops = (MixOp(Op.PUT, 1, 0, leased=True), MixOp(Op.GET, 1, 0, (Draw(0, 1, 10),)))
-    ended = await fast.run_mix(MixJob(ops, SETS, 0.8), source)
+    ended = await fast.run_mix(MixJob(ops, SETS, 3.0), source)
     # The source has run dry long before; GETs went on, and no index was used twice.
     assert source.complete
     assert total(ended.totals.ops, Op.PUT) == 400

@@ -186,9 +186,9 @@ class Sizes:
 
 
 class SizesAhead:
-    """Sizes that are dear one by one (lognormal), computed for many objects at once before they are asked for."""
+    """Sizes that are dear one by one (lognormal) of objects that are drawn, and so are no neighbours: computed for a
+    batch of them at once before they are asked for."""
 
-    LEAST = 64
     MOST = 16384
     """So many are kept; then those that were computed before are forgotten."""
 
@@ -199,9 +199,7 @@ class SizesAhead:
         self._known: dict[int, int] = {}
 
     def expect(self, indices: NDArray[np.int64]) -> None:
-        """These objects are what comes next. Of a few nothing is computed: that would cost more than it saves."""
-        if len(indices) < self.LEAST:
-            return
+        """These objects are what comes next."""
         if len(self._known) + len(indices) > self.MOST:
             self._known.clear()
         self._known.update(zip(indices.tolist(), self._sizes.sizes(indices.astype(np.uint64)).tolist(), strict=True))

@@ -26,7 +26,7 @@ class SetRuntime:
         self.key = spec.objects.key
         self.size = spec.objects.size
         self.expect: Callable[[Places], None] | None = None
-        """To be told which objects come next, where that saves time."""
+        """To be told which objects are drawn next, where that saves time."""
         sizes = getattr(spec.objects, "sizes", None)
         if isinstance(sizes, Sizes) and sizes.spec.kind is SizeKind.LOGNORMAL:
             ahead = SizesAhead(sizes)
