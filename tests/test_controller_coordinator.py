@@ -122,36 +122,120 @@ async def test_all_get_their_part_of_one_generation(
     await coordinator.close()
 
 
-async def test_a_controller_that_comes_later_learns_from_what_agents_have_said(tmp_path: Path) -> None:
-    def states_of(order: pb.Assignment, state: ObjectState) -> pb.StateChanges:
-        known = known_from_proto(order.generation)
-        for each in known.record.holdings:
-            known.states(each.set_id, each.slot).set(np.arange(each.first_k, each.end_k, dtype=np.int64), state)
-        return pb.StateChanges(generation=known.record.number, states=slots_to_proto(known.slots))
+def states_of(order: pb.Assignment, state: ObjectState) -> pb.StateChanges:
+    """What an agent reports that has brought all it got to this state."""
+    known = known_from_proto(order.generation)
+    for each in known.record.holdings:
+        known.states(each.set_id, each.slot).set(np.arange(each.first_k, each.end_k, dtype=np.int64), state)
+    return pb.StateChanges(generation=known.record.number, states=slots_to_proto(known.slots))
 
-    first, orders = await first_orders("force_overwrite: true", None)
-    said: list[tuple[str, pb.AgentMessage]] = []
+
+def echo(order: pb.Assignment) -> pb.AgentMessage:
+    """As an agent keeps it for controllers that come later."""
+    kept = pb.Assignment.FromString(order.SerializeToString())
+    kept.generation.ClearField("states")
+    return pb.AgentMessage(assigned=kept)
+
+
+def done(order: pb.Assignment, state: ObjectState = ObjectState.CREATED) -> pb.AgentMessage:
+    report = pb.Report(stage_index=order.stage_index, states=states_of(order, state))
+    return pb.AgentMessage(report=report)
+
+
+def said_of(orders: list[Order], *through: str) -> list[tuple[str, pb.AgentMessage]]:
+    """What agents have kept that got these orders; those `through` have done them."""
+    said = []
     for agent, order in orders:
-        said.append((agent, pb.AgentMessage(arrived=pb.Arrived(stage_index=0, inventory=pb.Inventory()))))
-        echo = pb.Assignment.FromString(order.SerializeToString())
-        echo.generation.ClearField("states")
-        said.append((agent, pb.AgentMessage(assigned=echo)))
-        if agent == "a":
-            changes = states_of(order, ObjectState.CREATED)
-            said.append((agent, pb.AgentMessage(report=pb.Report(stage_index=1, states=changes))))
-    await first.close()
+        said.append((agent, echo(order)))
+        if agent in through:
+            said.append((agent, done(order)))
+    return said
 
-    later = Coordinator(resolved(), fresh=False, directory=tmp_path, note=lambda *_: None)
+
+def come_later(said: list[tuple[str, pb.AgentMessage]], flags: str, tmp_path: Path) -> Coordinator:
+    later = Coordinator(resolved(flags), fresh=False, directory=tmp_path, note=lambda *_: None)
     for agent, message in said:
         assert later.take(agent, message) == []
+    return later
+
+
+def held_by(orders: list[Order]) -> int:
+    holdings = [each for _, order in orders for each in known_from_proto(order.generation).record.holdings]
+    return sum(each.end_k - each.first_k for each in holdings)
+
+
+async def test_a_controller_that_comes_later_learns_from_what_agents_have_said(tmp_path: Path) -> None:
+    first, orders = await first_orders("force_overwrite: true", None)
+    await first.close()
+    later = come_later(said_of(orders, "a"), "force_overwrite: true", tmp_path)
+    assert later.resume(["a", "b"]) == []
     handed, given = later.lose("b", ["a"])
     assert handed.objects == 50
     ((agent, order),) = given
     assert (agent, order.added) == ("a", True)
     assert not later.settled(1, "a", orders[0][1].epoch)
-    later.take("a", pb.AgentMessage(report=pb.Report(stage_index=1, states=states_of(order, ObjectState.CREATED))))
+    later.take("a", done(order))
     assert later.finish(1)
     cleaning = later.begin(2, StageType.CLEANUP, ["a"])
-    held = known_from_proto(cleaning[0][1].generation).record.holdings
-    assert sum(each.end_k - each.first_k for each in held) == 100
+    assert held_by(cleaning) == 100
+    await later.close()
+
+
+async def test_what_was_decided_is_not_decided_again(tmp_path: Path) -> None:
+    """After prepare with force_overwrite, whoever decides again begins the generation after the one that exists."""
+    coordinator, orders = await first_orders("force_overwrite: true", inventory(100, complete=True))
+    said = [("a", pb.AgentMessage(arrived=pb.Arrived(stage_index=0, inventory=inventory(100, complete=True))))]
+    said += said_of(orders, "a", "b")
+    await coordinator.close()
+    assert {order.generation.number for _, order in orders} == {5}
+    later = come_later(said, "force_overwrite: true", tmp_path / "later")
+    assert later.resume(["a", "b"]) == []
+    assert later.finish(1)
+    cleaning = later.begin(2, StageType.CLEANUP, ["a", "b"])
+    assert {order.generation.number for _, order in cleaning} == {5}
+    assert held_by(cleaning) == 100
+    await later.close()
+
+    # It had told agents what to do, and died before the barrier opened.
+    early = come_later(said_of(orders), "force_overwrite: true", tmp_path / "early")
+    assert early.resume(["a", "b"]) == []
+    again = early.begin(1, StageType.PREPARE, ["a", "b"])
+    assert {order.generation.number for _, order in again} == {5}
+    assert all(order.epoch > before.epoch for (_, order), (_, before) in zip(again, orders, strict=True))
+    await early.close()
+
+
+async def test_the_work_of_an_agent_that_cannot_say_what_it_was_told_is_inferred(tmp_path: Path) -> None:
+    first, orders = await first_orders("force_overwrite: true", None)
+    await first.close()
+    later = come_later(said_of(orders[:1], "a"), "force_overwrite: true", tmp_path)
+    later.resume(["a", "b"])
+    handed, given = later.lose("b", ["a"])
+    assert handed.objects == 50
+    assert held_by(given) == 50
+    await later.close()
+
+
+@pytest.mark.parametrize("dealt", [False, True])
+async def test_what_was_found_on_the_storage_is_known_to_who_comes_later(tmp_path: Path, dealt: bool) -> None:
+    first, orders = await first_orders("force_overwrite: false", None)
+    ((agent, order),) = orders
+    assert (agent, order.survey) == ("a", "compare")
+    found = Known(known_from_proto(order.generation).record)
+    found.states(0, 0).set(np.arange(20, dtype=np.int64), ObjectState.CREATED)
+    surveyed = pb.AgentMessage(surveyed=pb.Surveyed(stage_index=1, epoch=order.epoch, generation=known_to_proto(found)))
+    said = [("a", echo(order)), ("a", surveyed)]
+    given = first.take("a", surveyed)
+    if dealt:
+        said += said_of(given)
+    await first.close()
+    later = come_later(said, "force_overwrite: false", tmp_path)
+    missing = later.resume(["a", "b"])
+    # If nobody has been told what to do since, that is made up for.
+    assert held_by(missing) == (0 if dealt else 100)
+    assert [agent for agent, _ in missing] == ([] if dealt else ["a", "b"])
+    handed, _ = later.lose("a", ["b"])
+    other, _ = later.lose("b", [])
+    assert handed.objects <= 50
+    assert other.objects == 80
     await later.close()

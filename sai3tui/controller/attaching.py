@@ -132,6 +132,18 @@ def events_of(messages: Messages, links: Iterable[AgentLink]) -> list[Item]:
     return [item for item in found if item is not None]
 
 
+def as_said(messages: Messages, offsets: Mapping[str, int]) -> list[tuple[str, pb.AgentMessage]]:
+    """The messages in the order in which agents said them: each one's own is exact, and what happened before and after
+    a barrier stands before and after it for all. `offsets` are what to add to agents' clocks, in nanoseconds."""
+    placed: list[tuple[int, str, int]] = []
+    latest: dict[str, int] = {}
+    for agent, sequence in sorted(messages):
+        time_ns = messages[agent, sequence].agent_time_ns + offsets[agent]
+        latest[agent] = max(time_ns, latest.get(agent, time_ns))
+        placed.append((latest[agent], agent, sequence))
+    return [(agent, messages[agent, sequence]) for _, agent, sequence in sorted(placed)]
+
+
 def started_again(items: Iterable[Item], run: RunningRun, layout: str) -> list[Item]:
     """The start of the run, if `items` lack it."""
     if any(isinstance(item, RunStarted) for item in items):

@@ -12,7 +12,7 @@ import grpc
 
 from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSteady
 from sai3tui.controller.agent_link import AgentLink
-from sai3tui.controller.attaching import Messages
+from sai3tui.controller.attaching import Messages, as_said
 from sai3tui.controller.barrier import BarrierRule, Fail, Release
 from sai3tui.controller.barriers import Barriers, Waiting, liveness_rule
 from sai3tui.controller.coordinator import Coordinator
@@ -120,22 +120,24 @@ class Conductor:
         """Go on from this history, then with what was held; `messages` are those that agents have kept of it."""
         now, now_ns = time.monotonic(), time.time_ns()
         items = list(items)
+        for agent, message in as_said(messages, {agent: link.clock.offset_ns for agent, link in self._links.items()}):
+            self._work.replay(agent, message)
         for item in items:
-            message = messages.get((item.agent, item.sequence))
-            if message is not None:
-                self._work.replay(item.agent, message)
             if isinstance(item, BarrierReleased):
                 self._opened[item.stage_index] = item
                 self._machine.opened(item.arrived, item.missing)
-                self._complete = self._work.replay_opened(item.stage_index, item.arrived)
             elif isinstance(item, StageFinished):
                 self._finished.add(item.stage_index)
             elif isinstance(item, StateChanged):
                 self._state(item)
-        self._work.resume()
+        opened = max(self._opened, default=None)
+        complete = self._work.resume(opened, tuple(self._links) if opened is None else self._opened[opened].arrived)
         for (agent, _), message in messages.items():
             if message.HasField("shared"):
                 self._pass_on(agent, message.shared)
+            elif message.HasField("released") and message.released.stage_index == opened:
+                complete = complete or message.released.generation_complete
+        self._complete = complete
         for item in items:
             if isinstance(item, BarrierArrived):
                 self._arrive(item, now - max(0.0, (now_ns - item.time_ns) / 1e9))

@@ -76,10 +76,8 @@ class Coordinator:
         self._note = note
         self._agents = tuple(agent.id for agent in resolved.agents)
         self._told: dict[str, pb.Inventory] = {}
-        self._changes: list[tuple[str, pb.StateChanges]] = []
-        """What agents have reported before we knew what they had been assigned."""
-        self._assigned: list[tuple[str, pb.Assignment]] = []
-        """What agents say that another controller has assigned to them."""
+        self._heard: list[tuple[str, pb.Assignment | pb.Surveyed | pb.StateChanges]] = []
+        """What agents say that another controller has assigned to them, and what they made of it, as they said it."""
         self._spaces: list[Space] = []
         self._caches: list[LayoutCache] = []
         self._expected: dict[tuple[int, str], int] = {}
@@ -109,16 +107,12 @@ class Coordinator:
                 arrived.ClearField("states")
         elif body == "assigned":
             if not self._spaces:
-                self._assigned.append((agent, pb.Assignment.FromString(message.assigned.SerializeToString())))
+                self._heard.append((agent, pb.Assignment.FromString(message.assigned.SerializeToString())))
         elif body == "surveyed":
-            return self._surveyed(agent, message.surveyed)
+            if self._spaces:
+                return self._surveyed(agent, message.surveyed)
+            self._heard.append((agent, pb.Surveyed.FromString(message.surveyed.SerializeToString())))
         return []
-
-    def resume(self, assigned: Mapping[tuple[int, str], int]) -> None:
-        """Another controller has led so far: `assigned` is the epoch of its last assignment by stage and agent."""
-        self._expected = dict(assigned)
-        for space in self._spaces:
-            space.epoch = max([space.epoch, *assigned.values()])
 
     def settled(self, stage_index: int, agent: str, epoch: int) -> bool:
         """Whether an agent that has done its assignment number `epoch` of a stage has nothing left to do in it."""
@@ -127,29 +121,27 @@ class Coordinator:
     # --- what they are told
 
     def ready(self) -> list[Order]:
-        """All agents are ready: unite what they know. Once, before the first stage."""
-        self._open()
+        """All agents are ready: unite what they know, unless another controller had. Once, before the first stage."""
+        if not self._spaces:
+            self._open()
+            self._unite()
         orders: list[Order] = []
         for space in self._spaces:
-            told = [self._told.get(agent, pb.Inventory()) for agent in space.agents]
-            known = [each for inventory in told for each in self._read(inventory)]
-            space.unite(known, [names_from_rows(inventory.names) for inventory in told])
             space.assign(space.agents, TO_DELETE)
             orders += self._orders(space, READY, space.agents)
-        self._told.clear()
         return orders
 
     def begin(self, stage_index: int, stage_type: StageType, agents: Sequence[str]) -> list[Order]:
         """A stage is about to begin with these agents."""
-        self._catch_up()
         self._look()
+        decided = self._stage is not None and self._stage.index == stage_index
         self._stage = _Stage(stage_index, stage_type, tuple(agents))
         orders: list[Order] = []
         for number, space in enumerate(self._spaces):
             present = [agent for agent in space.agents if agent in agents]
             if not present or stage_type not in WORK:
                 continue
-            if stage_type is StageType.PREPARE:
+            if stage_type is StageType.PREPARE and not (decided and number not in self._surveying):
                 orders += self._prepare(number, space, present)
                 continue
             if stage_type is StageType.CLEANUP:
@@ -160,7 +152,6 @@ class Coordinator:
 
     def lose(self, agent: str, survivors: Sequence[str]) -> tuple[HandOver, list[Order]]:
         """An agent is lost in the current stage: its work goes to the survivors, if there is any."""
-        self._catch_up()
         stage = self._stage
         if stage is None or stage.type not in WORK:
             return HandOver(0, {}), []
@@ -187,9 +178,7 @@ class Coordinator:
 
     def finish(self, stage_index: int) -> bool:
         """The stage is over: whether all objects of all spaces are created now."""
-        self._catch_up()
-        stage = self._stage
-        if stage is None or stage.index != stage_index or stage.type is not StageType.PREPARE:
+        if not stage_index or self._resolved.stages[stage_index - 1].type is not StageType.PREPARE:
             return False
         self._look()
         complete = bool(self._spaces)
@@ -213,38 +202,67 @@ class Coordinator:
 
     # --- a run that another controller began
 
-    def _catch_up(self) -> None:
-        """Take over what an earlier controller of this run had made of it, from what agents have said since."""
-        if self._spaces or not self._assigned:
-            return
+    def resume(self, participants: Sequence[str]) -> list[Order]:
+        """Agents have said all that happened before we came: take over what an earlier controller had made of it.
+        `participants` take part in the current stage. Returns what it had no time to order; nothing that it had
+        decided is decided again."""
+        heard, self._heard = self._heard, []
+        assigned = [said for _, said in heard if isinstance(said, pb.Assignment)]
+        if not assigned:
+            return []
         self._open()
-        for space in self._spaces:
-            told = [self._told.get(agent, pb.Inventory()) for agent in space.agents]
-            space.unite([each for inventory in told for each in self._read(inventory)], [])
-            for agent, order in self._assigned:
-                if agent in space.agents:
-                    self._repeat(space, agent, order)
-        last = max(order.stage_index for _, order in self._assigned)
+        self._unite()
+        last = max(order.stage_index for order in assigned)
         if last:
-            agents = tuple(agent for agent in self._agents if (last, agent) in self._expected)
-            self._stage = _Stage(last, self._resolved.stages[last - 1].type, agents)
-        changes, self._changes = self._changes, []
-        for agent, change in changes:
-            self._changed(agent, change)
-        self._told.clear()
-        self._assigned.clear()
+            self._stage = _Stage(last, self._resolved.stages[last - 1].type, tuple(participants))
+        looked: dict[int, tuple[str, pb.Surveyed]] = {}
+        gathered: set[tuple[int, int]] = set()
+        for agent, said in heard:
+            if isinstance(said, pb.StateChanges):
+                self._changed(agent, said)
+                continue
+            number = next(n for n, space in enumerate(self._spaces) if agent in space.agents)
+            if isinstance(said, pb.Surveyed):
+                looked[number] = agent, said
+                continue
+            if number in looked and not said.survey:
+                self._learn(number, looked.pop(number)[1])
+            place = said.stage_index, number
+            if self._type(said.stage_index) is StageType.CLEANUP and place not in gathered:
+                gathered.add(place)
+                self._spaces[number].gather()
+            self._repeat(number, agent, said)
+        for number, space in enumerate(self._spaces):
+            if number not in self._surveying and self._stage is not None and self._stage.type in WORK:
+                space.infer()
+        return [order for agent, said in looked.values() for order in self._surveyed(agent, said)]
 
-    def _repeat(self, space: Space, agent: str, order: pb.Assignment) -> None:
+    def _type(self, stage_index: int) -> StageType | None:
+        return self._resolved.stages[stage_index - 1].type if stage_index else None
+
+    def _repeat(self, number: int, agent: str, order: pb.Assignment) -> None:
+        space = self._spaces[number]
         self._expected[order.stage_index, agent] = order.epoch
+        space.epoch = max(space.epoch, order.epoch)
         if order.survey:
-            self._surveying[self._spaces.index(space)] = agent
+            self._surveying[number] = agent
+            # As when it was ordered: nobody is through before it has been told what to do.
+            for each in space.agents:
+                self._expected[order.stage_index, each] = order.epoch + 1
             return
-        self._surveying.pop(self._spaces.index(space), None)
+        self._surveying.pop(number, None)
         if order.names:
             before = space.pools.get(agent, ()) if order.added else ()
             space.pools[agent] = (*before, *names_from_rows(order.names))
         if order.HasField("generation"):
             space.repeat(agent, known_from_proto(order.generation).record, order.epoch, added=order.added)
+
+    def _unite(self) -> None:
+        for space in self._spaces:
+            told = [self._told.get(agent, pb.Inventory()) for agent in space.agents]
+            known = [each for inventory in told for each in self._read(inventory)]
+            space.unite(known, [names_from_rows(inventory.names) for inventory in told])
+        self._told.clear()
 
     # --- prepare
 
@@ -291,12 +309,16 @@ class Coordinator:
         if stage is None or number is None or message.stage_index != stage.index:
             return []
         del self._surveying[number]
+        self._learn(number, message)
         space = self._spaces[number]
-        if message.begin:
-            space.begin()
-        else:
-            space.surveyed(known_from_proto(message.generation))
         return self._deal(space, [each for each in space.agents if each in stage.agents])
+
+    def _learn(self, number: int, message: pb.Surveyed) -> None:
+        """What the storage has, whoever has asked."""
+        if message.begin:
+            self._spaces[number].begin()
+        else:
+            self._spaces[number].surveyed(known_from_proto(message.generation))
 
     def _deal(self, space: Space, agents: Sequence[str]) -> list[Order]:
         if self._stage is None:
@@ -352,7 +374,7 @@ class Coordinator:
 
     def _changed(self, agent: str, changes: pb.StateChanges) -> None:
         if not self._spaces:
-            self._changes.append((agent, pb.StateChanges.FromString(changes.SerializeToString())))
+            self._heard.append((agent, pb.StateChanges.FromString(changes.SerializeToString())))
             return
         for space in self._spaces:
             if agent not in space.agents:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sai3tui.state.deal import deal, hand_over, work_in
+from sai3tui.state.deal import deal, hand_over, without, work_in
 from sai3tui.state.decide import Action, decide
 from sai3tui.state.generations import Generation, Holding, Known, Slots, found, in_slots, overlay, unite
 from sai3tui.state.layout import LayoutCache
@@ -189,6 +189,14 @@ class Space:
         before = self.holdings.get(agent, ()) if added else ()
         self.holdings[agent] = (*before, *record.holdings)
         self.epoch = max(self.epoch, epoch)
+
+    def infer(self) -> None:
+        """What nobody of those who said what they hold has, another one must have got that cannot say so any more."""
+        known = self.latest
+        silent = [agent for agent in self.agents if agent not in self.holdings]
+        if known is not None and silent and self.holdings:
+            others = [each for held in self.holdings.values() for each in held]
+            self.holdings[silent[0]] = tuple(without(known.everything(), others))
 
     def part(self, holdings: Sequence[Holding]) -> Known | None:
         """What whoever holds these objects has to know."""

@@ -37,8 +37,6 @@ class StageWork:
         self._index = 0
         self._arrived: dict[tuple[int, str], int] = {}
         """The epoch that an agent had done when it arrived at a barrier."""
-        self._assigned: dict[tuple[int, str], int] = {}
-        """The epoch of what it was last told to do, by those who led before us."""
         self._twice: dict[str, int] = {}
         self.excused: set[str] = set()
         self.fatal: Failure | None = None
@@ -61,30 +59,23 @@ class StageWork:
     # --- coming to a run in progress
 
     def replay(self, agent: str, message: pb.AgentMessage) -> None:
-        """What an agent said before we came: whatever follows from it, another controller has ordered."""
+        """What an agent said before we came: whatever followed from it, another controller has ordered."""
         self._coordinator.take(agent, message)
-        body = message.WhichOneof("body")
-        if body == "arrived":
+        if message.WhichOneof("body") == "arrived":
             self._arrived[message.arrived.stage_index, agent] = message.arrived.epoch
-        elif body == "assigned":
-            self._assigned[message.assigned.stage_index, agent] = message.assigned.epoch
 
-    def replay_opened(self, index: int, agents: Sequence[str]) -> bool:
-        """A barrier opened before we came; whether all objects of the generation exist."""
-        complete = False
-        if index == 0:
-            self._coordinator.ready()
-        else:
-            complete = self._coordinator.finish(index)
+    def resume(self, opened: int | None, participants: Sequence[str]) -> bool:
+        """All has been replayed; `opened` is the last barrier that opened, for these agents. What they were told
+        counts, and nothing is decided again. Returns whether all objects of the generation existed at that barrier."""
+        orders = self._coordinator.resume(participants)
+        if orders:
+            self._outbox.put_nowait(orders)
         stages = self._resolved.stages
-        if index < len(stages):
-            self._index, self._stage = index + 1, stages[index]
-            self._coordinator.begin(index + 1, stages[index].type, agents)
-        return complete
-
-    def resume(self) -> None:
-        """All has been replayed: what agents were told is what counts, not what we would have told them."""
-        self._coordinator.resume(self._assigned)
+        if opened is None:
+            return False
+        if opened < len(stages):
+            self._index, self._stage = opened + 1, stages[opened]
+        return self._coordinator.finish(opened)
 
     def through(self, index: int, agent: str) -> bool:
         """Whether an agent that is at a barrier has done all that it was given to do before it."""

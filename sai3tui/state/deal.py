@@ -46,6 +46,24 @@ def work_in(known: Known, holdings: Iterable[Holding], take: Mask) -> int:
     return sum(known.states(each.set_id, each.slot).count_in(each.first_k, each.end_k, take) for each in holdings)
 
 
+def without(whole: Iterable[Holding], held: Iterable[Holding]) -> list[Holding]:
+    """What of `whole` is in none of the pieces `held`."""
+    taken = sorted(held)
+    left: list[Holding] = []
+    for piece in whole:
+        first = piece.first_k
+        for other in taken:
+            if (other.set_id, other.slot) == (piece.set_id, piece.slot) and other.end_k > first:
+                if other.first_k > first:
+                    left.append(replace(piece, first_k=first, end_k=min(other.first_k, piece.end_k)))
+                first = other.end_k
+            if first >= piece.end_k:
+                break
+        if first < piece.end_k:
+            left.append(replace(piece, first_k=first))
+    return left
+
+
 def _cut(known: Known, pieces: Sequence[Holding], agents: int, take: Mask, epoch: int) -> list[list[Holding]]:
     dealt: list[list[Holding]] = [[] for _ in range(agents)]
     for set_id in sorted({piece.set_id for piece in pieces}):
