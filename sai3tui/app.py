@@ -31,7 +31,8 @@ from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.jump import JumpScreen
 from sai3tui.screens.keymap import keymap_file, read_keymap
-from sai3tui.screens.live import LiveScreen, abort_question, quit_question
+from sai3tui.screens.leaving import abort_question, quit_question
+from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
 from sai3tui.screens.recovery import Recovery
 from sai3tui.screens.replay import ReplayScreen

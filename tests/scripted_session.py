@@ -14,6 +14,8 @@ from sai3tui.config.thresholds import Unit
 from sai3tui.controller.frames import Frames
 from sai3tui.controller.snapshot import (
     AgentView,
+    BarrierAgent,
+    BarrierView,
     EndpointCell,
     EndpointView,
     FailureGroup,
@@ -25,6 +27,7 @@ from sai3tui.controller.snapshot import (
     Series,
     StageStatus,
     StageView,
+    Standing,
 )
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error
 from sai3tui.events import AgentState, Finding, Level, Vitals
@@ -542,9 +545,20 @@ def troubled() -> RunSnapshot:
         waiting_s=12.0,
     )
     stages = (*snapshot.stages[:2], execute, snapshot.stages[3])
+    came = dict(arrived)
+    board = [BarrierAgent(agent.id, Standing.ARRIVED, came.get(agent.id, 0.0), threshold=3) for agent in fleet]
+    slow = "http://10.9.0.22:9000"
+    board[6] = BarrierAgent("agent-7", Standing.SILENT, 0.0, 4_210, 9_000, 61.0, None, slow, 184_000.0, 12.0, 3, 3)
+    board[10] = BarrierAgent("agent-11", Standing.LOST, threshold=3)
+    board[11] = BarrierAgent("agent-12", Standing.WORKING, 0.0, 8_700, 9_000, 75.0, 4.0, slow, 91_000.0, 0.4, 0, 3)
+    end = "it opens without agent-7, agent-12"
+    barrier = BarrierView(
+        3, "3 (execute)", "majority", tuple(board), ("agent-7", "agent-12"), "agent-7", 12.0, 288.0, end
+    )
     return replace(
         snapshot,
         version=11,
+        barrier=barrier,
         agents=tuple(fleet),
         stages=stages,
         elapsed_s=103.0,

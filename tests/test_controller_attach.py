@@ -43,7 +43,7 @@ distributed:
 
 @contextmanager
 def two_agents(
-    tmp_path: Path, seconds: int = 3, timeout: float = 60, **environ: str
+    tmp_path: Path, seconds: int = 3, timeout: float = 600, **environ: str
 ) -> Iterator[tuple[bytes, list[AgentUnderTest]]]:
     """A configuration and the agents that it names."""
     target = tmp_path / "target"
@@ -88,7 +88,7 @@ def in_stage(session: RunSession, index: int) -> Callable[[], bool]:
 
 
 async def finished(session: RunSession) -> tuple[Outcome, RunSnapshot]:
-    outcome = await asyncio.wait_for(session.run(), 60)
+    outcome = await asyncio.wait_for(session.run(), 120)
     return outcome, session.snapshot()
 
 
@@ -128,10 +128,10 @@ async def test_a_controller_detaches_and_another_one_brings_the_run_to_its_end(t
     with two_agents(tmp_path) as (text, agents):
         first = session_for(tmp_path, text)
         async with going(first) as running:
-            assert await wait_until_async(in_stage(first, 2), 30)
+            assert await wait_until_async(in_stage(first, 2), 60)
             assert first.snapshot().detachable
             first.request_detach("gone for lunch")
-            outcome = await asyncio.wait_for(running, 30)
+            outcome = await asyncio.wait_for(running, 60)
         assert (outcome.status, outcome.exit_code, outcome.failure) == ("detached", 0, None)
         directory = Path(outcome.results)
         second = attached(tmp_path, directory)
@@ -149,7 +149,7 @@ async def test_a_controller_that_dies_is_made_up_for_from_what_agents_kept(tmp_p
     with two_agents(tmp_path) as (text, _):
         first = session_for(tmp_path, text)
         async with going(first):
-            assert await wait_until_async(in_stage(first, 2), 30)
+            assert await wait_until_async(in_stage(first, 2), 60)
             directory = Path(first.snapshot().results_dir)
         # As after kill -9: half a line, half a frame, and rows that never came.
         for name in ("events.jsonl", "perf_log.tsv", "metrics.zst"):
@@ -161,10 +161,10 @@ async def test_a_controller_that_dies_is_made_up_for_from_what_agents_kept(tmp_p
 
 
 async def test_agents_alone_tell_the_whole_run(tmp_path: Path) -> None:
-    with two_agents(tmp_path, seconds=1) as (text, agents):
+    with two_agents(tmp_path, seconds=4) as (text, agents):
         first = session_for(tmp_path, text)
         async with going(first):
-            assert await wait_until_async(in_stage(first, 2), 30)
+            assert await wait_until_async(in_stage(first, 2), 60)
         second = attached(tmp_path, agents[1].address)
         outcome, snapshot = await finished(second)
         assert (outcome.status, outcome.failure) == ("success", None)
@@ -178,7 +178,7 @@ async def test_a_second_controller_watches_is_refused_or_takes_over(tmp_path: Pa
         first = session_for(tmp_path, text)
         viewer = attached(tmp_path, agents[0].address, view=True)
         async with going(first) as leading, going(viewer):
-            assert await wait_until_async(in_stage(first, 2), 30)
+            assert await wait_until_async(in_stage(first, 2), 60)
             refused, _ = await finished(attached(tmp_path, agents[0].address))
             assert refused.exit_code == 1
             assert refused.failure is not None
@@ -187,16 +187,16 @@ async def test_a_second_controller_watches_is_refused_or_takes_over(tmp_path: Pa
 
             again = attached(tmp_path, agents[0].address, view=True)
             async with going(again):
-                assert await wait_until_async(lambda: again.snapshot().phase is Phase.RUNNING, 30)
+                assert await wait_until_async(lambda: again.snapshot().phase is Phase.RUNNING, 60)
                 assert again.snapshot().viewing
                 again.pause_at_barrier()
                 directory = Path(first.snapshot().results_dir)
                 second = attached(tmp_path, directory, take_over=True)
                 outcome, _ = await finished(second)
                 assert (outcome.status, outcome.failure) == ("success", None)
-                left = await asyncio.wait_for(leading, 30)
+                left = await asyncio.wait_for(leading, 60)
                 assert (left.status, left.exit_code) == ("detached", 0)
-                assert await wait_until_async(lambda: again.snapshot().outcome is not None, 30)
+                assert await wait_until_async(lambda: again.snapshot().outcome is not None, 60)
                 seen = again.snapshot()
             assert seen.outcome is not None
             assert seen.outcome.status == "success"
@@ -209,9 +209,9 @@ async def test_without_a_controller_the_run_is_aborted_in_time_and_its_results_s
     with two_agents(tmp_path, seconds=5, timeout=1) as (text, agents):
         first = session_for(tmp_path, text)
         async with going(first):
-            assert await wait_until_async(in_stage(first, 2), 30)
+            assert await wait_until_async(in_stage(first, 2), 60)
         directory = Path(first.snapshot().results_dir)
-        assert await wait_until_async(lambda: all(" is over" in agent.log for agent in agents), 30)
+        assert await wait_until_async(lambda: all(" is over" in agent.log for agent in agents), 60)
         outcome, snapshot = await finished(attached(tmp_path, directory))
         assert (outcome.status, outcome.exit_code) == ("failed", 1)
         assert outcome.failure is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sai3tui.agent.work import echo_of
 from sai3tui.config.model import StageType
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved
@@ -131,10 +132,7 @@ def states_of(order: pb.Assignment, state: ObjectState) -> pb.StateChanges:
 
 
 def echo(order: pb.Assignment) -> pb.AgentMessage:
-    """As an agent keeps it for controllers that come later."""
-    kept = pb.Assignment.FromString(order.SerializeToString())
-    kept.generation.ClearField("states")
-    return pb.AgentMessage(assigned=kept)
+    return pb.AgentMessage(assigned=echo_of(order))
 
 
 def done(order: pb.Assignment, state: ObjectState = ObjectState.CREATED) -> pb.AgentMessage:
@@ -152,6 +150,10 @@ def said_of(orders: list[Order], *through: str) -> list[tuple[str, pb.AgentMessa
     return said
 
 
+READY = [(agent, pb.AgentMessage(assigned=echo_of(pb.Assignment(epoch=0)))) for agent in ("a", "b")]
+"""What agents have kept of what they were told before the first stage, of a storage that nobody knew."""
+
+
 def come_later(said: list[tuple[str, pb.AgentMessage]], flags: str, tmp_path: Path) -> Coordinator:
     later = Coordinator(resolved(flags), fresh=False, directory=tmp_path, note=lambda *_: None)
     for agent, message in said:
@@ -167,7 +169,7 @@ def held_by(orders: list[Order]) -> int:
 async def test_a_controller_that_comes_later_learns_from_what_agents_have_said(tmp_path: Path) -> None:
     first, orders = await first_orders("force_overwrite: true", None)
     await first.close()
-    later = come_later(said_of(orders, "a"), "force_overwrite: true", tmp_path)
+    later = come_later(READY + said_of(orders, "a"), "force_overwrite: true", tmp_path)
     assert later.resume(["a", "b"]) == []
     handed, given = later.lose("b", ["a"])
     assert handed.objects == 50

@@ -13,7 +13,7 @@ from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
 from sai3tui.controller.thread import SessionThread
 from sai3tui.errors import ErrorKind
-from sai3tui.events import AgentState, BarrierReleased, Event, Level, Report, WorkHandedOver
+from sai3tui.events import AgentState, BarrierArrived, BarrierReleased, Event, Level, Report, WorkHandedOver
 from sai3tui.processes import free_port
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.scripted_agent import Script, ScriptedAgent, scripted_agent
@@ -305,6 +305,23 @@ async def test_an_abort_leaves_agents_idle_and_keeps_the_results(tmp_path: Path)
     assert "50" in (results / "01_prepare_results.tsv").read_text()
     assert json.loads((results / "metadata.json").read_text())["status"] == "aborted"
     assert "Zero" not in (results / "STATUS.txt").read_text()
+
+
+async def test_a_session_that_is_cancelled_as_something_happens_ends(tmp_path: Path) -> None:
+    """An arrival at the very moment of the cancellation must not keep whoever waits at the barrier waiting."""
+    async with scripted_agent(Script()) as prompt, scripted_agent(Script(hang_stage=1)) as late:
+        session = RunSession(request(tmp_path, config_text([prompt.address, late.address])))
+        running = asyncio.create_task(session.run())
+
+        def arrived(item: Event | Report) -> None:
+            if isinstance(item, BarrierArrived) and item.stage_index == 1:
+                running.cancel()
+
+        session.listen(arrived)
+        done, _ = await asyncio.wait({running}, timeout=60)
+        assert done == {running}
+        assert running.cancelled()
+        assert [index for index, _ in prompt.starts] == [0]
 
 
 async def test_an_abort_before_the_run_began_ends_it(tmp_path: Path) -> None:

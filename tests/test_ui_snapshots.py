@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,12 @@ PICTURES = {
     "live-endpoints": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("p",)),
     "agent": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("enter",), AgentScreen),
     "barriers": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("b",), BarrierScreen),
+    "barriers-without": Picture(
+        lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("b", *["down"] * 6, "o"), ConfirmScreen
+    ),
+    "quit": Picture(
+        lambda: room(ScriptedSession(replace(canned.running(), detachable=True))), LiveScreen, ("q",), ConfirmScreen
+    ),
     "failures": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("e",), FailuresScreen),
     "abort": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("x",), ConfirmScreen),
     "help": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("f1",), HelpScreen),

@@ -215,6 +215,57 @@ async def test_freezing_keeps_the_picture_and_not_the_run() -> None:
         await on_screen(pilot, ResultsScreen)
 
 
+async def test_somebody_intervenes_at_a_barrier() -> None:
+    """More time, opening without an agent (asked), a pause and its end, an abort (asked)."""
+    session = ScriptedSession(canned.troubled())
+    app = room(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("b")
+        await on_screen(pilot, BarrierScreen)
+        await pilot.press("w")
+        await until(lambda: session.calls[-1:] == ["wait_longer 60"])
+        # Nobody waits for agent-1, which is at the cursor: there is nothing to ask.
+        await pilot.press("o")
+        await settled(pilot)
+        assert isinstance(app.screen, BarrierScreen)
+        await pilot.press(*["down"] * 6, "o")
+        await on_screen(pilot, ConfirmScreen)
+        await pilot.press("escape")
+        await on_screen(pilot, BarrierScreen)
+        assert session.calls[-1] == "wait_longer 60"
+        await pilot.press("o")
+        await on_screen(pilot, ConfirmScreen)
+        await pilot.press("o")
+        await until(lambda: session.calls[-1] == "release_without agent-7")
+        await on_screen(pilot, BarrierScreen)
+        await pilot.press("p")
+        await until(lambda: session.calls[-1] == "pause")
+        snapshot = session.snapshot()
+        assert snapshot.barrier is not None
+        session.put(replace(snapshot, barrier=replace(snapshot.barrier, pausing=True)))
+        await shows(pilot, "it will stay shut when all are here")
+        await pilot.press("p")
+        await until(lambda: session.calls[-1] == "go_on")
+        await pilot.press("x")
+        await on_screen(pilot, ConfirmScreen)
+        await pilot.press("a")
+        await until(lambda: session.calls[-1].startswith("abort 130"))
+
+
+async def test_who_only_watches_cannot_intervene() -> None:
+    session = ScriptedSession(replace(canned.troubled(), viewing=True))
+    app = room(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("b")
+        await on_screen(pilot, BarrierScreen)
+        await pilot.press("w", "o", "p", "x")
+        await settled(pilot)
+        assert isinstance(app.screen, BarrierScreen)
+        assert session.calls == ["start"]
+
+
 async def test_the_live_run_in_depth() -> None:
     """Problems first, sorting, an agent, an event, errors, barriers, endpoints, zoom."""
     session = ScriptedSession(canned.troubled())
@@ -238,6 +289,8 @@ async def test_the_live_run_in_depth() -> None:
         await on_screen(pilot, BarrierScreen)
         await shows(pilot, "▲ silent 12 s")
         await shows(pilot, "◌ out 12 s")
+        await shows(pilot, "agent-7 holds it up for 12 s, silent for 12 s, slowest on http://10.9.0.22:9000")
+        await shows(pilot, "in 4m 48s it opens without agent-7, agent-12")
         await pilot.press("escape")
         await on_screen(pilot, LiveScreen)
         await pilot.press("z")

@@ -27,7 +27,7 @@ from sai3tui.agent.stages import cleanup, custom, execute, prepare, validation, 
 from sai3tui.agent.stages.base import StageContext
 from sai3tui.agent.state import StateMachine
 from sai3tui.agent.vitals import VitalsMeter
-from sai3tui.agent.work import Assignments, Work, take_over
+from sai3tui.agent.work import Assignments, Work, echo_of, take_over
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import Stage, StageType
 from sai3tui.config.storage_options import Fsync
@@ -146,11 +146,7 @@ class AgentRun:
     def assign(self, assignment: pb.Assignment) -> None:
         """There is something to do in a stage. Raises Sai3Error for what cannot be."""
         self._assignments.add(assignment)
-        # For controllers that come later, which need no states: those they learn from what is reported.
-        echo = pb.Assignment()
-        echo.CopyFrom(assignment)
-        echo.generation.ClearField("states")
-        self._say(assigned=echo)
+        self._say(assigned=echo_of(assignment))
 
     def exclude(self, stage_index: int, reason: str) -> None:
         """The others have gone past this barrier: stop its stage, and wait at the next one."""

@@ -40,6 +40,15 @@ def read_work(message: pb.Assignment) -> Work:
     return Work(message.epoch, known, names, message.survey, message.added)
 
 
+def echo_of(message: pb.Assignment) -> pb.Assignment:
+    """What the log keeps of it for controllers that come later, which need no states: those they learn from reports."""
+    echo = pb.Assignment.FromString(message.SerializeToString())
+    # Only to look into a generation that is not there would make one.
+    if echo.HasField("generation"):
+        echo.generation.ClearField("states")
+    return echo
+
+
 async def take_over(cache: LayoutCache, work: Work) -> Generation | None:
     """Put on record what is to be done, before any of it is begun. Raises ResourceError."""
     if work.known is None:

@@ -25,15 +25,24 @@ def liveness_rule(barrier: Barrier) -> LivenessRule:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The barrier that is being waited at, for whoever shows it. `until` and `since` are on the machine's clock, None
-    where there is no bound, or nobody has arrived; `missed` counts each agent's missing heartbeats of `threshold`."""
+    """The barrier that is being waited at, for whoever shows it. Times are seconds.
+
+    `arrived` maps who is here to how long after the first one it came; `waited_s` is since that first arrival, None if
+    nobody has arrived. `left_s` is how long is waited yet, None without a bound, and `at_end` what happens then.
+    `pausing`: it will not open before somebody lets it; `held`: it could open now. `missed` counts each agent's missing
+    heartbeats in a row; at `threshold` it is asked whether it lives.
+    """
 
     index: int
     name: str
+    policy: str
     awaited: tuple[str, ...]
-    since: float | None
-    until: float | None
-    paused: bool
+    arrived: Mapping[str, float]
+    waited_s: float | None
+    left_s: float | None
+    at_end: str
+    pausing: bool
+    held: bool
     excluded: tuple[str, ...]
     missed: Mapping[str, int]
     threshold: int
@@ -172,14 +181,18 @@ class Barriers:
         decision = self._decide(now)
         if self._rule is None or not isinstance(decision, Wait):
             return None
-        here = self._arrived.get(self._index, {})
-        arrivals = [here[agent] for agent in self._participants if agent in here]
+        here = {agent: at for agent, at in self._arrived.get(self._index, {}).items() if agent not in self.lost}
+        first = min(here.values(), default=None)
         return Waiting(
             self._index,
             self._rule.name,
+            self._rule.policy.value,
             decision.missing,
-            min(arrivals) if arrivals else None,
-            decision.until,
+            {agent: at - first for agent, at in here.items()} if first is not None else {},
+            max(0.0, now - first) if first is not None else None,
+            max(0.0, decision.until - now) if decision.until is not None else None,
+            _consequence(decide(self._rule, self._facts(), decision.until)) if decision.until is not None else "",
+            self._paused,
             decision.paused,
             tuple(self._excluded),
             {agent: life.missed(self._liveness, now) for agent, life in self._lives.items()},
@@ -187,9 +200,10 @@ class Barriers:
         )
 
     def _decide(self, now: float) -> Decision | None:
-        if self._rule is None:
-            return None
-        facts = BarrierFacts(
+        return None if self._rule is None else decide(self._rule, self._facts(), now)
+
+    def _facts(self) -> BarrierFacts:
+        return BarrierFacts(
             tuple(agent for agent in self._participants if agent not in self._excused),
             self._began,
             self._arrived.get(self._index, {}),
@@ -199,4 +213,13 @@ class Barriers:
             frozenset(self._without),
             self._paused,
         )
-        return decide(self._rule, facts, now)
+
+
+def _consequence(decision: Decision) -> str:
+    match decision:
+        case Release(late=late):
+            return f"it opens without {', '.join(late)}"
+        case Wait(paused=True):
+            return "nobody else is waited for, and it stays shut"
+        case _:
+            return "the run fails"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Mapping
@@ -336,10 +337,7 @@ class Conductor:
                         raise RunStopped(failed(failure, stage_type))
             now = time.monotonic()
             due = machine.due(now)
-            try:
-                await asyncio.wait_for(self._changed.wait(), None if due is None else max(0.01, due - now))
-            except TimeoutError:
-                continue
+            await self._change(None if due is None else max(0.01, due - now))
 
     async def _release(self, index: int, released: Release, delay_s: float) -> None:
         unsure = max((self._links[agent].clock.uncertainty_ns for agent in released.arrived), default=0)
@@ -382,10 +380,14 @@ class Conductor:
             if left <= 0:
                 self._journal.note(Level.WARNING, f"{', '.join(late)} did not say that the run is completed")
                 return
-            try:
-                await asyncio.wait_for(self._changed.wait(), left)
-            except TimeoutError:
-                continue
+            await self._change(left)
+
+    async def _change(self, timeout_s: float | None) -> None:
+        """Until something happens, or the time is up. Not `wait_for`, which takes no notice of being cancelled when
+        something happens at the same moment: a session that is cancelled would go on without streams."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
 
     def _check_lead(self) -> None:
         if self._taken_by:

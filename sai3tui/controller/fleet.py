@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 
+from sai3tui.controller.barrier_view import barrier_view
 from sai3tui.controller.barriers import Waiting
 from sai3tui.controller.clock import ClockEstimate
-from sai3tui.controller.snapshot import AgentView, Phase, RunSnapshot
+from sai3tui.controller.snapshot import AgentView, BarrierView, Phase, RunSnapshot
 from sai3tui.errors import Failure
 from sai3tui.events import (
     AgentConnected,
@@ -176,6 +177,7 @@ class Fleet:
         tally = self.tally
         stages = tally.views(now_ns)
         end_ns = tally.ended_ns or now_ns
+        agents = tuple(self._view(agent, now_ns) for agent in self.agents.values())
         return RunSnapshot(
             version=self._version,
             phase=self.phase,
@@ -186,7 +188,7 @@ class Fleet:
             elapsed_s=max(0.0, (end_ns - tally.started_ns) / 1e9) if tally.started_ns else 0.0,
             stage_index=tally.stage_index,
             stages=stages,
-            agents=tuple(self._view(agent, now_ns) for agent in self.agents.values()),
+            agents=agents,
             endpoints=self._endpoint_views(),
             fleet=tally.fleet,
             series=tally.series,
@@ -200,6 +202,7 @@ class Fleet:
             thresholds=self.judge.views,
             baseline=self.baseline_view(stages),
             outcome=self.outcome,
+            barrier=self._barrier_view(agents, now_ns),
             detachable=self.detachable,
             viewing=self.viewing,
         )
@@ -277,6 +280,12 @@ class Fleet:
             limit_used=agent.limit[0] if agent.rates.ops else 0.0,
             limit_name=agent.limit[1],
         )
+
+    def _barrier_view(self, agents: tuple[AgentView, ...], now_ns: int) -> BarrierView | None:
+        if self.waiting is None:
+            return None
+        cells = {agent.id: agent.cells for agent in self.agents.values()}
+        return barrier_view(self.waiting, agents, self.tally.stages.get(self.waiting.index), cells, now_ns)
 
     def _endpoint_views(self) -> tuple[EndpointView, ...]:
         """Averages over the stage so far; made anew only when something was reported."""

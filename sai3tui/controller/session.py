@@ -192,7 +192,8 @@ class RunSession:
                 ending = await self._until_end(group)
                 await self._wind_up(ending)
                 ticking.cancel()
-                if ending.status == DETACHED or self._journal.fleet.viewing:
+                never_came = self.request.attach is not None and self._conductor is None
+                if ending.status == DETACHED or self._journal.fleet.viewing or never_came:
                     return self._journal.part(Outcome(ending.status, ending.exit_code, ending.failure))
                 return self._journal.finish(self._outcome(ending))
         finally:
@@ -287,9 +288,14 @@ class RunSession:
             status = await link.status(STATUS_TIMEOUT_S)
             if status is not None and status.run_id == run.run_id and status.state != pb.IDLE:
                 first[link.id] = subscribe(run.run_id, status.last_sequence + 1, order, self._name)
-        conductor.open_streams(first, self._name)
-        await conductor.seated(SEATED_TIMEOUT_S)
-        await self._bring_up_to_date(order, run, plan, conductor, present)
+        try:
+            conductor.open_streams(first, self._name)
+            await conductor.seated(SEATED_TIMEOUT_S)
+            await self._bring_up_to_date(order, run, plan, conductor, present)
+        except BaseException:
+            # The run is not ours: it goes on as it did before we came.
+            await conductor.leave()
+            raise
         for link in self._links:
             if link.id in absent:
                 conductor.give_up(link.id, failure_of(absent[link.id]))

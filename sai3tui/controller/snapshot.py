@@ -28,6 +28,8 @@ from sai3tui.results.views import (
 
 __all__ = [
     "AgentView",
+    "BarrierAgent",
+    "BarrierView",
     "BaselineView",
     "EndpointCell",
     "EndpointView",
@@ -40,6 +42,7 @@ __all__ = [
     "Series",
     "StageStatus",
     "StageView",
+    "Standing",
     "ThresholdStatus",
     "ThresholdView",
 ]
@@ -86,6 +89,61 @@ class AgentView:
     limit_name: str = ""
 
 
+class Standing(StrEnum):
+    """How an agent stands to the current barrier. `SILENT`: so many heartbeats are missing that it is asked."""
+
+    ARRIVED = "arrived"
+    WORKING = "working"
+    SILENT = "silent"
+    EXCLUDED = "excluded"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierAgent:
+    """One agent before the current barrier. `late_s` is how long after the first one it arrived, in seconds. Objects
+    `done` of `planned` at `rate` a second are through in `eta_s` seconds (None: nobody can tell). Of its endpoints,
+    `slowest` had the highest p99 of late, in microseconds. `missed` heartbeats in a row, of `threshold`."""
+
+    id: str
+    standing: Standing
+    late_s: float = 0.0
+    done: int = 0
+    planned: int = 0
+    rate: float = 0.0
+    eta_s: float | None = None
+    slowest: str = ""
+    slowest_p99_us: float = 0.0
+    heartbeat_age_s: float = 0.0
+    missed: int = 0
+    threshold: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierView:
+    """The barrier that is being worked or waited towards; `index` 0 is the one before the first stage.
+
+    `holder` is whom it waits for the longest, empty if for nobody. `waited_s` is since the first arrival, None before
+    it; `left_s` until `at_end` happens, None if it does not. `pausing`: it stays shut until somebody lets it open;
+    `held`: nothing else keeps it shut.
+    """
+
+    index: int
+    name: str
+    policy: str
+    agents: tuple[BarrierAgent, ...] = ()
+    awaited: tuple[str, ...] = ()
+    holder: str = ""
+    waited_s: float | None = None
+    left_s: float | None = None
+    at_end: str = ""
+    pausing: bool = False
+    held: bool = False
+
+    def agent(self, agent_id: str) -> BarrierAgent | None:
+        return next((agent for agent in self.agents if agent.id == agent_id), None)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSnapshot:
     version: int = 0
@@ -119,6 +177,8 @@ class RunSnapshot:
     baseline: BaselineView | None = None
     """The run that this one is compared with, if there is one."""
     outcome: Outcome | None = None
+    barrier: BarrierView | None = None
+    """What the current barrier waits for; None between barriers, and in runs that are over."""
     detachable: bool = False
     """Whether this controller can leave and the run goes on."""
     viewing: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -62,10 +63,12 @@ class ConfirmScreen(ModalScreen[str]):
     def on_mount(self) -> None:
         self.query_one(f"#answer-{len(self._answers) - 1}", Button).focus()
 
-    def on_key(self, event: object) -> None:
-        key = str(getattr(event, "key", ""))
+    def on_key(self, event: events.Key) -> None:
         for answer in self._answers:
-            if answer.key == key:
+            if answer.key == event.key:
+                # It must not reach the screen below as well, which may have a use for this key of its own.
+                event.stop()
+                event.prevent_default()
                 self.dismiss(answer.value)
                 return
 

@@ -9,11 +9,11 @@ from textual.binding import Binding, BindingType
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.barriers import BarrierScreen
-from sai3tui.screens.confirm import Answer, ConfirmScreen
+from sai3tui.screens.leaving import abort_question
 from sai3tui.screens.run_view import RunView
 from sai3tui.screens.services import RunEnded, SessionHandle
 from sai3tui.widgets.playhead import Playhead
-from sai3tui.widgets.text import plural, span
+from sai3tui.widgets.text import span
 
 
 class LiveScreen(RunView):
@@ -76,7 +76,7 @@ class LiveScreen(RunView):
         self._go(Playhead() if self.frozen else self.head.frozen(self._snapshot.elapsed_s))
 
     def action_barriers(self) -> None:
-        self.app.push_screen(BarrierScreen(self._session))
+        self.app.push_screen(BarrierScreen(self._session, self._session))
 
     def action_report(self) -> None:
         self.post_message(RunEnded(self._snapshot))
@@ -93,36 +93,3 @@ class LiveScreen(RunView):
             self.notify("the run goes on; x aborts it, q leaves", markup=False)
         else:
             self.dismiss()
-
-
-def abort_question(snapshot: RunSnapshot, title: str, label: str) -> ConfirmScreen:
-    """The question before a live run is ended. What it says is true: results and objects stay."""
-    stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
-    where = "It has not started a stage yet."
-    if stage is not None:
-        where = f"Stage {stage.index}/{len(snapshot.stages)} {stage.name}, {span(snapshot.elapsed_s)} in."
-    return ConfirmScreen(
-        title,
-        [
-            f"Stop this run on {plural(len(snapshot.agents), 'agent')}?",
-            where,
-            "",
-            "Results so far are kept, and so are the objects.",
-            "Run again, the configuration goes on where prepare stopped.",
-        ],
-        [Answer("a", label, "abort"), Answer("s", "stay", "stay")],
-    )
-
-
-def quit_question(snapshot: RunSnapshot, title: str, label: str) -> ConfirmScreen:
-    """As `abort_question`, for a run that can go on without us."""
-    question = abort_question(snapshot, title, label)
-    lines = [
-        "Leave this run, or stop it?",
-        question.lines[1],
-        "",
-        "Detached, it goes on in the background; `sai3tui attach` brings it back.",
-        "Aborted, results so far are kept, and so are the objects.",
-    ]
-    answers = [Answer("d", "detach", "detach"), Answer("a", label, "abort"), Answer("s", "stay", "stay")]
-    return ConfirmScreen(title, lines, answers)

@@ -1,16 +1,25 @@
-"""Who has arrived where: one row per agent, one column per stage. The screen for when it hangs."""
+"""Who has arrived where: one row per agent, one column per stage, and how far who is awaited has come. The screen for
+when it hangs."""
 
 from __future__ import annotations
 
 from rich.text import Text
 
-from sai3tui.controller.snapshot import AgentView, RunSnapshot, StageStatus, StageView
+from sai3tui.controller.snapshot import (
+    AgentView,
+    BarrierAgent,
+    BarrierView,
+    RunSnapshot,
+    StageStatus,
+    StageView,
+    Standing,
+)
 from sai3tui.theme import Palette
 from sai3tui.widgets.agent_grid import SILENT_AFTER_S, agent_look
 from sai3tui.widgets.columns import GAP, Column, fitting, row_line
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.states import STAGE
-from sai3tui.widgets.text import clean, fit, span
+from sai3tui.widgets.text import clean, fit, millis, number, span
 
 AGENT_WIDTH = 14
 CELL_WIDTH = 15
@@ -44,7 +53,22 @@ class BarrierBoard(LineList):
             Column(str(stage.index), clean(stage.name), CELL_WIDTH, need=1 + abs(stage.index - current))
             for stage in self._snapshot.stages
         ]
-        return fitting([Column("agent", "agent", AGENT_WIDTH), *stages, Column("heard", "heard", 8)], width)
+        details = (
+            Column("done", "done", 17, right=True, need=1),
+            Column("eta", "ETA", 8, right=True, need=1),
+            Column("rate", "objects/s", 9, right=True, need=3),
+            Column("slowest", "slowest endpoint, p99", 30, need=4),
+        )
+        last = (Column("missed", "missed", 7, right=True, need=2), Column("heard", "heard", 8))
+        return fitting(
+            [
+                Column("agent", "agent", AGENT_WIDTH),
+                *stages,
+                *(details if self._snapshot.barrier is not None else ()),
+                *(last if self._snapshot.barrier is not None else last[1:]),
+            ],
+            width,
+        )
 
     def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
         columns = self._columns(width)
@@ -77,9 +101,53 @@ class BarrierBoard(LineList):
                 palette.warn if silent else palette.muted,
             ),
         }
+        barrier = self._snapshot.barrier
+        known = barrier.agent(agent.id) if barrier is not None else None
+        if known is not None:
+            cells |= _details(known, palette)
         for stage in self._snapshot.stages:
             cells[str(stage.index)] = _cell(stage, agent, palette)
         return row_line(self._columns(width), cells)
+
+
+def _details(agent: BarrierAgent, palette: Palette) -> dict[str, tuple[str, str]]:
+    """How far an agent has come, for those that somebody may wait for."""
+    missing = palette.warn if agent.missed else palette.muted
+    cells = {"missed": (f"{agent.missed} of {agent.threshold}", missing)}
+    if agent.standing not in (Standing.WORKING, Standing.SILENT):
+        return cells
+    if agent.planned:
+        cells["done"] = (f"{agent.done:,}/{agent.planned:,}", palette.text)
+        cells["rate"] = (number(agent.rate), palette.text)
+    cells["eta"] = ("unknown" if agent.eta_s is None else span(agent.eta_s), palette.text)
+    if agent.slowest:
+        cells["slowest"] = (f"{clean(agent.slowest)} {millis(agent.slowest_p99_us)} ms", palette.muted)
+    return cells
+
+
+def barrier_words(barrier: BarrierView) -> tuple[tuple[str, str], ...]:
+    """Sentences about the current barrier with roles of the palette: whom it waits for, and what happens then."""
+    words: list[tuple[str, str]] = []
+    holder = barrier.agent(barrier.holder)
+    if holder is not None:
+        text = f"{holder.id} holds it up for {span(barrier.waited_s or 0.0)}"
+        if holder.standing is Standing.SILENT:
+            text += f", silent for {span(holder.heartbeat_age_s)}"
+        elif holder.eta_s is not None:
+            text += f", through in {span(holder.eta_s)}"
+        if holder.slowest:
+            text += f", slowest on {holder.slowest}"
+        words.append((clean(text), "warn"))
+    then = []
+    if barrier.left_s is not None and barrier.at_end:
+        then.append(f"in {span(barrier.left_s)} {barrier.at_end}")
+    if barrier.held:
+        then.append("all are here: it stays shut until p lets it open")
+    elif barrier.pausing:
+        then.append("it will stay shut when all are here")
+    if then:
+        words.append((clean("; ".join(then)), "warn" if barrier.pausing else "text"))
+    return tuple(words)
 
 
 def _cell(stage: StageView, agent: AgentView, palette: Palette) -> tuple[str, str]:
