@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -34,6 +35,7 @@ from sai3tui.screens.keymap import keymap_file, read_keymap
 from sai3tui.screens.leaving import abort_question, quit_question
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
+from sai3tui.screens.recent import RecentConfigs
 from sai3tui.screens.recovery import Recovery
 from sai3tui.screens.replay import ReplayScreen
 from sai3tui.screens.results import ResultsScreen
@@ -44,6 +46,7 @@ from sai3tui.screens.services import (
     OpenConfig,
     OpenRun,
     PlayRun,
+    RunDemo,
     RunEnded,
     RunIsLive,
     RunOrder,
@@ -112,6 +115,7 @@ class Sai3App(App[None]):
         start: bool = False,
         signals: bool = False,
         arrangements: Arrangements | None = None,
+        recent: RecentConfigs | None = None,
         keys: Mapping[str, str] | None = None,
         plain_charts: bool = False,
     ) -> None:
@@ -122,6 +126,7 @@ class Sai3App(App[None]):
         self._start_at_once = start
         self._signals = signals
         self.arrangements = arrangements or Arrangements()
+        self._recent = recent or RecentConfigs()
         self._session: SessionHandle | None = None
         self._order: RunOrder | None = None
         self._leaving = False
@@ -130,6 +135,8 @@ class Sai3App(App[None]):
         self._rung = False
         self.parting = ""
         """What to tell who leaves, once the terminal is given back."""
+        self.wants_demo = False
+        """Somebody left for the demo."""
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK.name
@@ -147,7 +154,7 @@ class Sai3App(App[None]):
             loop = asyncio.get_running_loop()
             for number in SIGNALS:
                 loop.add_signal_handler(number, partial(self._on_signal, number))
-        self.push_screen(HomeScreen(self._services))
+        self.push_screen(HomeScreen(self._services, self._recent))
         self.set_interval(TITLE_S, self.tell_terminal)
         self.set_interval(HANGUP_S, self.look_for_hangup)
         self.tell_terminal()
@@ -322,6 +329,7 @@ class Sai3App(App[None]):
             self.notify("a run is live already", severity="warning", markup=False)
             return
         self._forget_session()
+        self._recent.note(order.path)
         self._order = order
         self._watch(self._services.open_session(order))
 
@@ -412,6 +420,11 @@ class Sai3App(App[None]):
 
     # --- configurations --------------------------------------------------------------------------------------------
 
+    def on_run_demo(self, _message: RunDemo) -> None:
+        if not self.live:
+            self.wants_demo = True
+            self._leave("", EXIT_OK)
+
     def on_open_config(self, message: OpenConfig) -> None:
         if message.path is None:
             self._new_config()
@@ -432,6 +445,8 @@ class Sai3App(App[None]):
             self._edit(_free_name(Path("new.yaml")), templates()[name], None)
 
     def _edit(self, path: Path, text: str, on_disk: bytes | None) -> None:
+        if on_disk is not None:
+            self._recent.note(path)
         recovery = Recovery(log_file().parent / "recovery", path)
         self.push_screen(EditorScreen(self._services, path, text, on_disk, recovery))
 
@@ -547,12 +562,17 @@ def run_app(options: AppOptions) -> int:
             start=options.start,
             signals=True,
             arrangements=arrangements,
+            recent=RecentConfigs(log.parent / "recent.json"),
             keys=keys,
             plain_charts=options.plain_charts,
         )
         app.run()
         app.end_session()
         code = app.return_code if app.return_code is not None else EXIT_FAILED
+    if app.wants_demo and not terminal_is_gone():
+        # Another program on the same terminal: it has servers and agents of its own to end.
+        place = ["--results", str(options.results)] if options.results is not None else []
+        os.execv(sys.executable, [sys.executable, "-m", "sai3tui", "demo", *place])
     if app.parting and not terminal_is_gone():
         sys.stderr.write(app.parting)
     if not app.left_in_order:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.stage_choice import StageChoice
+from sai3tui.controller.reachability import AgentAnswer, ask_agents
 from sai3tui.controller.replay import load_replay
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
@@ -21,6 +23,7 @@ from sai3tui.results.files import write_whole
 from sai3tui.results.html_report import html_report
 from sai3tui.results.reader import RunEntry, list_runs
 from sai3tui.results.report_data import load_report_data
+from sai3tui.screens.agents_file import agents_file, read_agents
 from sai3tui.screens.services import EXPORTS, Checked, RunOrder, RunSource, SessionHandle
 from sai3tui.widgets.run_views import RunReport, report_of_data
 from sai3tui.workload.plan import make_plan
@@ -92,6 +95,12 @@ class LiveServices:
             return tuple(list_runs(self.results_root))
         except OSError:
             return ()
+
+    def known_agents(self) -> Mapping[str, str]:
+        return read_agents(agents_file())
+
+    def ask_agents(self, agents: Mapping[str, str], unwanted: Callable[[], bool]) -> tuple[AgentAnswer, ...]:
+        return asyncio.run(ask_agents(agents, self._access, unwanted))
 
     def load_run(self, path: Path) -> RunReport:
         return report_of_data(load_report_data(path))

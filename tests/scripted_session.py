@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.thresholds import Unit
 from sai3tui.controller.frames import Frames
+from sai3tui.controller.reachability import AgentAnswer
 from sai3tui.controller.snapshot import (
     AgentView,
     BarrierAgent,
@@ -167,6 +168,7 @@ class ScriptedServices:
         runs: tuple[RunEntry, ...] = (),
         report: RunReport | None = None,
         root: Path = Path("/srv/bench/results"),
+        agents: tuple[AgentAnswer, ...] = (),
     ) -> None:
         self.sessions = list(sessions)
         self.orders: list[RunOrder] = []
@@ -174,6 +176,7 @@ class ScriptedServices:
         self._runs = runs
         self._report = report
         self._root = root
+        self._agents = agents
 
     @property
     def results_root(self) -> Path:
@@ -198,6 +201,12 @@ class ScriptedServices:
 
     def list_runs(self) -> tuple[RunEntry, ...]:
         return self._runs
+
+    def known_agents(self) -> Mapping[str, str]:
+        return {answer.name: answer.address for answer in self._agents}
+
+    def ask_agents(self, agents: Mapping[str, str], unwanted: Callable[[], bool]) -> tuple[AgentAnswer, ...]:
+        return self._agents
 
     def load_run(self, path: Path) -> RunReport:
         for session in self.sessions:

@@ -21,12 +21,14 @@ from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
+from sai3tui.screens.recent import RecentConfigs
 from sai3tui.screens.replay import ReplayScreen
 from sai3tui.screens.results import ResultsScreen
 from sai3tui.screens.run_log import LogScreen
 from sai3tui.theme import LIGHT
 from tests import scripted_session as canned
 from tests.scripted_session import ScriptedServices, ScriptedSession
+from tests.test_ui_home_lists import AGENTS
 from tests.ui_help import DEMO, NARROW, WIDE, on_screen, room, settled
 
 # The pictures are made on one Python: highlighting and wrapping may differ elsewhere.
@@ -49,8 +51,20 @@ def _broken() -> Sai3App:
     return Sai3App(ScriptedServices(), (Path("examples/broken.yaml"), text))
 
 
+def _home_with_lists() -> Sai3App:
+    class Kept(RecentConfigs):
+        """Files of another host."""
+
+        def existing(self) -> tuple[Path, ...]:
+            return tuple(Path("/srv/bench/configs") / f"{name}.yaml" for name in ("4node-mixed", "unet3d-epoch"))
+
+    recent = Kept()
+    return Sai3App(ScriptedServices(runs=canned.runs(), report=canned.report(), agents=AGENTS), recent=recent)
+
+
 PICTURES = {
     "home": Picture(lambda: Sai3App(ScriptedServices(runs=canned.runs(), report=canned.report())), HomeScreen),
+    "home-lists": Picture(_home_with_lists, HomeScreen),
     "home-empty": Picture(lambda: Sai3App(ScriptedServices()), HomeScreen),
     "editor": Picture(lambda: room(started=False), EditorScreen),
     "editor-problems": Picture(_broken, EditorScreen, ("f8",)),

@@ -8,32 +8,39 @@ from typing import ClassVar
 
 from textual import work
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.widget import Widget
 from textual.widgets import Input
+from textual.worker import get_current_worker
 
+from sai3tui.controller.reachability import AgentAnswer
 from sai3tui.errors import Sai3Error
 from sai3tui.results.reader import RunEntry
 from sai3tui.screens.base import Pane, RoomScreen
 from sai3tui.screens.comparison import ComparisonScreen
 from sai3tui.screens.confirm import PathScreen
 from sai3tui.screens.files import config_again
-from sai3tui.screens.services import OpenConfig, OpenRun, Services
+from sai3tui.screens.recent import RecentConfigs
+from sai3tui.screens.services import OpenConfig, OpenRun, RunDemo, Services
+from sai3tui.terminal import is_served
+from sai3tui.widgets.home_lists import ConfigList, KnownAgents, answer_look, short_path
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.run_list import RunList, card_lines, summary_look
 from sai3tui.widgets.run_views import RunReport
-from sai3tui.widgets.text import date_and_time
+from sai3tui.widgets.text import clean, date_and_time
 from sai3tui.widgets.text_rows import TextRows
 
 EMPTY_HINT = (
     "",
     "  No runs here yet.",
     "",
+    "  [d]   shows a whole run in a minute: a storage server and",
+    "      two agents on this host, all gone afterwards",
     "  [n]   writes a configuration, starting from a small one",
     "  [o]   opens a configuration file",
     "",
-    "  To see a whole run in a minute, on this host alone, leave with [q]",
-    "  and type [sai3tui demo].",
+    "  On every screen [f1] explains what has the focus, and [ctrl+p]",
+    "  lists all that can be done.",
 )
 
 
@@ -43,7 +50,9 @@ class HomeScreen(RoomScreen):
     HELP = (
         "Home lists the runs whose results directories it finds, newest first. Open one to see its figures, run it "
         "again, or write a new configuration. space marks runs, c compares them with the oldest one. / shows "
-        "only runs whose configuration, state, time or directory has all the words."
+        "only runs whose configuration, state, time or directory has all the words. Beside them are the "
+        "configurations that were opened last, and the agents of agents.yaml with what they answer; enter on one "
+        "says why it does not."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New", id="home.new"),
@@ -51,37 +60,79 @@ class HomeScreen(RoomScreen):
         Binding("r", "again", "Run again", id="home.again"),
         Binding("space", "mark", "Mark", id="home.mark"),
         Binding("c", "compare", "Compare", id="home.compare"),
+        Binding("d", "demo", "Demo", show=False, id="home.demo"),
         Binding("slash", "filter", "Filter", show=False, id="home.filter"),
         Binding("escape", "unfilter", "All runs", show=False, id="home.unfilter"),
         Binding("f5", "reload", "Reload", show=False, id="home.reload"),
     ]
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, recent: RecentConfigs) -> None:
         super().__init__()
         self._services = services
+        self._recent = recent
         self._reports: dict[Path, RunReport] = {}
         self._runs: tuple[RunEntry, ...] = ()
 
     def body(self) -> Iterable[Widget]:
         yield Horizontal(
             Pane("Runs", Input(id="filter", compact=True, placeholder="filter"), RunList(id="runs"), id="runs-pane"),
-            Pane("Selected run", TextRows(id="card"), id="card-pane"),
+            Vertical(
+                Pane("Selected run", TextRows(id="card"), id="card-pane"),
+                Pane("Configurations", ConfigList(id="configs"), id="configs-pane"),
+                Pane("Agents", KnownAgents(id="known"), id="known-pane"),
+                id="home-side",
+                classes="column",
+            ),
             id="home",
+            classes="row",
         )
 
     def on_mount(self) -> None:
-        self.status.say(("runs in", "muted"), (_short(self._services.results_root), "text"))
+        self.status.say(("runs in", "muted"), (short_path(self._services.results_root), "text"))
         self.query_one("#card", TextRows).can_focus = False
+        self.query("#configs-pane, #known-pane").add_class("-none")
         self.query_one(RunList).focus()
 
     def on_screen_resume(self) -> None:
         self.action_reload()
 
-    @work(thread=True, exclusive=True, group="list")
     def action_reload(self) -> None:
+        """Look again at all that is listed."""
+        self._read_lists()
+        self._ask_agents()
+
+    @work(thread=True, exclusive=True, group="list")
+    def _read_lists(self) -> None:
         """Read the results directory again."""
         runs = self._services.list_runs()
+        configs = self._recent.existing()
         self.app.call_from_thread(self._show_runs, runs)
+        self.app.call_from_thread(self._show_configs, configs)
+
+    @work(thread=True, exclusive=True, group="agents")
+    def _ask_agents(self) -> None:
+        """Show the agents of the list, then what they answer."""
+        worker = get_current_worker()
+        try:
+            known = self._services.known_agents()
+            self.app.call_from_thread(self._show_agents, tuple(AgentAnswer(*each) for each in known.items()), "")
+            if known:
+                answers = self._services.ask_agents(known, lambda: worker.is_cancelled)
+                if not worker.is_cancelled:
+                    self.app.call_from_thread(self._show_agents, answers, "")
+        except Sai3Error as error:
+            self.app.call_from_thread(self._show_agents, (), error.message)
+
+    def _show_configs(self, configs: tuple[Path, ...]) -> None:
+        self.query_one(ConfigList).show(configs)
+        self.query_one("#configs-pane").set_class(not configs, "-none")
+
+    def _show_agents(self, answers: tuple[AgentAnswer, ...], problem: str) -> None:
+        self.query_one(KnownAgents).show(answers, problem)
+        pane = self.query_one("#known-pane", Pane)
+        pane.set_class(not answers and not problem, "-none")
+        silent = sum(1 for answer in answers if answer.problem)
+        pane.retitle(("Agents", ""), (f"  {len(answers)}" if answers else "", "muted"), (_silent(silent), "bad"))
 
     def _show_runs(self, runs: tuple[RunEntry, ...]) -> None:
         self._runs = runs
@@ -101,6 +152,12 @@ class HomeScreen(RoomScreen):
             self._show_card()
 
     def on_line_list_chosen(self, event: LineList.Chosen) -> None:
+        if event.view.id == "configs":
+            self._edit_recent()
+            return
+        if event.view.id == "known":
+            self._say_why()
+            return
         run = self.query_one(RunList).current
         if run is None:
             return
@@ -108,6 +165,19 @@ class HomeScreen(RoomScreen):
             self.notify(f"{run.path}: {run.problem}", severity="warning", markup=False)
         else:
             self.post_message(OpenRun(run.path))
+
+    def _edit_recent(self) -> None:
+        config = self.query_one(ConfigList).current
+        if config is not None:
+            self.post_message(OpenConfig(config))
+
+    def _say_why(self) -> None:
+        answer = self.query_one(KnownAgents).current
+        if answer is None:
+            return
+        run = f", with the run {answer.run_id}" if answer.run_id else ""
+        said = answer.problem or f"{answer.name} at {answer.address}: {answer_look(answer).word}{run}"
+        self.notify(clean(said), severity="warning" if answer.problem else "information", markup=False)
 
     def _show_card(self) -> None:
         run = self.query_one(RunList).current
@@ -137,7 +207,7 @@ class HomeScreen(RoomScreen):
         if action == "again":
             run = self.query_one(RunList).current if self.is_mounted else None
             return run is not None and not run.problem
-        return True
+        return action != "demo" or not is_served()
 
     def action_filter(self) -> None:
         box = self.query_one("#filter", Input)
@@ -171,6 +241,9 @@ class HomeScreen(RoomScreen):
         else:
             self.app.call_from_thread(self.app.push_screen, ComparisonScreen(comparison))
 
+    def action_demo(self) -> None:
+        self.post_message(RunDemo())
+
     def action_new(self) -> None:
         self.post_message(OpenConfig(None))
 
@@ -201,9 +274,5 @@ def _said_of(run: RunEntry) -> str:
     return f"{run.config_name} {summary_look(run).word} {run.path.name} {when}".lower()
 
 
-def _short(path: Path) -> str:
-    """A path with ~ for the home directory."""
-    try:
-        return "~/" + str(path.resolve().relative_to(Path.home()))
-    except ValueError:
-        return str(path)
+def _silent(count: int) -> str:
+    return f"  ✗ {count} without an answer" if count else ""

@@ -5,7 +5,7 @@ The app implements the first with the controller and the results reader; tests i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from textual.message import Message
 
 from sai3tui.config.problems import Level, Problem
 from sai3tui.controller.frames import Frames
+from sai3tui.controller.reachability import AgentAnswer
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.results.compared import Comparison
 from sai3tui.results.reader import RunEntry
@@ -131,6 +132,14 @@ class Services(Protocol):
 
     def list_runs(self) -> tuple[RunEntry, ...]: ...
 
+    def known_agents(self) -> Mapping[str, str]:
+        """The agents that somebody keeps in a list: addresses by name. Raises Sai3Error if it cannot be read."""
+        ...
+
+    def ask_agents(self, agents: Mapping[str, str], unwanted: Callable[[], bool]) -> tuple[AgentAnswer, ...]:
+        """What they answer, within a bound, or as far as they have when `unwanted` says so."""
+        ...
+
     def load_run(self, path: Path) -> RunReport:
         """Raises Sai3Error for a directory that cannot be read."""
         ...
@@ -194,6 +203,10 @@ class OpenRun(Message):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+
+
+class RunDemo(Message):
+    """Leave, and run the demo instead."""
 
 
 class ExportRun(Message):
