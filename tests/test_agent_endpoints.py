@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from sai3tui.config.ops import Op
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import Driver, running_agent, stub_of
@@ -104,6 +106,7 @@ distributed:
     assert read == [f"{number % 7:02d}" for number in range(17)]
 
 
+@pytest.mark.slow
 async def test_an_endpoint_that_answers_again_is_used_again(s3_server: ServerUnderTest, tmp_path: Path) -> None:
     bucket = s3_server.bucket("agent-endpoint-back")
     fault = Fault()

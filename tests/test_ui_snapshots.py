@@ -37,12 +37,13 @@ SIZES = {"120x36": WIDE, "80x24": NARROW}
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`keys` are pressed on `first`; the picture is taken on `screen`."""
+    """`keys` are pressed on `first`, `then` on `screen` once that is drawn; there the picture is taken."""
 
     make: Callable[[], Sai3App]
     first: type[Screen[Any]]
     keys: tuple[str, ...] = ()
     screen: type[Screen[Any]] | None = None
+    then: tuple[str, ...] = ()
 
 
 def _broken() -> Sai3App:
@@ -82,7 +83,7 @@ PICTURES = {
     ),
     "live-zoomed": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("z",)),
     "replay": Picture(
-        lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("t", "right_square_bracket"), ReplayScreen
+        lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("t",), ReplayScreen, ("right_square_bracket",)
     ),
     "live-endpoints": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("p",)),
     "agent": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("enter",), AgentScreen),
@@ -115,6 +116,9 @@ def _steps(picture: Picture, theme: str = "") -> Callable[[Pilot[None]], Awaitab
         await pilot.press(*picture.keys)
         await on_screen(pilot, picture.screen or picture.first)
         await settled(pilot)
+        if picture.then:
+            await pilot.press(*picture.then)
+            await settled(pilot)
 
     return steps
 
