@@ -1,19 +1,18 @@
 """Two clients of `sai3tui serve`: the websocket alone, and a real Chromium driven over its debugging port.
 
-`python -m tests.browser PORT` prints what was looked for once it was drawn; with a path of Chromium it says `drawn`
-once the page has shown the first bytes of the control room.
+`python -m tests.browser PORT` prints what was looked for once it was drawn; with a path of Chromium and a directory
+for its profile it says `drawn` once the page has shown the first bytes of the control room.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 from pathlib import Path
 
 from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 
-from tests.waiting import wait_until_async
+from tests.waiting import POLL_S, wait_until_async
 
 WANTED = "No runs here yet."
 LIMIT_S = 90
@@ -31,32 +30,31 @@ async def over_websocket(port: int) -> str:
     return ""
 
 
-async def in_chromium(port: int, chromium: str) -> str:
-    with tempfile.TemporaryDirectory() as profile:
-        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
-        browser = await asyncio.create_subprocess_exec(
-            chromium,
-            *options,
-            f"--user-data-dir={profile}",
-            "about:blank",
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        try:
-            debugging = await _port(Path(profile) / "DevToolsActivePort")
-            base = f"http://127.0.0.1:{debugging}"
-            async with ClientSession() as session:
-                async with session.put(f"{base}/json/new?http://127.0.0.1:{port}/") as answer:
-                    target = await answer.json()
-                async with session.ws_connect(target["webSocketDebuggerUrl"]) as devtools:
-                    number = 0
-                    while "first-byte" not in await _classes(devtools, number):
-                        number += 1
-                        await asyncio.sleep(0.2)
-            return "drawn"
-        finally:
-            browser.terminate()
-            await browser.wait()
+async def in_chromium(port: int, chromium: str, profile: Path) -> str:
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
+    browser = await asyncio.create_subprocess_exec(
+        chromium,
+        *options,
+        f"--user-data-dir={profile}",
+        "about:blank",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        debugging = await _port(profile / "DevToolsActivePort")
+        base = f"http://127.0.0.1:{debugging}"
+        async with ClientSession() as session:
+            async with session.put(f"{base}/json/new?http://127.0.0.1:{port}/") as answer:
+                target = await answer.json()
+            async with session.ws_connect(target["webSocketDebuggerUrl"]) as devtools:
+                number = 0
+                while "first-byte" not in await _classes(devtools, number):
+                    number += 1
+                    await asyncio.sleep(POLL_S)
+        return "drawn"
+    finally:
+        browser.terminate()
+        await browser.wait()
 
 
 async def _port(file: Path) -> int:
@@ -74,10 +72,10 @@ async def _classes(devtools: ClientWebSocketResponse, number: int) -> str:
     return str(answer["result"]["result"].get("value", ""))
 
 
-async def main(port: int, chromium: str) -> None:
+async def main(port: int, chromium: str = "", profile: str = "") -> None:
     async with asyncio.timeout(LIMIT_S):
-        sys.stdout.write(await (in_chromium(port, chromium) if chromium else over_websocket(port)))
+        sys.stdout.write(await (in_chromium(port, chromium, Path(profile)) if chromium else over_websocket(port)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""))
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))

@@ -171,7 +171,7 @@ def test_the_control_room_over_a_websocket(served: int) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this host")
-def test_the_control_room_in_chromium(served: int) -> None:
-    command = [sys.executable, "-m", "tests.browser", str(served), str(CHROMIUM)]
+def test_the_control_room_in_chromium(served: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.browser", str(served), str(CHROMIUM), str(tmp_path / "profile")]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.stdout == b"drawn", done.stderr[-2000:]

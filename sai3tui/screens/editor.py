@@ -316,7 +316,8 @@ class EditorScreen(RoomScreen):
         except Sai3Error:
             # It is gone or cannot be read: saving will say so.
             return
-        if there in (self._on_disk, self._seen_on_disk, self._editor.text.encode()):
+        # Somebody may be answering another question by now, that of saving included.
+        if not self.is_current or there in (self._on_disk, self._seen_on_disk, self._editor.text.encode()):
             return
         self._seen_on_disk = there
         question = ConfirmScreen(
@@ -341,6 +342,7 @@ class EditorScreen(RoomScreen):
         try:
             there = await asyncio.to_thread(read_config, self._path) if self._path.exists() else None
             if there is not None and there not in (self._on_disk, data):
+                self._seen_on_disk = there
                 question = ConfirmScreen(
                     "Replace the file",
                     [f"{self._path} holds something else by now.", "Saving replaces it."],
