@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sai3tui import cli
+from sai3tui.cli import configs
 from sai3tui.errors import AgentLostError, ConfigError, Sai3Error
 
 
@@ -100,7 +101,7 @@ def failing(error: Sai3Error, monkeypatch: pytest.MonkeyPatch) -> None:
         except OSError as below:
             raise error from below
 
-    monkeypatch.setattr(cli, "_validate", fail)
+    monkeypatch.setattr(configs, "_validate", fail)
 
 
 @pytest.mark.parametrize(
@@ -127,12 +128,12 @@ def test_verbose_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_a_file_called_like_a_command_needs_a_path(tmp_path: Path) -> None:
-    parsed = cli._parse(["--results", "demo", "./plan"])
+    parsed = cli.parse(["--results", "demo", "./plan"])
     assert parsed.config == Path("plan")
     assert parsed.results == Path("demo")
 
 
 @pytest.mark.parametrize("arguments", [["-v", "results", "list"], ["results", "-v", "list"], ["results", "list", "-v"]])
 def test_verbose_counts_wherever_it_stands(arguments: list[str]) -> None:
-    assert cli._parse(arguments).verbose is True
-    assert cli._parse([word for word in arguments if word != "-v"]).verbose is False
+    assert cli.parse(arguments).verbose is True
+    assert cli.parse([word for word in arguments if word != "-v"]).verbose is False
