@@ -72,10 +72,11 @@ async def test_an_abort_ends_everything_and_a_second_one_nothing(s3_server: Serv
             put = sum(o.ops for r in driver.reports(1) for o in r.ops)
             assert put <= len(there) <= put + 4
 
-            # The next run finds its names on record and clears up.
+            # The next run finds its names on record, takes others and clears up.
             tidy = Driver(stub, config_of(f"s3+http://{s3_server.host_port}/{bucket}/", duration="1s"), "run-2")
             await tidy.run()
             assert tidy.failure is None
+            assert sum(o.ops for r in tidy.reports(2) for o in r.ops) == len(there) + tidy.summary("load").objects.done
             assert s3_server.keys(bucket) == {}
         assert agent.lines("ERROR", "WARNING") == []
 

@@ -14,8 +14,9 @@ from sai3tui.config.resolved import Resolved
 from sai3tui.controller.coordinator import Coordinator, Order
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.generations import Generation, Known
+from sai3tui.state.names import NamePool, NamesTaken
 from sai3tui.state.states import ObjectState
-from sai3tui.state.wire import known_from_proto, known_to_proto, slots_to_proto
+from sai3tui.state.wire import known_from_proto, known_to_proto, names_from_rows, names_to_rows, slots_to_proto
 
 CONFIG = """\
 target: s3://10.0.0.1/bucket/
@@ -240,4 +241,27 @@ async def test_what_was_found_on_the_storage_is_known_to_who_comes_later(tmp_pat
     other, _ = later.lose("b", [])
     assert handed.objects <= 50
     assert other.objects == 80
+    await later.close()
+
+
+async def test_agents_are_told_at_the_beginning_how_far_their_names_are_taken(tmp_path: Path) -> None:
+    """Else they would take the same ones again, and cleanup would not know of all that exist."""
+    names = {NamePool("uploads/", 1, 65536, slot): NamesTaken((100 * (slot + 1),)) for slot in range(3)}
+    first = Coordinator(resolved("force_overwrite: true"), fresh=False, directory=None, note=lambda *_: None)
+    arrive(first, "a", pb.Inventory(names=names_to_rows(names)))
+    arrive(first, "b")
+    orders = first.ready()
+    told = {agent: names_from_rows(order.names) for agent, order in orders}
+    assert {pool: taken for each in told.values() for pool, taken in each.items()} == names
+    assert {pool.slot for pool in told["b"]} - {2} == {1}
+    begun = first.begin(1, StageType.PREPARE, ["a", "b"])
+    assert [list(order.names) for _, order in begun] == [[], []]
+    await first.close()
+
+    # Who comes later hands over objects in prepare, and no names.
+    later = come_later([(agent, echo(order)) for agent, order in orders + begun], "force_overwrite: true", tmp_path)
+    arrive(later, "a", pb.Inventory(names=names_to_rows(names)))
+    later.resume(["a", "b"])
+    _, given = later.lose("b", ["a"])
+    assert [list(order.names) for _, order in given] == [[]]
     await later.close()

@@ -318,7 +318,7 @@ class AgentRun:
         ready = self._assignments.take(0)
         if ready is not None:
             await take_over(cache, ready)
-            cache.adopt_names(ready.names)
+            await cache.adopt_names(ready.names)
 
     async def _play(self, opened: _OpenStage, pool: WorkerPool) -> int:
         """A stage, and what is added to it until its barrier opens. When the next stage begins."""

@@ -228,7 +228,7 @@ class Coordinator:
             if number in looked and not said.survey:
                 self._learn(number, looked.pop(number)[1])
             place = said.stage_index, number
-            if self._type(said.stage_index) is StageType.CLEANUP and place not in gathered:
+            if self._cleans(said.stage_index) and place not in gathered:
                 gathered.add(place)
                 self._spaces[number].gather()
             self._repeat(number, agent, said)
@@ -237,8 +237,8 @@ class Coordinator:
                 space.infer()
         return [order for agent, said in looked.values() for order in self._surveyed(agent, said)]
 
-    def _type(self, stage_index: int) -> StageType | None:
-        return self._resolved.stages[stage_index - 1].type if stage_index else None
+    def _cleans(self, stage_index: int) -> bool:
+        return stage_index != READY and self._resolved.stages[stage_index - 1].type is StageType.CLEANUP
 
     def _repeat(self, number: int, agent: str, order: pb.Assignment) -> None:
         space = self._spaces[number]
@@ -251,7 +251,7 @@ class Coordinator:
                 self._expected[order.stage_index, each] = order.epoch + 1
             return
         self._surveying.pop(number, None)
-        if order.names:
+        if order.names and self._cleans(order.stage_index):
             before = space.pools.get(agent, ()) if order.added else ()
             space.pools[agent] = (*before, *names_from_rows(order.names))
         if order.HasField("generation"):
@@ -329,13 +329,11 @@ class Coordinator:
     # --- messages
 
     def _orders(self, space: Space, stage_index: int, agents: Iterable[str]) -> list[Order]:
-        cleanup = self._stage is not None and self._stage.type is StageType.CLEANUP
-        space.pools = self._pools_of(space) if cleanup else {}
+        # Before the first stage agents are told how far their names are taken, in cleanup which ones to delete.
+        pools = self._pools_of(space) if stage_index == READY or self._cleans(stage_index) else {}
+        space.pools = pools if stage_index != READY else {}
         return [
-            (
-                agent,
-                self._order(space, stage_index, agent, space.holdings.get(agent, ()), space.pools.get(agent, ())),
-            )
+            (agent, self._order(space, stage_index, agent, space.holdings.get(agent, ()), pools.get(agent, ())))
             for agent in agents
         ]
 

@@ -197,11 +197,12 @@ class LayoutCache:
             }
         )
 
-    def adopt_names(self, names: Mapping[NamePool, NamesTaken]) -> None:
-        """These pools, and no others, are kept here from now on. Committed soon."""
+    async def adopt_names(self, names: Mapping[NamePool, NamesTaken]) -> None:
+        """These pools, and no others, are kept here from now on; on disk, and in `reserved`, when this returns."""
         news = self._pool_news
         self.note_names({**dict.fromkeys(self.reserved(), NO_NAMES), **names})
         self._pool_news = news
+        await self.flush()
 
     async def forget(self, pools: Iterable[NamePool]) -> None:
         """All objects of these pools are deleted."""
