@@ -85,9 +85,8 @@ class OpStats:
         self.ttfb.merge(other.ttfb)
 
     def copy(self) -> OpStats:
-        return dataclasses.replace(
-            self, service=self.service.copy(), scheduled=self.scheduled.copy(), ttfb=self.ttfb.copy()
-        )
+        histograms = self.service.copy(), self.scheduled.copy(), self.ttfb.copy()
+        return OpStats(self.op, self.bucket, self.ops, self.bytes, self.errors, self.attempts, *histograms)
 
 
 @dataclass(slots=True)
@@ -111,7 +110,8 @@ class EndpointStats:
         self.service.merge(other.service)
 
     def copy(self) -> EndpointStats:
-        return dataclasses.replace(self, service=self.service.copy())
+        counts = self.ops, self.bytes, self.errors, self.attempts
+        return EndpointStats(self.endpoint, self.uri, self.op, *counts, self.service.copy())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind
-from sai3tui.event_codec import agent_event_from_proto, report_to_proto
+from sai3tui.event_codec import agent_event_from_proto, report_from_proto, report_to_proto
 from sai3tui.events import AttemptStats, BarrierReleased, Report
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.metrics_log import MetricsLog, read_reports
@@ -62,7 +62,8 @@ def test_totals_and_percentiles_survive_the_roll_up(rows: list[tuple[str, int, i
     ]
     first = report("a", 0, 1.0, stats(Op.PUT, 3))
     rollup = RollUp()
-    stored = [part for item in (first, *given_reports) for part in rollup.add(item)] + rollup.flush()
+    records = [part for item in (first, *given_reports) for part in rollup.add(item)] + rollup.flush()
+    stored = [report_from_proto(pb.Report.FromString(message), agent) for agent, message in records]
     assert figures(stored) == figures([first, *given_reports])
 
 

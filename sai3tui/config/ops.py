@@ -23,8 +23,10 @@ class Op(IntEnum):
     @property
     def group(self) -> str:
         """`get`, `put` or `meta`: the three groups of perf-log columns."""
-        return self.word if self in (Op.GET, Op.PUT) else "meta"
+        return GROUPS[min(self, META)]
 
 
 OPS = tuple(Op)
 GROUPS = ("get", "put", "meta")
+META = 2
+"""The first operation of the third group, which all further ones belong to."""

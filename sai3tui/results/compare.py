@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from sai3tui.metrics.histogram import FINE, OCTAVES, upper_edge_us
+from sai3tui.metrics.histogram import EDGES_US, FINE
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -28,7 +28,7 @@ FEWEST_INTERVALS = 8
 MOST_INTERVALS = 600
 """Longer series are added up to as many intervals: blocks cover their memory all the better."""
 QUANTILES = (("p50", 0.5), ("p99", 0.99))
-_EDGES_US: Floats = np.array([upper_edge_us(index, FINE) for index in range(OCTAVES * FINE)])
+_EDGES_US: Floats = np.array(EDGES_US[FINE])
 
 
 class Verdict(StrEnum):

@@ -11,9 +11,12 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from sai3tui.config.ops import Op
 from sai3tui.events import OpStats
-from sai3tui.metrics.histogram import Histogram, upper_edge_us
+from sai3tui.metrics.histogram import EDGES_US, FINE, Histogram
 from sai3tui.results.files import OnError, RowFile, first_fields, safe_name, utc_text
 from sai3tui.results.perf_log import RowBuffer
 from sai3tui.results.rollup import resolution_s
@@ -36,43 +39,46 @@ def hdr_index(value_ns: int) -> int:
     return ((bucket + 1) << HALF_MAGNITUDE) + (value_ns >> bucket) - (1 << HALF_MAGNITUDE)
 
 
-def hdr_values(histogram: Histogram) -> list[tuple[int, int]]:
-    """Nanoseconds and counts of the bins that are not empty, in ascending order."""
-    values = []
-    for number, count in zip(*(column.tolist() for column in histogram.filled()), strict=True):
-        edge_us = min(upper_edge_us(number, histogram.bins_per_octave), float(histogram.max_us))
-        values.append((min(HIGHEST_NS, max(1, int(edge_us * 1000))), count))
-    return values
+_EDGES_NS = [min(HIGHEST_NS, int(edge_us * 1000)) for edge_us in EDGES_US[FINE]]
+_PLACES: npt.NDArray[np.int64] = np.array([hdr_index(edge_ns) for edge_ns in _EDGES_NS])
+"""Where the upper edge of each of our bins is in their array."""
+
+
+def highest_ns(histogram: Histogram) -> int:
+    """The largest value in what `hdr_encode` makes of one that is not empty: an edge, or the maximum."""
+    bins, _ = histogram.filled()
+    return max(1, min(_EDGES_NS[int(bins[-1])], histogram.max_us * 1000))
 
 
 def hdr_encode(histogram: Histogram) -> str:
     """The V2 compressed encoding, base64."""
-    counts: dict[int, int] = {}
-    for value, count in hdr_values(histogram):
-        index = hdr_index(value)
-        counts[index] = counts.get(index, 0) + count
-    payload = bytearray()
-    following = 0
-    for index in sorted(counts):
-        zeros = index - following
-        if zeros:
-            payload += _zigzag(-zeros if zeros > 1 else 0)
-        payload += _zigzag(counts[index])
-        following = index + 1
-    head = struct.pack(">iiiiqqd", V2_COOKIE, len(payload), 0, DIGITS, 1, HIGHEST_NS, 1.0)
-    packed = zlib.compress(head + bytes(payload))
+    bins, counts = histogram.filled()
+    places = _PLACES[bins]
+    if places.size:
+        places[-1] = hdr_index(highest_ns(histogram))
+    found, where = np.unique(places, return_inverse=True)
+    sums = np.bincount(where, weights=counts, minlength=len(found)).astype(np.int64)
+    # A run of empty places is its negative length, one alone a zero; then comes the count.
+    gaps = np.diff(found, prepend=-1) - 1
+    numbers = np.column_stack((np.where(gaps > 1, -gaps, 0), sums)).ravel()
+    kept = np.column_stack((gaps > 0, np.ones(len(found), dtype=bool))).ravel()
+    payload = _zigzags(numbers[kept])
+    packed = zlib.compress(struct.pack(">iiiiqqd", V2_COOKIE, len(payload), 0, DIGITS, 1, HIGHEST_NS, 1.0) + payload)
     return base64.b64encode(struct.pack(">ii", V2_COMPRESSED_COOKIE, len(packed)) + packed).decode()
 
 
-def _zigzag(number: int) -> bytes:
-    left = (number << 1) ^ (number >> 63)
-    left &= (1 << 64) - 1
-    out = bytearray()
-    while left >= 0x80 and len(out) < 8:
-        out.append(left & 0x7F | 0x80)
-        left >>= 7
-    out.append(left)
-    return bytes(out)
+_SHIFTS = np.arange(0, 7 * 9, 7, dtype=np.uint64)
+
+
+def _zigzags(numbers: npt.NDArray[np.int64]) -> bytes:
+    """Each as zigzag LEB128, of nine bytes at most, the ninth of which holds eight bits."""
+    left = ((numbers << 1) ^ (numbers >> 63)).astype(np.uint64)[:, None] >> _SHIFTS
+    written = left > 0
+    written[:, 0] = True
+    parts = left & np.uint64(0x7F)
+    parts[:, :-1] |= np.where(written[:, 1:], np.uint64(0x80), np.uint64(0))
+    parts[:, -1] = left[:, -1] & np.uint64(0xFF)
+    return parts[written].astype(np.uint8).tobytes()
 
 
 class HistogramLog:
@@ -120,7 +126,7 @@ class HistogramLog:
             for kind, histogram in zip(KINDS, per_kind, strict=True):
                 if histogram.count:
                     tag = f"Tag={prefix}.{op.word}.{kind}"
-                    highest = hdr_values(histogram)[-1][0] / NS_PER_MS
+                    highest = highest_ns(histogram) / NS_PER_MS
                     line = f"{tag},{at_s:.3f},{length_s:.3f},{highest:.3f},{hdr_encode(histogram)}\n"
                     self.file.row(line)
 

@@ -27,12 +27,12 @@ class MetricsLog:
 
     def __init__(self, path: Path, on_error: OnError, kept: Sequence[Report] = ()) -> None:
         self._rollup = RollUp(kept[0].start_ns if kept else 0)
-        known = (part for report in kept for part in _records(report)) if path.is_file() else None
+        known = (part for report in kept for part in _record(report)) if path.is_file() else None
         self._file = RecordFile(path, on_error, MAGIC, known)
 
     def write(self, report: Report) -> None:
-        for stored in self._rollup.add(report):
-            self._file.add(*_records(stored))
+        for agent, message in self._rollup.add(report):
+            self._file.add(agent.encode(), message)
 
     def flush(self) -> None:
         """Make all so far readable, but histograms of a block that has begun."""
@@ -49,8 +49,8 @@ class MetricsLog:
         self._file.close()
 
     def _end_blocks(self) -> None:
-        for stored in self._rollup.flush():
-            self._file.add(*_records(stored))
+        for agent, message in self._rollup.flush():
+            self._file.add(agent.encode(), message)
 
 
 def read_reports(path: Path, start: int = 0) -> Iterator[Report]:
@@ -70,24 +70,6 @@ def read_reports(path: Path, start: int = 0) -> Iterator[Report]:
         yield report
 
 
-def _records(report: Report) -> tuple[bytes, bytes]:
-    return report.agent.encode(), _stored_bytes(report)
-
-
-def _stored_bytes(report: Report) -> bytes:
-    """The message as it came, on our clock: making it anew out of histograms costs ten times as much."""
-    if report.wire is None:
-        return report_to_proto(report).SerializeToString()
-    stored = pb.Report()
-    stored.CopyFrom(report.wire)
-    stored.sequence = report.sequence
-    offset_ns = report.start_ns - stored.start_ns
-    if offset_ns:
-        stored.start_ns += offset_ns
-        stored.end_ns += offset_ns
-        for attempts in stored.failed_attempts:
-            if attempts.first_ns:
-                attempts.first_ns += offset_ns
-            if attempts.last_ns:
-                attempts.last_ns += offset_ns
-    return stored.SerializeToString()
+def _record(report: Report) -> tuple[bytes, bytes]:
+    """One that was read from the file, as it stands there."""
+    return report.agent.encode(), report_to_proto(report).SerializeToString()

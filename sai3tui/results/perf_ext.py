@@ -60,6 +60,6 @@ def row(second: FleetSecond, stage: str) -> str:
     for group in groups.values():
         fields += [str(group.attempts), str(group.errors)]
         for histogram in group.kinds:
-            fields += [str(round(histogram.percentile_us(q))) for _, q in QUANTILES]
+            fields += [str(round(value)) for value in histogram.percentiles_us([q for _, q in QUANTILES])]
             fields.append(str(histogram.max_us))
     return "\t".join([*fields, "1" if second.warmup else "0"]) + "\n"

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sai3tui.events import OpStats, Vitals
-from sai3tui.results.figures import MIB, Figures, by_group, per_second
+from sai3tui.config.ops import GROUPS
+from sai3tui.events import OpStats, Report, Vitals
+from sai3tui.metrics.histogram import Histogram
+from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 
 FLEET_ID = "controller"
+QUANTILES = (0.5, 0.9, 0.99)
 SHORTEST_INTERVAL_S = 1.0
 """Agents report once a second: nothing finer is known."""
 
@@ -80,6 +83,45 @@ def row(second: FleetSecond, stage: str, agent: str = FLEET_ID) -> str:
     )
 
 
+def report_row(report: Report, stage: str, start_ns: int) -> str:
+    """One agent's interval as it came; its stage began at `start_ns`."""
+    return _row(
+        report.agent,
+        report.end_ns,
+        (report.end_ns - start_ns) / SECOND_NS,
+        stage,
+        report.ops,
+        (report.end_ns - report.start_ns) / SECOND_NS,
+        report.vitals,
+        report.warmup,
+    )
+
+
+class _Group:
+    """What the columns of a group need, without a merge where there is one operation and size: there are many rows."""
+
+    __slots__ = ("bytes", "ops", "parts")
+
+    def __init__(self) -> None:
+        self.ops = self.bytes = 0
+        self.parts: list[Histogram] = []
+
+    def add(self, stats: OpStats) -> None:
+        self.ops += stats.ops
+        self.bytes += stats.bytes
+        self.parts.append(stats.service)
+
+    def latencies(self) -> list[str]:
+        if not self.parts:
+            return ["0"] * (1 + len(QUANTILES))
+        service = self.parts[0]
+        if len(self.parts) > 1:
+            service = Histogram()
+            for part in self.parts:
+                service.merge(part)
+        return [str(round(value)) for value in (service.mean_us, *service.percentiles_us(QUANTILES))]
+
+
 def _row(
     agent: str,
     end_ns: int,
@@ -90,28 +132,26 @@ def _row(
     vitals: Vitals,
     warmup: bool,
 ) -> str:
-    groups = by_group(ops)
+    groups = {name: _Group() for name in GROUPS}
+    errors = 0
+    for stats in ops:
+        groups[stats.op.group].add(stats)
+        errors += stats.errors
     fields = [plain(agent), str(end_ns // 1_000_000), f"{elapsed_s:.3f}", plain(stage)]
     for name in ("get", "put"):
-        figures = groups[name]
+        group = groups[name]
         fields += [
-            str(figures.ops),
-            str(figures.bytes),
-            f"{per_second(figures.ops, seconds):.1f}",
-            f"{per_second(figures.bytes, seconds) / MIB:.2f}",
-            *_latencies(figures),
+            str(group.ops),
+            str(group.bytes),
+            f"{per_second(group.ops, seconds):.1f}",
+            f"{per_second(group.bytes, seconds) / MIB:.2f}",
+            *group.latencies(),
         ]
     meta = groups["meta"]
-    fields += [str(meta.ops), f"{per_second(meta.ops, seconds):.1f}", *_latencies(meta)]
+    fields += [str(meta.ops), f"{per_second(meta.ops, seconds):.1f}", *meta.latencies()]
     fields += [f"{vitals.cpu_user_pct:.1f}", f"{vitals.cpu_system_pct:.1f}", f"{vitals.cpu_iowait_pct:.1f}"]
-    fields += [str(sum(figures.errors for figures in groups.values())), "1" if warmup else "0"]
+    fields += [str(errors), "1" if warmup else "0"]
     return "\t".join(fields) + "\n"
-
-
-def _latencies(figures: Figures) -> list[str]:
-    service = figures.service
-    values = [service.mean_us, *(service.percentile_us(q) for q in (0.5, 0.9, 0.99))]
-    return [str(round(value)) for value in values]
 
 
 def plain(text: str) -> str:

@@ -37,7 +37,7 @@ class RecordFile:
     def add(self, *parts: bytes) -> None:
         """One record after the other."""
         for part in parts:
-            self._pending += [_varint(len(part)), part]
+            self._pending += [varint(len(part)), part]
 
     def flush(self) -> None:
         if self._pending:
@@ -71,7 +71,7 @@ def packed(magic: bytes, records: Iterator[bytes]) -> bytes:
     """A whole file."""
     parts = [magic]
     for record in records:
-        parts += [_varint(len(record)), record]
+        parts += [varint(len(record)), record]
     return zstandard.ZstdCompressor(level=LEVEL).compress(b"".join(parts))
 
 
@@ -141,7 +141,8 @@ def _sized(stream: _Stream) -> bytes | None:
     return data if len(data) == length else None
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Base 128, the lowest seven bits first."""
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)

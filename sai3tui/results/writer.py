@@ -173,6 +173,9 @@ class RunWriter:
             file = self._agents[report.agent] = RowFile(path, self._failed, perf_log.HEADER, first_fields(4, b"\t"))
             if self._renew_ns:
                 file.cut(lambda row: int(row[1]) * 1_000_000 < self._renew_ns)
+        if self.meta.perf_interval_s <= perf_log.SHORTEST_INTERVAL_S:
+            file.row(perf_log.report_row(report, stage.info.name, stage.start_ns))
+            return
         alone = FleetSecond(report.stage_index, 0, stage.start_ns)
         alone.add(report)
         for interval in self._buffer(report.agent).add(alone):
