@@ -28,7 +28,6 @@ class AgentState(IntEnum):
     VALIDATING = 1
     RUNNING = 2
     AT_BARRIER = 3
-    PAUSED = 4
     EXCLUDED = 5
     COMPLETED = 6
     FAILED = 7

@@ -22,10 +22,22 @@ def test_all_leases_together_stay_within_the_allowance(count: int, connections: 
     assert outstanding <= max(min(count // 100, MAX_OUTSTANDING), connections * LEASES_PER_CONNECTION)
 
 
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(1, 2000)), min_size=1, max_size=50))
+def test_a_fleet_stays_within_one_allowance(agents: list[tuple[int, int]]) -> None:
+    """However many objects and connections each agent has. Two objects a connection are always allowed."""
+    fleet = sum(connections for _, connections in agents)
+    sizes = [lease_size(count, connections, fleet) for count, connections in agents]
+    out = [size * own * LEASES_PER_CONNECTION for size, (_, own) in zip(sizes, agents, strict=True)]
+    assert all(size >= 1 for size in sizes)
+    more = sum(each for each, size in zip(out, sizes, strict=True) if size > 1)
+    assert more <= min(sum(count for count, _ in agents) // 100, MAX_OUTSTANDING)
+
+
 def test_lease_sizes_of_some_sets() -> None:
     assert lease_size(640, 16) == 1
     assert lease_size(64_000, 16) == 20
     assert lease_size(10**9, 16) == 32
+    assert lease_size(10**9, 16, 4 * 16) == 8
 
 
 @given(st.integers(1, 50), st.integers(0, 49), st.integers(0, 10**9), st.integers(1, 100), st.integers(1, 8))

@@ -8,6 +8,8 @@ import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
@@ -307,15 +309,23 @@ async def test_an_abort_leaves_agents_idle_and_keeps_the_results(tmp_path: Path)
     assert "Zero" not in (results / "STATUS.txt").read_text()
 
 
-async def test_a_session_that_is_cancelled_as_something_happens_ends(tmp_path: Path) -> None:
-    """An arrival at the very moment of the cancellation must not keep whoever waits at the barrier waiting."""
+@pytest.mark.parametrize("turns", range(3))
+async def test_a_session_that_is_cancelled_as_something_happens_ends(tmp_path: Path, turns: int) -> None:
+    """An arrival at the very moment of the cancellation, or so many turns of the loop before it, must not keep whoever
+    waits at the barrier waiting."""
     async with scripted_agent(Script()) as prompt, scripted_agent(Script(hang_stage=1)) as late:
         session = RunSession(request(tmp_path, config_text([prompt.address, late.address])))
         running = asyncio.create_task(session.run())
 
+        def cancel(turns: int) -> None:
+            if turns:
+                asyncio.get_running_loop().call_soon(cancel, turns - 1)
+            else:
+                running.cancel()
+
         def arrived(item: Event | Report) -> None:
             if isinstance(item, BarrierArrived) and item.stage_index == 1:
-                running.cancel()
+                cancel(turns)
 
         session.listen(arrived)
         done, _ = await asyncio.wait({running}, timeout=60)

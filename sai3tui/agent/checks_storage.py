@@ -111,8 +111,12 @@ async def _check_probe(setup: RunSetup, needed: frozenset[Op], control: Control,
                 await checks.run("multipart", subject, partial(_multipart, control, f"{key}.parts"))
     finally:
         # Also when preflight is cancelled: the probe is ours to remove, for a bounded time.
-        removal = checks.run("delete", subject, partial(_delete, control, key))
-        await asyncio.shield(asyncio.wait_for(removal, CHECK_TIMEOUT_S + 1.0))
+        await asyncio.shield(_remove(checks, control, key))
+
+
+async def _remove(checks: Checks, control: Control, key: str) -> None:
+    async with asyncio.timeout(CHECK_TIMEOUT_S + 1.0):
+        await checks.run("delete", control.endpoint.uri, partial(_delete, control, key))
 
 
 async def _bucket(endpoint: Endpoint, control: Control) -> Told:

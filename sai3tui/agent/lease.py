@@ -34,10 +34,11 @@ LEASES_PER_CONNECTION = 2
 """The one it works on, and the next, so that it need not wait for the state cache."""
 
 
-def lease_size(count: int, connections: int) -> int:
-    """Indices per lease for a set of `count` objects and an agent's `connections`, at least 1: all that is leased at
-    once is at most min(1 % of the set, `MAX_OUTSTANDING`), or `LEASES_PER_CONNECTION` objects per connection."""
-    allowed = min(count // 100, MAX_OUTSTANDING)
+def lease_size(count: int, connections: int, fleet: int = 0) -> int:
+    """Indices per lease for an agent that has `count` objects of a set to do on `connections` of the `fleet`'s, at
+    least 1: all that the fleet has leased at once is at most min(1 % of the set, `MAX_OUTSTANDING`), or
+    `LEASES_PER_CONNECTION` objects per connection of the agents to whose connections no more would fall."""
+    allowed = min(count // 100, MAX_OUTSTANDING * connections // max(1, connections, fleet))
     return max(1, allowed // (LEASES_PER_CONNECTION * max(1, connections)))
 
 

@@ -14,15 +14,14 @@ _S = AgentState
 STATES = frozenset(state for state in AgentState if state < 100)
 """The states that an agent itself can be in."""
 
-LIVE = frozenset({_S.VALIDATING, _S.RUNNING, _S.AT_BARRIER, _S.PAUSED, _S.EXCLUDED, _S.COMPLETED})
+LIVE = frozenset({_S.VALIDATING, _S.RUNNING, _S.AT_BARRIER, _S.EXCLUDED, _S.COMPLETED})
 """States of a run that has neither failed nor been aborted. From each of them it can."""
 
 _FORWARD: Mapping[AgentState, frozenset[AgentState]] = {
     _S.IDLE: frozenset({_S.VALIDATING}),
     _S.VALIDATING: frozenset({_S.AT_BARRIER}),
     _S.RUNNING: frozenset({_S.AT_BARRIER, _S.EXCLUDED}),
-    _S.AT_BARRIER: frozenset({_S.RUNNING, _S.PAUSED, _S.EXCLUDED, _S.COMPLETED}),
-    _S.PAUSED: frozenset({_S.AT_BARRIER}),
+    _S.AT_BARRIER: frozenset({_S.RUNNING, _S.EXCLUDED, _S.COMPLETED}),
     _S.EXCLUDED: frozenset({_S.AT_BARRIER}),
     _S.COMPLETED: frozenset({_S.IDLE}),
     _S.FAILED: frozenset({_S.IDLE}),

@@ -223,8 +223,9 @@ class AgentLink:
         if call is None or call.done():
             return
         try:
-            await asyncio.wait_for(self._send(pb.ControllerMessage(goodbye=pb.Goodbye())), GOODBYE_TIMEOUT_S)
-            await asyncio.wait_for(call.done_writing(), GOODBYE_TIMEOUT_S)
+            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                await self._send(pb.ControllerMessage(goodbye=pb.Goodbye()))
+                await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
             self.last_words = Sai3Error(f"goodbye to agent {self.id} failed: {error}")
 
@@ -324,7 +325,8 @@ class AgentLink:
 async def bounded(what: Awaitable[T], timeout_s: float) -> T | None:
     """The result, or None after `timeout_s`."""
     try:
-        return await asyncio.wait_for(what, timeout_s)
+        async with asyncio.timeout(timeout_s):
+            return await what
     except TimeoutError:
         return None
 

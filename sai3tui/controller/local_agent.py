@@ -39,7 +39,8 @@ class LocalAgent:
         starting, self._starting = self._starting, None
         if starting is not None:
             try:
-                agents = await asyncio.wait_for(asyncio.shield(starting), CLOSE_TIMEOUT_S)
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    agents = await asyncio.shield(starting)
                 await asyncio.get_running_loop().run_in_executor(self._thread, agents.close)
             except ResourceError as error:
                 # It did not start, which `start` has said to whoever waited; nothing is left running.

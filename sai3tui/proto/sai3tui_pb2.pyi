@@ -31,7 +31,6 @@ class _AgentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AgentState
     VALIDATING: _AgentState.ValueType  # 1
     RUNNING: _AgentState.ValueType  # 2
     AT_BARRIER: _AgentState.ValueType  # 3
-    PAUSED: _AgentState.ValueType  # 4
     EXCLUDED: _AgentState.ValueType  # 5
     COMPLETED: _AgentState.ValueType  # 6
     FAILED: _AgentState.ValueType  # 7
@@ -44,7 +43,6 @@ IDLE: AgentState.ValueType  # 0
 VALIDATING: AgentState.ValueType  # 1
 RUNNING: AgentState.ValueType  # 2
 AT_BARRIER: AgentState.ValueType  # 3
-PAUSED: AgentState.ValueType  # 4
 EXCLUDED: AgentState.ValueType  # 5
 COMPLETED: AgentState.ValueType  # 6
 FAILED: AgentState.ValueType  # 7

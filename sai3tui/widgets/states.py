@@ -33,7 +33,6 @@ AGENT = {
     AgentState.VALIDATING: Look("◌", "checking", "info", 5),
     AgentState.RUNNING: Look("●", "running", "ok", 5),
     AgentState.AT_BARRIER: Look("◆", "at barrier", "info", 5),
-    AgentState.PAUSED: Look("▲", "paused", "warn", 3),
     AgentState.EXCLUDED: Look("▲", "excluded", "warn", 2),
     AgentState.COMPLETED: Look("✓", "completed", "ok", 6),
     AgentState.FAILED: Look("✗", "failed", "bad", 0),

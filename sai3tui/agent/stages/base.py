@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from sai3tui.agent.checkpoint import Checkpoints, Note
 from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
-from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSpec
+from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, RetryPolicy, SetSpec, lease_size
 from sai3tui.agent.setup import RunSetup
 from sai3tui.agent.sharing import Sharing
 from sai3tui.agent.work import Work
@@ -120,6 +120,12 @@ class StageContext:
         """How many connections to each endpoint take part in the stage; empty: all that are open."""
         found = self.setup.connections_in(self.stage)
         return () if found == self.setup.opened else found
+
+    def lease_size(self, count: int) -> int:
+        """Of leases on `count` objects that this agent has to do. Who shares objects shares what may be in flight."""
+        own = self.setup.agent.concurrency
+        fleet = sum(agent.concurrency for agent in self.setup.resolved.agents) if self.anywhere else own
+        return lease_size(count, own, fleet)
 
     @property
     def anywhere(self) -> bool:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from sai3tui.agent.lease import LeasedJob, SetSpec, lease_size
+from sai3tui.agent.lease import LeasedJob, SetSpec
 from sai3tui.agent.source import DELETE, Purpose, StateSource, held
 from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.names import TakenNames, new_names
@@ -140,7 +140,7 @@ class _Cleanup:
         return LeasedJob(
             op=op,
             sets=sets,
-            lease_size=lease_size(count, setup.agent.concurrency),
+            lease_size=self._context.lease_size(count),
             retry=self._context.retry(always=True),
             max_errors=None if self.mode is CleanupMode.BEST_EFFORT else setup.config.error_handling.max_total_errors,
             missing_is_done=self.mode is not CleanupMode.STRICT,

@@ -77,7 +77,8 @@ async def _end_group(process: Process) -> None:
         except (ProcessLookupError, PermissionError):
             break
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), grace)
+            async with asyncio.timeout(grace):
+                await process.wait()
 
 
 class _Output:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from sai3tui.agent.checkpoint import Checkpoints
-from sai3tui.agent.lease import LeasedJob, lease_size
+from sai3tui.agent.lease import LeasedJob
 from sai3tui.agent.source import CREATE, StateSource, held
 from sai3tui.agent.stages import directories
 from sai3tui.agent.stages.base import StageContext, set_spec
@@ -58,7 +58,7 @@ async def _create(context: StageContext, work: Work) -> None:
     together = settings is not None and settings.strategy is PrepareStrategy.PARALLEL
     # What a connection gets at once is of one set; the next one gets of the next set.
     planned = sum(context.setup.counts.values())
-    turn = lease_size(planned, context.setup.agent.concurrency) if together else 0
+    turn = context.lease_size(planned) if together else 0
     setup = context.setup
     source = StateSource(
         context.cache,
@@ -92,7 +92,7 @@ async def _put(context: StageContext, record: Generation, source: StateSource, c
     job = LeasedJob(
         op=Op.PUT,
         sets=tuple(set_spec(each) for each in setup.sets),
-        lease_size=lease_size(source.todo, setup.agent.concurrency),
+        lease_size=context.lease_size(source.todo),
         retry=context.retry(always=True),
         max_errors=setup.config.error_handling.max_total_errors,
         brake=context.brake,

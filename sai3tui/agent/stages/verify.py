@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sai3tui.agent.lease import LeasedJob, lease_size
+from sai3tui.agent.lease import LeasedJob
 from sai3tui.agent.source import VERIFY, StateSource, held
 from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.work import Work, take_over
@@ -62,7 +62,7 @@ async def verify(context: StageContext, source: StateSource) -> None:
     job = LeasedJob(
         op=Op.GET,
         sets=tuple(set_spec(each) for each in setup.sets),
-        lease_size=lease_size(source.todo, setup.agent.concurrency),
+        lease_size=context.lease_size(source.todo),
         retry=context.retry(always=True),
         max_errors=setup.config.error_handling.max_total_errors,
         brake=context.brake,

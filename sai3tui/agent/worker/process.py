@@ -82,7 +82,8 @@ class Worker:
             if not isinstance(error, Sai3Error):
                 traceback.print_exc()
             self._break(error)
-            await asyncio.wait_for(self._ended.wait(), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):
+                await self._ended.wait()
         finally:
             self._driver = None
             if self._probe is not None:
@@ -90,7 +91,8 @@ class Worker:
             if self._answers is not None:
                 self._answers.close()
             if self._engine is not None:
-                await asyncio.wait_for(self._engine.close(), CLOSE_S)
+                async with asyncio.timeout(CLOSE_S):
+                    await self._engine.close()
             if self._oplog is not None:
                 self._oplog.close()
 
