@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from sai3tui.config.model import Namespace
 from sai3tui.config.resolve import load_resolved
-from sai3tui.config.resolved import Resolved
+from sai3tui.config.resolved import NamespaceFrom, Resolved
 from sai3tui.config.units import format_count
 from sai3tui.errors import ConfigError, ResourceError
 from sai3tui.state.generations import Known
@@ -28,6 +29,7 @@ from sai3tui.workload.partition import index_of
 EXIT_OK = 0
 EXIT_DIFFERENT = 1
 SAMPLE = 64
+SETTLED = (Namespace.SHARED, Namespace.INDEPENDENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Place:
 def show(root: Path, layout: str, json: bool, out: TextIO) -> int:
     """Every state cache below the data directory `root`, or those of one layout (a hash or a configuration file).
     Raises ResourceError for one that is damaged, ConfigError for a configuration that is invalid."""
-    found = [_described(place) for place in places(root, _hash(layout))]
+    found = [_described(place) for place in places(root, _hashes(layout))]
     if json:
         json_format.dump({"caches": found}, out, indent=2)
         out.write("\n")
@@ -68,8 +70,11 @@ def show(root: Path, layout: str, json: bool, out: TextIO) -> int:
 def verify(root: Path, config: Path, json: bool, out: TextIO) -> int:
     """Compare a sample of what is recorded as created with the storage, by HEAD. 1 if anything is missing or of another
     size. Raises ConfigError, ResourceError, StorageError."""
-    resolved = _resolved(config)
-    found = [_compared(place, resolved) for place in places(root, layout_hash(resolved))]
+    found = [
+        _compared(place, resolved)
+        for resolved in _resolved(config)
+        for place in places(root, frozenset({layout_hash(resolved)}))
+    ]
     if json:
         json_format.dump({"caches": found}, out, indent=2)
         out.write("\n")
@@ -86,7 +91,7 @@ def verify(root: Path, config: Path, json: bool, out: TextIO) -> int:
 def drop(root: Path, layout: str, out: TextIO) -> int:
     """Forget what is on record about a layout (a hash or a configuration file); the objects themselves stay. Raises
     ConfigError if nothing is, ResourceError if a run uses it."""
-    found = places(root, _hash(layout))
+    found = places(root, _hashes(layout))
     if not layout or not found:
         raise ConfigError(f"no state cache of {layout or 'that layout'} below {root}", hint="see sai3tui cache show")
     with contextlib.ExitStack() as stack:
@@ -98,8 +103,9 @@ def drop(root: Path, layout: str, out: TextIO) -> int:
     return EXIT_OK
 
 
-def places(root: Path, layout: str = "") -> list[Place]:
-    """State caches below a data directory: `*/cache/LAYOUT` of agents, `coordinator/LAYOUT/SPACE` of controllers."""
+def places(root: Path, layouts: frozenset[str] = frozenset()) -> list[Place]:
+    """State caches below a data directory, of some layouts or all: `*/cache/LAYOUT` of agents,
+    `coordinator/LAYOUT/SPACE` of controllers."""
     found = []
     for data in sorted(root.rglob("data.mdb")):
         parts = data.relative_to(root).parts
@@ -109,19 +115,26 @@ def places(root: Path, layout: str = "") -> list[Place]:
         elif "coordinator" in parts[:-3]:
             at = parts.index("coordinator")
             found.append(Place(parts[at + 1], f"controller, space {parts[at + 2]}", data.parent))
-    return [place for place in found if not layout or place.layout == layout]
+    return [place for place in found if not layouts or place.layout in layouts]
 
 
-def _hash(layout: str) -> str:
+def _hashes(layout: str) -> frozenset[str]:
+    if not layout:
+        return frozenset()
     path = Path(layout)
-    return layout_hash(_resolved(path)) if layout and path.is_file() else layout
+    return frozenset(map(layout_hash, _resolved(path))) if path.is_file() else frozenset({layout})
 
 
-def _resolved(config: Path) -> Resolved:
+def _resolved(config: Path) -> list[Resolved]:
+    """A configuration, in both ways that preflight may have settled it."""
     try:
-        return load_resolved(config.read_bytes(), str(config)).require()
+        text = config.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read {config}: {error.strerror}") from error
+    assumed = load_resolved(text, str(config)).require()
+    if assumed.namespace_from is not NamespaceFrom.ASSUMED:
+        return [assumed]
+    return [load_resolved(text, str(config), namespace=found).require() for found in SETTLED]
 
 
 def _known(place: Place) -> tuple[list[Known], dict[int, list[dict[str, object]]], int]:

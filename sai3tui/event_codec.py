@@ -296,6 +296,7 @@ def finding_to_proto(f: Finding) -> pb.Finding:
         took_ms=f.took_ms,
         failure=failure_to_proto(f.failure) if f.failure else None,
         agent=f.agent,
+        shows=f.shows,
     )
 
 
@@ -311,6 +312,7 @@ def finding_from_proto(m: pb.Finding, agent: str, time_ns: int) -> Finding:
         m.advice,
         m.took_ms,
         failure_from_proto(m.failure) if m.HasField("failure") else None,
+        tuple(m.shows),
     )
 
 

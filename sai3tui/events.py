@@ -335,6 +335,8 @@ class Finding(Event):
     advice: str = ""
     took_ms: float = 0.0
     failure: Failure | None = None
+    shows: tuple[str, ...] = ()
+    """Places, as "agent.endpoint", both from 0, whose probes the subject shows, where that was looked at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from sai3tui.config.model import NOWHERE, Stage
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.resolve import Resolution, load_resolved, strictly
-from sai3tui.config.resolved import Resolved
+from sai3tui.config.resolved import NamespaceFrom, Resolved
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.units import format_bytes_both, format_count, format_duration
 from sai3tui.config.yaml12 import MAX_BYTES
@@ -117,10 +117,15 @@ def _generator_lines(resolved: Resolved) -> list[str]:
     ]
 
 
+def namespace_words(plan: Plan) -> str:
+    words = "one namespace" if plan.shared else "a namespace for every agent"
+    return f"{words}, until preflight has looked" if plan.namespace_from is NamespaceFrom.ASSUMED else words
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """The plan for people, one line each."""
     lines = [
-        f"layout       {plan.layout_hash}, {'one namespace' if plan.shared else 'a namespace for every agent'}",
+        f"layout       {plan.layout_hash}, {namespace_words(plan)}",
         f"directories  {format_count(plan.directories)}",
         f"objects      {format_count(plan.objects)}",
         f"bytes        {format_bytes_both(plan.bytes_expected)} expected",

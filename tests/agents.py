@@ -45,13 +45,18 @@ class AgentUnderTest:
 
 
 def start_agent(
-    tmp_path: Path, *arguments: str, environ: Mapping[str, str] | None = None, name: str = "agent"
+    tmp_path: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    name: str = "agent",
+    cwd: Path | None = None,
 ) -> AgentUnderTest:
     """An agent with data and log below `tmp_path`, listening. `environ` is added to ours."""
     data_dir = tmp_path / f"{name}-data"
     log = tmp_path / f"{name}-{time.monotonic_ns()}.log"
     command = [sys.executable, "-m", "sai3tui", "agent", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
-    child = start_child(name, [*command, *arguments], log, environ={**os.environ, **(environ or {})})
+    place = ["env", "-C", str(cwd)] if cwd is not None else []
+    child = start_child(name, [*place, *command, *arguments], log, environ={**os.environ, **(environ or {})})
     ready = wait_until(lambda: LISTENS.search(log.read_text()) is not None or not child.running, 30)
     found = LISTENS.search(log.read_text())
     if not ready or found is None:
@@ -62,9 +67,13 @@ def start_agent(
 
 @contextmanager
 def running_agent(
-    tmp_path: Path, *arguments: str, environ: Mapping[str, str] | None = None, name: str = "agent"
+    tmp_path: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    name: str = "agent",
+    cwd: Path | None = None,
 ) -> Iterator[AgentUnderTest]:
-    agent = start_agent(tmp_path, *arguments, environ=environ, name=name)
+    agent = start_agent(tmp_path, *arguments, environ=environ, name=name, cwd=cwd)
     try:
         yield agent
     finally:

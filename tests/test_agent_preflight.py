@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sai3tui.agent.controls import Controls
-from sai3tui.agent.preflight import first_error, preflight
+from sai3tui.agent.preflight import first_error, preflight, preflight_step
 from sai3tui.agent.setup import AgentLimits, make_setup
 from sai3tui.errors import ErrorKind
 from sai3tui.events import Finding, Level
@@ -128,17 +128,26 @@ async def test_files_are_written_read_and_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("one_storage", [True, False])
-async def test_directories_that_were_taken_for_separate_storage_are_looked_at(
-    tmp_path: Path, one_storage: bool
-) -> None:
+async def test_looking_around_tells_which_directories_are_one(tmp_path: Path, one_storage: bool) -> None:
     first, second = tmp_path / "one", tmp_path / "two"
     first.mkdir()
     second.symlink_to(first) if one_storage else second.mkdir()
-    findings = await check(tmp_path, config_of(f"file://{first}/", f"file://{second}/"), {}, tmp_path)
-    (found,) = [f for f in findings if f.check == "namespace" and f.subject == f"file://{second}/"]
-    assert found.level is (Level.WARNING if one_storage else Level.OK)
-    assert ("namespace: shared" in found.advice) is one_storage
-    assert first_error(tuple(findings)) is None
+    (tmp_path / "data").mkdir()
+    config = config_of(f"file://{first}/", f"file://{second}/")
+    spec = pb.RunSpec(run_id="r", config_name="test.yaml", config_yaml=config.encode(), namespace="shared")
+    setup = make_setup(spec, AgentLimits(tmp_path / "data", (tmp_path,)), {})
+    told: list[Finding] = []
+    async with Controls(setup.endpoints, {}, setup.config.s3) as controls:
+        for step in (pb.PREFLIGHT_LEAVE, pb.PREFLIGHT_LOOK_AROUND, pb.PREFLIGHT_REMOVE):
+            await preflight_step(step, setup, told.append, controls)
+    shown = {finding.subject: finding.shows for finding in told if finding.shows}
+    own = ("0.0", "0.1")
+    assert shown == {
+        f"file://{first}/": own if one_storage else ("0.0",),
+        f"file://{second}/": own if one_storage else ("0.1",),
+    }
+    assert {finding.level for finding in told} == {Level.OK}
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

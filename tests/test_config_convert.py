@@ -133,6 +133,14 @@ distributed:           # the fleet
     )
 
 
+def test_what_preflight_looks_for_is_left_open() -> None:
+    text = "target: TARGET\nworkload: [{op: list, path: '', weight: 1}]\ndistributed: {agents: [h1, h2]}\n"
+    objects, files = (text.replace("TARGET", target) for target in ("s3://b/", "file:///m/"))
+    assert "shared_filesystem: true" in convert_text(objects, "t").text
+    assert "shared_filesystem" not in convert_text(files, "t").text
+    assert meaning(convert_text(files, "t").text) == meaning(files)
+
+
 def test_missing_stages_are_written_out_even_in_one_line() -> None:
     text = "target: s3://b/\nworkload: [{op: list, path: '', weight: 1}]\ndistributed: {agents: [h]}   # short\n"
     conversion = convert_text(text, "t")

@@ -10,7 +10,7 @@ from sai3tui.config.model import StageType
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level
 from sai3tui.config.resolve import Resolution, deal, load_resolved
-from sai3tui.config.resolved import OpSource, Resolved, SetKind, deal_by
+from sai3tui.config.resolved import NamespaceFrom, OpSource, Resolved, SetKind, deal_by
 from sai3tui.errors import ConfigError
 
 CONFIGS = Path(__file__).parent / "data" / "configs"
@@ -258,7 +258,7 @@ distributed:
     )
     run = resolved(text)
     assert roots(run) == [[("file:///n/", 4)], [("file:///m/", 16)]]
-    assert (run.shared, run.probe) == (False, True)
+    assert (run.shared, run.namespace_from) == (False, NamespaceFrom.ASSUMED)
 
 
 def test_other_schemes_are_accepted_and_do_not_run() -> None:

@@ -24,6 +24,8 @@ class Told:
     evidence: str = ""
     level: Level = Level.OK
     advice: str = ""
+    shows: tuple[str, ...] = ()
+    """As in `Finding`."""
 
 
 class Checks:
@@ -92,6 +94,7 @@ class Checks:
             told.advice,
             (time.monotonic() - began) * 1000.0,
             failure,
+            told.shows,
         )
         self._made.append(finding)
         self._emit(finding)

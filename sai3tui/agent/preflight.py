@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from sai3tui.agent.checks_host import check_host
-from sai3tui.agent.checks_namespace import check_namespace, leave_probe, look_for_probe, remove_probe, shares
+from sai3tui.agent.checks_namespace import (
+    check_namespace,
+    leave_probes,
+    look_around,
+    look_for_probe,
+    remove_probes,
+    shares,
+)
 from sai3tui.agent.checks_storage import check_endpoint
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.finding import Checks, Emit
@@ -42,11 +49,13 @@ async def preflight_step(
         await measure_each(setup, checks, controls)
     elif shares(setup):
         if step == pb.PREFLIGHT_LEAVE:
-            await leave_probe(setup, checks, controls)
+            await leave_probes(setup, checks, controls)
         elif step == pb.PREFLIGHT_LOOK:
             await look_for_probe(setup, checks, controls)
+        elif step == pb.PREFLIGHT_LOOK_AROUND:
+            await look_around(setup, checks, controls)
         else:
-            await remove_probe(setup, controls)
+            await remove_probes(setup, controls)
 
 
 def checks_of(setup: RunSetup, emit: Emit) -> Checks:

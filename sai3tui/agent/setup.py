@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
-from sai3tui.config.model import Config, Stage, StageType
+from sai3tui.config.model import Config, Namespace, Stage, StageType
 from sai3tui.config.patterns import list_prefix
 from sai3tui.config.preflight import OVERRIDABLE
 from sai3tui.config.resolve import load_resolved
@@ -24,6 +26,8 @@ from sai3tui.workload.objects import ObjectSet, layout_hash, object_sets
 from sai3tui.workload.partition import slot_count
 
 DEFAULT_CONTROLLER_TIMEOUT_S = 600.0
+
+W = TypeVar("W", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,8 @@ def make_setup(
         spec.config_yaml,
         spec.config_name or "config.yaml",
         agents_override=tuple(spec.agents_override),
-        only=_stage_choice(spec.only),
+        only=_one_of(StageChoice, spec.only),
+        namespace=_one_of(Namespace, spec.namespace or Namespace.AUTO),
     )
     resolved = resolution.require()
     resolved.require_runnable()
@@ -199,12 +204,12 @@ def check_custom(stage: Stage, limits: AgentLimits) -> None:
         )
 
 
-def _stage_choice(word: str) -> StageChoice:
+def _one_of(words: type[W], word: str) -> W:
     try:
-        return StageChoice(word)
+        return words(word)
     except ValueError as error:
         hint = "install the same version of sai3tui on all hosts"
-        raise ConfigError(f"this agent does not know the choice of stages {word!r}", hint=hint) from error
+        raise ConfigError(f"this agent knows no {words.__name__} {word!r}", hint=hint) from error
 
 
 def check_allowed(directory: str, allow_path: tuple[Path, ...], uri: str) -> None:

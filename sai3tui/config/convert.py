@@ -17,6 +17,8 @@ from ruamel.yaml.scalarint import ScalarInt
 from sai3tui.config.language import LANGUAGE
 from sai3tui.config.load import Loaded, load_config, problems_error
 from sai3tui.config.model import Config, StageType
+from sai3tui.config.resolve import resolve
+from sai3tui.config.resolved import NamespaceFrom
 from sai3tui.config.units import UnitError, parse_count, parse_size
 from sai3tui.config.vocabulary import BlockSpec, Field, Kind
 from sai3tui.config.yaml12 import MappingNode, parse_yaml
@@ -245,11 +247,11 @@ def _complete(text: str, config: Config) -> tuple[str, list[str]]:
     missing = [
         (name, value)
         for name, value in (
-            ("shared_filesystem", str(fleet.shared_filesystem).lower()),
+            ("shared_filesystem", "true"),
             ("tree_creation_mode", fleet.tree_creation_mode.value),
             ("path_selection", fleet.path_selection.value),
         )
-        if name not in present
+        if name not in present and not (name == "shared_filesystem" and _is_to_be_seen(config))
     ]
     stages = _stages(config) if "stages" not in present else []
     if not (missing or stages):
@@ -271,6 +273,12 @@ def _complete(text: str, config: Config) -> tuple[str, list[str]]:
     new += [f"{margin}stages:\n", *(f"{margin}  - {{{stage}}}\n" for stage in stages)] if stages else []
     lines[entry.key_at.line : entry.key_at.line] = new
     return "".join(lines), added
+
+
+def _is_to_be_seen(config: Config) -> bool:
+    """Whether preflight looks if agents share their files: to write that they do would keep it from looking."""
+    resolved = resolve(config).resolved
+    return resolved is not None and resolved.shared and resolved.namespace_from is NamespaceFrom.ASSUMED
 
 
 def _stages(config: Config) -> list[str]:

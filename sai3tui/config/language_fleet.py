@@ -54,7 +54,9 @@ MULTI_ENDPOINT = BlockSpec(
         Field(
             "namespace",
             Kind.CHOICE,
-            "Whether all endpoints show the same objects.",
+            "Whether all endpoints show the same objects. `auto`: those with the same bucket and prefix do; of files, "
+            "preflight looks whether several directories, or those of several agents, do, and the run is planned by "
+            "that.",
             Namespace.AUTO.value,
             words=words_of(Namespace),
             ours=True,
@@ -413,7 +415,8 @@ DISTRIBUTED = BlockSpec(
         Field(
             "shared_filesystem",
             Kind.BOOLEAN,
-            "All agents see the same objects and divide them; else each has its own.",
+            "All agents see the same objects and divide them; else each has its own. Left out: so for objects, and for "
+            "files as preflight finds.",
             "true",
             note="may be left out",
         ),

@@ -124,6 +124,7 @@ def read_distributed(top: Block, agents_override: Sequence[str]) -> tuple[Distri
         block.seconds("controller_timeout", default=default.controller_timeout),
         False,
         block.at,
+        block.has("shared_filesystem"),
     )
     for name, value in (
         ("shared_filesystem", str(fleet.shared_filesystem).lower()),

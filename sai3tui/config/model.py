@@ -228,7 +228,7 @@ class EndpointPolicy(StrEnum):
 
 
 class Namespace(StrEnum):
-    """Whether all endpoints show the same objects. AUTO: decided from the URIs, and for files by a probe."""
+    """Whether all endpoints show the same objects. AUTO: told by the URIs, and for files by preflight, which looks."""
 
     AUTO = "auto"
     SHARED = "shared"
@@ -403,6 +403,8 @@ class Distributed:
     controller_timeout: float = 600.0
     local: bool = False
     at: Position = field(default=NOWHERE, compare=False)
+    shared_said: bool = field(default=False, compare=False)
+    """Whether the file gives `shared_filesystem`. To say what is so anyway changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)

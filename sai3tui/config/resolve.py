@@ -15,7 +15,7 @@ from sai3tui.config.model import AgentConfig, Config, EndpointStrategy, EngineNa
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level, Problem, ProblemList, has_errors
 from sai3tui.config.resolve_objects import divided_sets, resolve_ops, resolve_sets
-from sai3tui.config.resolved import Resolved, ResolvedAgent, ResolvedEndpoint, deal_by
+from sai3tui.config.resolved import NamespaceFrom, Resolved, ResolvedAgent, ResolvedEndpoint, deal_by
 from sai3tui.config.roots import Roots, find_roots
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.storage_options import MAX_PUT_BYTES
@@ -41,23 +41,31 @@ class Resolution:
 
 
 def load_resolved(
-    source: str | bytes, path: str, *, agents_override: Sequence[str] = (), only: StageChoice = StageChoice.ALL
+    source: str | bytes,
+    path: str,
+    *,
+    agents_override: Sequence[str] = (),
+    only: StageChoice = StageChoice.ALL,
+    namespace: Namespace = Namespace.AUTO,
 ) -> Resolution:
-    """Load a file and resolve it, with the problems of both. Never raises for what a file can contain."""
+    """Load a file and resolve it, with the problems of both. Never raises for what a file can contain.
+
+    `namespace` is what preflight has found, and settles what the file leaves open.
+    """
     loaded = load_config(source, path, agents_override=agents_override, only=only)
     if loaded.config is None:
         return Resolution(None, loaded.problems)
-    resolution = resolve(loaded.config)
+    resolution = resolve(loaded.config, namespace)
     problems = ProblemList(path)
     problems.extend(loaded.problems)
     problems.extend(resolution.problems)
     return Resolution(resolution.resolved, problems.sorted())
 
 
-def resolve(config: Config) -> Resolution:
-    """Resolve every URI of `config`. Never raises for what a config can contain."""
+def resolve(config: Config, namespace: Namespace = Namespace.AUTO) -> Resolution:
+    """Resolve every URI of `config`. Never raises for what a config can contain. `namespace`: see `load_resolved`."""
     problems = ProblemList(config.path)
-    resolved = _resolve(config, problems)
+    resolved = _resolve(config, namespace, problems)
     found = problems.sorted()
     return Resolution(None if has_errors(found) else resolved, found)
 
@@ -68,20 +76,22 @@ def deal(connections: int, endpoints: int) -> list[int]:
     return [each + (number < rest) for number in range(endpoints)]
 
 
-def _resolve(config: Config, problems: ProblemList) -> Resolved | None:
+def _resolve(config: Config, found: Namespace, problems: ProblemList) -> Resolved | None:
     roots = find_roots(config, problems)
     if roots is None:
         return None
-    shared, probe = _shared_namespace(config, roots, problems)
+    shared, known_from = _shared_namespace(config, roots, found, problems)
     agents = _agents(config, roots, shared, problems)
     sets = resolve_sets(config, roots, problems)
     ops = resolve_ops(config, roots, sets, problems)
     blockers = _blockers(config, roots, problems)
-    return Resolved(config, agents, sets, ops, shared, probe, blockers, divided_sets(ops))
+    return Resolved(config, agents, sets, ops, shared, known_from, blockers, divided_sets(ops))
 
 
-def _shared_namespace(config: Config, roots: Roots, problems: ProblemList) -> tuple[bool, bool]:
-    """Whether all endpoints of all agents show the same objects, and whether that is a guess to be probed."""
+def _shared_namespace(
+    config: Config, roots: Roots, found: Namespace, problems: ProblemList
+) -> tuple[bool, NamespaceFrom]:
+    """Whether all endpoints of all agents show the same objects, and how that is known."""
     blocks = [config.multi_endpoint, *(agent.multi_endpoint for agent in config.agents)]
     said = {block.namespace: block for block in blocks if block is not None and block.namespace is not Namespace.AUTO}
     if len(said) > 1:
@@ -93,18 +103,23 @@ def _shared_namespace(config: Config, roots: Roots, problems: ProblemList) -> tu
         message = "namespace: shared contradicts distributed.shared_filesystem: false"
         problems.error(at, "namespace", message, "remove one of them")
     if said:
-        return Namespace.SHARED in said, False
+        return Namespace.SHARED in said, NamespaceFrom.CONFIG
     if not fleet.shared_filesystem:
-        return False, False
-    places = {root.namespace for root in roots.all()}
-    first = roots.all()[0]
-    if len(places) == 1:
-        return True, False
-    if not first.is_object_store:
-        at = next((block.at for block in blocks if block is not None), fleet.at)
-        message = "endpoints are different directories: taken as independent storage"
-        problems.notice(at, "assumed", message, "set multi_endpoint.namespace: shared if all show the same files")
-    return False, not first.is_object_store
+        return False, NamespaceFrom.CONFIG
+    one_place = len({root.namespace for root in roots.all()}) == 1
+    unsaid = not fleet.shared_said and len(config.agents) > 1
+    if roots.all()[0].is_object_store or (one_place and not unsaid):
+        return one_place, NamespaceFrom.CONFIG
+    if found is not Namespace.AUTO:
+        return found is Namespace.SHARED, NamespaceFrom.PREFLIGHT
+    at = next((block.at for block in blocks if block is not None), fleet.at)
+    if one_place:
+        message = "all agents are taken to show the same files, until preflight has looked"
+        problems.notice(at, "assumed", message, "say distributed.shared_filesystem: true, or false")
+    else:
+        message = "endpoints are different directories: taken as independent storage, until preflight has looked"
+        problems.notice(at, "assumed", message, "say multi_endpoint.namespace: shared if all show the same files")
+    return one_place, NamespaceFrom.ASSUMED
 
 
 def _agents(config: Config, roots: Roots, shared: bool, problems: ProblemList) -> tuple[ResolvedAgent, ...]:

@@ -67,6 +67,14 @@ def deal_by(total: int, weights: Sequence[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
+class NamespaceFrom(StrEnum):
+    """How it is known whether all endpoints show the same objects. ASSUMED: of files, until preflight has looked."""
+
+    CONFIG = "config"
+    ASSUMED = "assumed"
+    PREFLIGHT = "preflight"
+
+
 class SetKind(StrEnum):
     TREE = "tree"
     PREPARED = "prepared"
@@ -159,10 +167,9 @@ class Resolved:
     """A configuration with nothing left to guess.
 
     `shared`: all endpoints of all agents show the same objects, which the agents divide among them. Otherwise every
-    agent has an index space of its own, in which object i is at home at endpoint i mod E. `probe`: that was assumed
-    from file:// paths and is to be settled by looking. `divided` are the sets that both deletes and other operations
-    use: where they mean the same objects, one half of the set is for deletes. `blockers` say what this
-    version cannot run yet.
+    agent has an index space of its own, in which object i is at home at endpoint i mod E. `divided` are the sets that
+    both deletes and other operations use: where they mean the same objects, one half of the set is for deletes.
+    `blockers` say what this version cannot run yet.
     """
 
     config: Config
@@ -170,7 +177,7 @@ class Resolved:
     sets: tuple[ResolvedSet, ...]
     ops: tuple[ResolvedOp, ...]
     shared: bool
-    probe: bool = False
+    namespace_from: NamespaceFrom = NamespaceFrom.CONFIG
     blockers: tuple[str, ...] = ()
     divided: frozenset[int] = frozenset()
 

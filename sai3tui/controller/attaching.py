@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from sai3tui.config.model import Namespace
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.request import AttachOrder
@@ -43,6 +44,8 @@ class RunningRun:
     preflight: bool
     addresses: Mapping[str, str]
     only: StageChoice = StageChoice.ALL
+    namespace: Namespace = Namespace.AUTO
+    """What preflight found, where the configuration leaves it open."""
     directory: Path | None = None
     meta: RunMeta | None = None
 
@@ -83,6 +86,7 @@ def find_by_directory(directory: Path) -> RunningRun:
         meta.preflight,
         {agent.id: agent.address for agent in meta.agents},
         StageChoice(meta.only),
+        Namespace(meta.namespace_found),
         directory,
         meta,
     )
@@ -106,6 +110,7 @@ async def find_by_agent(link: AgentLink) -> RunningRun:
         spec.preflight,
         {},
         StageChoice(spec.only),
+        Namespace(spec.namespace or Namespace.AUTO),
     )
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sai3tui.config.model import StageType
+from sai3tui.config.model import Namespace, StageType
 from sai3tui.config.resolve import load_resolved
-from sai3tui.config.resolved import Resolved
+from sai3tui.config.resolved import NamespaceFrom, Resolved
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.errors import ConfigError
 from sai3tui.results.views import StageInfo
@@ -29,6 +29,13 @@ class RunPlan:
     def local(self) -> bool:
         """Whether we start the agent ourselves."""
         return not self.resolved.agents[0].address
+
+    @property
+    def namespace_found(self) -> Namespace:
+        """What preflight found, if the plan was made by that; else AUTO."""
+        if self.resolved.namespace_from is not NamespaceFrom.PREFLIGHT:
+            return Namespace.AUTO
+        return Namespace.SHARED if self.resolved.shared else Namespace.INDEPENDENT
 
     @property
     def prepares(self) -> bool:
@@ -52,9 +59,15 @@ class RunPlan:
         )
 
 
-def plan_run(text: bytes, name: str, agents_override: tuple[str, ...], only: StageChoice = StageChoice.ALL) -> RunPlan:
-    """Raises ConfigError with every problem of the file if it cannot be run."""
-    resolution = load_resolved(text, name, agents_override=agents_override, only=only)
+def plan_run(
+    text: bytes,
+    name: str,
+    agents_override: tuple[str, ...],
+    only: StageChoice = StageChoice.ALL,
+    namespace: Namespace = Namespace.AUTO,
+) -> RunPlan:
+    """Raises ConfigError with every problem of the file if it cannot be run. `namespace`: as for `load_resolved`."""
+    resolution = load_resolved(text, name, agents_override=agents_override, only=only, namespace=namespace)
     resolved = resolution.require()
     resolved.require_runnable()
     agents = resolved.agents

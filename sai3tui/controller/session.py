@@ -22,6 +22,7 @@ from pathlib import Path
 import platformdirs
 
 from sai3tui.config.metric_names import parse_metric
+from sai3tui.config.model import Namespace
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.attaching import (
     STATUS_TIMEOUT_S,
@@ -93,7 +94,7 @@ class RunSession:
         self._name = controller_name()
         self._run_id = ""
         self._started_ns = 0
-        self._plan: RunPlan | None = None
+        self._baseline: Baseline | None = None
         self._links: list[AgentLink] = []
         self._local: LocalAgent | None = None
         self._conductor: Conductor | None = None
@@ -229,7 +230,7 @@ class RunSession:
         if self.request.attach is not None:
             self._conductor = await self._attach(self.request.attach, group)
             return await self._conductor.play()
-        plan = self._plan = await asyncio.to_thread(self._make_plan)
+        plan = await self._make_plan()
         if not self.request.preflight_only:
             check_root(self.request.root)
         self._run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
@@ -241,19 +242,19 @@ class RunSession:
                 verbose=self.request.verbose,
             )
             addresses = {plan.resolved.agents[0].id: await self._local.start()}
-        baseline = await asyncio.to_thread(self._load_baseline, plan)
-        self._introduce(plan, addresses, baseline)
+        self._baseline = await asyncio.to_thread(self._load_baseline, plan)
+        self._introduce(plan, addresses)
         if self.request.access.forwarded and self._local is None:
             names = ", ".join(self.request.access.forwarded)
             self._journal.note(Level.INFO, f"forwards to agents that have none: {names}", code="credentials")
         await self._connect(plan, addresses)
-        await self._check_first(plan)
+        plan = await self._check_first(plan)
         if self.request.preflight_only:
             return SUCCESS
         self._open_results(plan, addresses)
         self._conductor = Conductor(plan, self._run_id, self._links, self._journal, self._coordinator(plan), group)
         self._journal.fleet.detachable = not (plan.local or self.request.owned)
-        specs = {link.id: pb.ControllerMessage(start=self._spec(n)) for n, link in enumerate(self._links)}
+        specs = {link.id: pb.ControllerMessage(start=self._spec(plan, n)) for n, link in enumerate(self._links)}
         self._conductor.open_streams(specs, self._name)
         return await self._conductor.play()
 
@@ -268,12 +269,13 @@ class RunSession:
             agents_override=run.agents_override,
             only=run.only,
         )
-        plan = self._plan = await asyncio.to_thread(self._make_plan)
+        plan = await self._make_plan(run.namespace)
         addresses = {agent.id: agent.address or run.addresses.get(agent.id, "") for agent in plan.resolved.agents}
         run = replace(run, addresses=addresses)
         journal = self._journal
         journal.fleet.config_name = run.config_name
-        self._introduce(plan, addresses, await asyncio.to_thread(self._load_baseline, plan))
+        self._baseline = await asyncio.to_thread(self._load_baseline, plan)
+        self._introduce(plan, addresses)
         self._make_links(plan, addresses)
         found = await asyncio.gather(*(link.reach() for link in self._links), return_exceptions=True)
         absent = {link.id: e for link, e in zip(self._links, found, strict=True) if isinstance(e, BaseException)}
@@ -372,9 +374,11 @@ class RunSession:
                     raise
                 await asyncio.sleep(0.1)
 
-    def _make_plan(self) -> RunPlan:
-        return plan_run(
-            self.request.config_text, str(self.request.config_path), self.request.agents_override, self.request.only
+    async def _make_plan(self, namespace: Namespace = Namespace.AUTO) -> RunPlan:
+        """`namespace` is what preflight found, where the configuration leaves it open."""
+        request = self.request
+        return await asyncio.to_thread(
+            plan_run, request.config_text, str(request.config_path), request.agents_override, request.only, namespace
         )
 
     def _load_baseline(self, plan: RunPlan) -> Baseline | None:
@@ -393,7 +397,8 @@ class RunSession:
             )
         return None
 
-    def _introduce(self, plan: RunPlan, addresses: Mapping[str, str], baseline: Baseline | None) -> None:
+    def _introduce(self, plan: RunPlan, addresses: Mapping[str, str]) -> None:
+        baseline = self._baseline
         agents = tuple(LiveAgent(agent.id, addresses[agent.id], agent.concurrency) for agent in plan.resolved.agents)
         notices = list(plan.notices)
         if not self.request.preflight:
@@ -460,20 +465,28 @@ class RunSession:
             text = f"agent {link.id} has sai3tui {hello.package_version}, this controller {self._version}"
             self._journal.note(Level.WARNING, text, agent=link.id, code="version")
 
-    async def _check_first(self, plan: RunPlan) -> None:
-        """Preflight, as often as asked, and the hold after it."""
+    async def _check_first(self, plan: RunPlan) -> RunPlan:
+        """Preflight, as often as asked, and the hold after it. The plan by what was found."""
         checks = self._preflight = Preflight(
-            self._journal, plan, self._links, self._spec, self._version, rate=self.request.measure_rate
+            self._journal,
+            plan,
+            self._links,
+            self._spec,
+            self._make_plan,
+            self._version,
+            rate=self.request.measure_rate,
         )
         checked = self.request.preflight
         while True:
             if checked:
                 self._journal.phase(Phase.PREFLIGHT)
                 await checks.run()
+                self._adopt(plan, checks.plan)
+                plan = checks.plan
             if not self.request.hold_after_preflight:
                 if checks.errors:
                     raise RunStopped(preflight_failed(checks.errors))
-                return
+                return plan
             self._journal.phase(Phase.READY)
             while True:
                 answer = await self._answer.get()
@@ -481,8 +494,21 @@ class RunSession:
                     checked = True
                     break
                 if not checks.errors:
-                    return
+                    return plan
                 self._journal.note(Level.WARNING, "not started: preflight has errors; correct them and check again")
+
+    def _adopt(self, before: RunPlan, plan: RunPlan) -> None:
+        """Go on by a plan that may have been made again after a look at the storage."""
+        if plan is before:
+            return
+        fleet = self._journal.fleet
+        fleet.notices = (*plan.notices, *(each for each in fleet.notices if each not in before.notices))
+        for notice in plan.notices:
+            if notice not in before.notices:
+                self._journal.note(Level.INFO, notice, code="plan")
+        if self._baseline is not None:
+            fleet.compare_with(self._baseline, plan.layout_hash)
+        self._journal.refresh()
 
     def _open_results(self, plan: RunPlan, addresses: Mapping[str, str], started_ns: int = 0) -> None:
         """`started_ns`: when another controller started the run, if one did."""
@@ -510,6 +536,8 @@ class RunSession:
             baseline=journal.fleet.baseline_name,
             agents_override=self.request.agents_override,
             only=self.request.only.value,
+            namespace="shared" if plan.resolved.shared else "independent",
+            namespace_found=plan.namespace_found.value,
             passport=passport(
                 self.request.config_text,
                 plan.layout_hash,
@@ -532,10 +560,8 @@ class RunSession:
         )
         journal.refresh()
 
-    def _spec(self, number: int) -> pb.RunSpec:
-        plan = self._plan
-        if plan is None:
-            raise ConfigError("there is no plan yet")
+    def _spec(self, plan: RunPlan, number: int) -> pb.RunSpec:
+        found = plan.namespace_found
         return pb.RunSpec(
             run_id=self._run_id,
             config_name=self.request.config_name,
@@ -545,6 +571,7 @@ class RunSession:
             layout_hash=plan.layout_hash,
             fresh=self.request.fresh,
             only=self.request.only.value,
+            namespace=found.value if found is not Namespace.AUTO else "",
             controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
             credentials=self.request.access.forwarded if self._local is None else None,
             accepted_checks=sorted(self._preflight.accepted) if self._preflight is not None else (),

@@ -99,10 +99,12 @@ class _PreflightStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Preflig
     PREFLIGHT_REMOVE: _PreflightStep.ValueType  # 3
     PREFLIGHT_RATE_ALL: _PreflightStep.ValueType  # 4
     PREFLIGHT_RATE_EACH: _PreflightStep.ValueType  # 5
+    PREFLIGHT_LOOK_AROUND: _PreflightStep.ValueType  # 6
 
 class PreflightStep(_PreflightStep, metaclass=_PreflightStepEnumTypeWrapper):
     """What is to be done. LEAVE, LOOK and REMOVE are one after the other on all agents: each leaves a probe, looks for that
-    of its neighbour, removes its own. RATE_ALL measures all endpoints at once, RATE_EACH one after the other.
+    of its neighbour, removes its own. LOOK_AROUND, in place of LOOK, tells of each endpoint which probes it shows.
+    RATE_ALL measures all endpoints at once, RATE_EACH one after the other.
     """
 
 PREFLIGHT_CHECK: PreflightStep.ValueType  # 0
@@ -111,6 +113,7 @@ PREFLIGHT_LOOK: PreflightStep.ValueType  # 2
 PREFLIGHT_REMOVE: PreflightStep.ValueType  # 3
 PREFLIGHT_RATE_ALL: PreflightStep.ValueType  # 4
 PREFLIGHT_RATE_EACH: PreflightStep.ValueType  # 5
+PREFLIGHT_LOOK_AROUND: PreflightStep.ValueType  # 6
 Global___PreflightStep: _TypeAlias = PreflightStep  # noqa: Y015
 
 class _Level:
@@ -399,6 +402,7 @@ class RunSpec(_message.Message):
     ACCEPTED_CHECKS_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     config_name: _builtins.str
     config_yaml: _builtins.bytes
@@ -414,6 +418,8 @@ class RunSpec(_message.Message):
     """whether it was checked before"""
     only: _builtins.str
     """which stages are done: empty for all, else as the option without its dashes"""
+    namespace: _builtins.str
+    """what preflight found where the configuration leaves it open: shared, independent, or empty"""
     @_builtins.property
     def agents_override(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """--agents"""
@@ -443,10 +449,11 @@ class RunSpec(_message.Message):
         accepted_checks: _abc.Iterable[_builtins.str] | None = ...,
         credentials: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         only: _builtins.str = ...,
+        namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "credentials", b"credentials", "fresh", b"fresh", "layout_hash", b"layout_hash", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "credentials", b"credentials", "fresh", b"fresh", "layout_hash", b"layout_hash", "namespace", b"namespace", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -488,6 +495,7 @@ class Finding(_message.Message):
     TOOK_MS_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    SHOWS_FIELD_NUMBER: _builtins.int
     check: _builtins.str
     """column of the matrix: version, plan, disk, connect, auth, list, write, read, delete, ..."""
     subject: _builtins.str
@@ -500,6 +508,10 @@ class Finding(_message.Message):
     agent: _builtins.str
     @_builtins.property
     def failure(self) -> Global___Failure: ...
+    @_builtins.property
+    def shows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """LOOK_AROUND: whose probes the endpoint shows, each as "agent.endpoint", from 0"""
+
     def __init__(
         self,
         *,
@@ -512,10 +524,11 @@ class Finding(_message.Message):
         took_ms: _builtins.float = ...,
         failure: Global___Failure | None = ...,
         agent: _builtins.str = ...,
+        shows: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "agent", b"agent", "check", b"check", "evidence", b"evidence", "failure", b"failure", "level", b"level", "message", b"message", "subject", b"subject", "took_ms", b"took_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "agent", b"agent", "check", b"check", "evidence", b"evidence", "failure", b"failure", "level", b"level", "message", b"message", "shows", b"shows", "subject", b"subject", "took_ms", b"took_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,6 +52,9 @@ class RunMeta:
     baseline: str = ""
     agents_override: tuple[str, ...] = ()
     only: str = ""
+    namespace: str = ""
+    """`shared` or `independent`; `namespace_found` is the same where preflight had to find that out, else `auto`."""
+    namespace_found: str = "auto"
 
     def with_agents(self, agents: tuple[AgentMeta, ...]) -> RunMeta:
         return replace(self, agents=agents)
@@ -91,6 +94,8 @@ def metadata_json(
         "baseline_differences": dict(baseline) if baseline is not None else None,
         "agents_override": list(meta.agents_override),
         "only": meta.only,
+        "namespace": meta.namespace,
+        "namespace_found": meta.namespace_found,
         "passport": dict(meta.passport),
         "stages": [
             stage_json(stage)
@@ -151,6 +156,8 @@ def parse_metadata(data: bytes) -> ReadMeta:
             baseline=str(document.get("baseline", "")),
             agents_override=tuple(document.get("agents_override", ())),
             only=str(document.get("only", "")),
+            namespace=str(document.get("namespace", "")),
+            namespace_found=str(document.get("namespace_found", "auto")),
         )
         outcome = None
         if document["exit_code"] is not None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from sai3tui.config.model import Config, Stage
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level, Problem
-from sai3tui.config.resolved import Resolved, ResolvedAgent
+from sai3tui.config.resolved import NamespaceFrom, Resolved, ResolvedAgent
 from sai3tui.config.units import format_count
 from sai3tui.errors import ConfigError
 from sai3tui.workload.objects import ObjectSet, layout_hash, object_sets
@@ -72,6 +72,7 @@ class Plan:
     bytes_expected: int
     layout_hash: str
     shared: bool
+    namespace_from: NamespaceFrom
     agents: tuple[PlannedAgent, ...]
     stages: tuple[Stage, ...]
     sets: tuple[PlannedSet, ...]
@@ -88,6 +89,7 @@ class Plan:
             "bytes_expected": self.bytes_expected,
             "layout_hash": self.layout_hash,
             "namespace": "shared" if self.shared else "independent",
+            "namespace_from": self.namespace_from.value,
             "agents": [_agent_json(agent) for agent in self.agents],
             "stages": [_stage_json(index, stage) for index, stage in enumerate(self.stages, 1)],
             "sets": [
@@ -132,6 +134,7 @@ def make_plan(config: Config, resolved: Resolved, problems: Sequence[Problem] = 
         sum(each.bytes_expected for each in planned_sets),
         layout_hash(resolved),
         resolved.shared,
+        resolved.namespace_from,
         agents,
         config.stages,
         planned_sets,
@@ -204,8 +207,10 @@ def _samples(resolved: Resolved, sets: Sequence[ObjectSet]) -> list[PlannedObjec
 
 def _notices(resolved: Resolved, objects: int) -> list[str]:
     notices = list(resolved.blockers)
-    if resolved.probe:
-        notices.append("endpoints are different directories: taken as independent storage until preflight has looked")
+    if resolved.namespace_from is NamespaceFrom.PREFLIGHT:
+        one = "all agents and endpoints show the same files, which agents divide among them"
+        many = "agents and endpoints do not all show the same files: each agent has files of its own"
+        notices.append(f"preflight found that {one if resolved.shared else many}")
     if objects >= MANY_OBJECTS:
         notices.append(
             f"the states of {format_count(objects)} objects need {objects * STATE_BITS // 8 // 10**9} GB"
