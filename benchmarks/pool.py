@@ -18,13 +18,13 @@ from benchmarks.null_s3 import null_s3
 from benchmarks.worker import EndlessSource
 from sai3tui.agent.lease import MixJob, MixOp, SetSpec
 from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.stages.names import new_names
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import fixed_size
 from sai3tui.config.ops import Op
+from sai3tui.state.names import NamePool
 from sai3tui.storage.engine import Endpoint
 from sai3tui.workload.drawing import Draw
-from sai3tui.workload.keyspace import NewObjects
-from sai3tui.workload.sizes import Sizes
 
 WORKERS = (1, 2)
 CONNECTIONS = 16
@@ -34,7 +34,7 @@ OBJECTS = 1000
 
 
 async def _costs(port: int, rounds: int, seconds: float) -> dict[str, dict[int, list[float]]]:
-    sets = (SetSpec(0, NewObjects("data/", Sizes(fixed_size(SIZE), 1), 1, 1, 1)),)
+    sets = (SetSpec(0, new_names(NamePool("data/", 1, 1, 0), fixed_size(SIZE))),)
     ops = {
         "get": MixOp(Op.GET, 1, 0, (Draw(0, 1, OBJECTS),)),
         "put": MixOp(Op.PUT, 1, 0, leased=True, ahead=64),

@@ -16,13 +16,13 @@ from benchmarks.null_s3 import null_s3
 from benchmarks.worker import EndlessSource
 from sai3tui.agent.lease import MixJob, MixOp, SetSpec
 from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.stages.names import new_names
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import ArrivalKind, IoRate, fixed_size
 from sai3tui.config.ops import Op
+from sai3tui.state.names import NamePool
 from sai3tui.storage.engine import Endpoint
 from sai3tui.workload.drawing import Draw
-from sai3tui.workload.keyspace import NewObjects
-from sai3tui.workload.sizes import Sizes
 
 WORKERS = 2
 CONNECTIONS = 32
@@ -30,7 +30,7 @@ RATES = (100, 1000, 4000)
 
 
 async def _run(port: int, seconds: float) -> None:
-    sets = (SetSpec(0, NewObjects("data/", Sizes(fixed_size(1024), 1), 1, 1, 1)),)
+    sets = (SetSpec(0, new_names(NamePool("data/", 1, 1, 0), fixed_size(1024))),)
     ops = (MixOp(Op.GET, 1, 0, (Draw(0, 1, 1000),)),)
     place = Endpoint(f"s3://127.0.0.1:{port}/{BUCKET}/", "s3", "127.0.0.1", port, BUCKET)
     print("rate/s  spread         due     done   off by    late on average  at most")

@@ -19,14 +19,14 @@ import psutil
 
 from sai3tui.agent.lease import Lease, LeasedJob, MixJob, MixOp, SetSpec, lease_size
 from sai3tui.agent.pool import StageTotals, WorkerPool
+from sai3tui.agent.stages.names import new_names
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import ArrivalKind, IoRate, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.errors import Failure
+from sai3tui.state.names import NamePool
 from sai3tui.storage.engine import Endpoint
 from sai3tui.workload.drawing import Draw
-from sai3tui.workload.keyspace import NewObjects
-from sai3tui.workload.sizes import Sizes
 
 COUNT = 1_000_000
 PACED_IOPS = 5_000
@@ -62,7 +62,7 @@ class EndlessSource:
 async def measure(size: int, connections: int, seconds: float, rounds: int) -> None:
     """Run all cells and print their medians."""
     setup = WorkerSetup((Endpoint("s3://a/b/", "s3"), Endpoint("s3://c/b/", "s3")), (connections // 2,) * 2, "null")
-    sets = (SetSpec(0, NewObjects("data/", Sizes(fixed_size(size), 1), 1, 1, 1)),)
+    sets = (SetSpec(0, new_names(NamePool("data/", 1, 1, 0), fixed_size(size))),)
     everything = (Draw(0, 1, COUNT),)
     get = MixOp(Op.GET, 70, 0, everything)
     mixed = (get, MixOp(Op.PUT, 20, 0, leased=True), MixOp(Op.STAT, 10, 0, everything))

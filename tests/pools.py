@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sai3tui.agent.lease import LeasedJob, SetSpec, lease_size
+from sai3tui.agent.stages.names import new_names
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.events import OpStats
+from sai3tui.state.names import NamePool
 from sai3tui.storage.engine import Endpoint
-from sai3tui.workload.keyspace import NewObjects
-from sai3tui.workload.sizes import Sizes
 
-OBJECTS = NewObjects("data/", Sizes(fixed_size(1024), 1), seed=1, stage=1, slots=1)
+OBJECTS = new_names(NamePool("data/", 1, 1, 0), fixed_size(1024))
 SETS = (SetSpec(0, OBJECTS),)
 NOWHERE = (Endpoint("s3://a/b/", "s3"), Endpoint("s3://c/b/", "s3"))
 

@@ -12,16 +12,16 @@ import pytest
 
 from sai3tui.agent.lease import LeasedJob, MixJob, MixOp, RetryPolicy, SetSpec, lease_size
 from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.stages.names import new_names
 from sai3tui.agent.worker.messages import WorkerSetup
 from sai3tui.config.model import fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
 from sai3tui.processes import free_port
+from sai3tui.state.names import NamePool
 from sai3tui.storage.engine import Endpoint
 from sai3tui.workload.content import ContentMaker, Payload
 from sai3tui.workload.drawing import Draw
-from sai3tui.workload.keyspace import NewObjects
-from sai3tui.workload.sizes import Sizes
 from tests.lease_sources import MemorySource
 from tests.pools import SETS, null_setup, put_job
 from tests.waiting import gone, wait_until, wait_until_async
@@ -171,8 +171,7 @@ async def test_too_many_errors_stop_the_stage(tmp_path: Path) -> None:
 
 
 async def test_objects_are_written_and_deleted_with_the_content_of_their_index(tmp_path: Path) -> None:
-    sizes = Sizes(fixed_size(300_000), 7)
-    objects = NewObjects("data/", sizes, seed=7, stage=1, slots=1)
+    objects = new_names(NamePool("data/", 7, 1, 0), fixed_size(300_000))
     sets = (SetSpec(0, objects, seed=7),)
     async with WorkerPool(file_setup(tmp_path), workers=2) as pool:
         source = MemorySource(40, 1)
@@ -228,7 +227,7 @@ asyncio.run(main())
 async def test_verified_reads_find_the_objects_that_are_not_as_they_were_written(tmp_path: Path) -> None:
     setup = file_setup(tmp_path)
     seen: list[tuple[int, Failure]] = []
-    objects = NewObjects("data/", Sizes(fixed_size(300_000), 1), seed=1, stage=1, slots=1)
+    objects = new_names(NamePool("data/", 1, 1, 0), fixed_size(300_000))
     sets = (SetSpec(0, objects),)
     async with WorkerPool(setup, workers=1, on_failures=lambda n, failure: seen.append((n, failure))) as pool:
         await pool.run_leased(LeasedJob(Op.PUT, sets, 4), MemorySource(20, 1))

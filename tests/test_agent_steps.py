@@ -11,6 +11,7 @@ import pytest
 
 from sai3tui.agent.lease import TURNS, Lease, LeasedJob, MixJob, MixOp, RetryPolicy, SetSpec
 from sai3tui.agent.pool import WorkerPool
+from sai3tui.agent.stages.names import new_names
 from sai3tui.agent.stages.turns import TurnSource
 from sai3tui.agent.worker.handle import stage_lanes
 from sai3tui.agent.worker.messages import Open, WorkerSetup
@@ -18,17 +19,16 @@ from sai3tui.agent.worker.steps import part_bytes
 from sai3tui.config.model import fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Failure
+from sai3tui.state.names import NamePool
 from sai3tui.storage.engine import Endpoint
 from sai3tui.workload.drawing import Draw
-from sai3tui.workload.keyspace import NewObjects
-from sai3tui.workload.sizes import Sizes
 from tests.fault_server import CREDENTIALS, OK_EMPTY, FaultServer, Step, answer, error_document
 from tests.lease_sources import MemorySource
 from tests.pools import OBJECTS
 from tests.waiting import wait_until_async
 
 MIB = 2**20
-BIG = SetSpec(0, NewObjects("data/", Sizes(fixed_size(11 * MIB), 1), seed=1, stage=1, slots=1))
+BIG = SetSpec(0, new_names(NamePool("data/", 1, 1, 0), fixed_size(11 * MIB)))
 BEGUN = answer(b"<InitiateMultipartUploadResult><UploadId>up/1</UploadId></InitiateMultipartUploadResult>")
 PART = answer(b"", "200 OK", 'ETag: "etag"')
 DONE = answer(b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>")

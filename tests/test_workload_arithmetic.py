@@ -129,11 +129,12 @@ def test_flat_names_and_shards() -> None:
     assert pool_name("prepared", 161, 256) == "a1/prepared-00000161.dat"
     assert pool_name("prepared", 256, 256) == "00/prepared-00000256.dat"
     assert pool_name("deletable", 300, 1000) == "12c/deletable-00000300.dat"
-    names = {new_name(1, stage, slot, n) for stage in range(3) for slot in range(3) for n in range(100)}
+    names = {new_name(rng.combine(1, stage, slot), n) for stage in range(3) for slot in range(3) for n in range(100)}
     assert len(names) == 900
     assert all(name.startswith("obj_") and name[4:].isdigit() for name in names)
-    number = int(new_name(1, 2, 3, 4)[4:])
-    assert new_name(1, 2, 3, 4, 16) == f"{number % 16:02x}/obj_{number}"
+    state = rng.combine(1, 2, 3)
+    number = int(new_name(state, 4)[4:])
+    assert new_name(state, 4, 16) == f"{number % 16:02x}/obj_{number}"
 
 
 def test_splitmix64_is_the_published_one() -> None:

@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 
+from sai3tui.agent.stages.names import new_names
 from sai3tui.config.model import fixed_size
+from sai3tui.state.names import NamePool
 from sai3tui.workload.choice import OpMix
-from sai3tui.workload.keyspace import NewObjects
-from sai3tui.workload.sizes import Sizes
 
 
 def test_entries_come_by_weight() -> None:
@@ -43,8 +43,7 @@ def test_same_seed_same_draw() -> None:
 
 
 def test_new_objects_of_all_slots_and_stages_have_names_of_their_own() -> None:
-    sizes = Sizes(fixed_size(10), 1)
-    spaces = [NewObjects("data/", sizes, 1, stage, slots=3) for stage in (1, 2)]
-    keys = [space.key(index) for space in spaces for index in range(3000)]
+    spaces = [new_names(NamePool("data/", 1, stage, slot), fixed_size(10)) for stage in (1, 2) for slot in range(3)]
+    keys = [space.key(index) for space in spaces for index in range(1000)]
     assert len(set(keys)) == len(keys)
     assert all(key.startswith("data/obj_") for key in keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sai3tui.workload.rng import combine, splitmix64
+from sai3tui.workload.rng import splitmix64
 
 
 def pool_name(pool: str, index: int, shards: int = 0) -> str:
@@ -16,14 +16,9 @@ def shard_name(number: int, shards: int) -> str:
     return f"{number % shards:02x}"
 
 
-def new_name(seed: int, stage: int, slot: int, sequence: int, shards: int = 0, kind: str = "obj") -> str:
+def new_name(state: int, sequence: int, shards: int = 0, kind: str = "obj") -> str:
     """The name of the object that PUT number `sequence` of a slot makes in a stage: `obj_<u64>`, below its shard.
-    `kind` is what it begins with instead of `obj`."""
-    return name_of(combine(seed, stage, slot), sequence, shards, kind)
-
-
-def name_of(state: int, sequence: int, shards: int = 0, kind: str = "obj") -> str:
-    """`new_name` where `state` is `combine(seed, stage, slot)`: what is the same for all is hashed once."""
+    `state` is `combine(seed, stage, slot)`, which is the same for all; `kind` stands in place of `obj`."""
     number = splitmix64(state ^ sequence)
     name = f"{kind}_{number}"
     return f"{shard_name(number, shards)}/{name}" if shards else name

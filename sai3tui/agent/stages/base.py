@@ -146,6 +146,16 @@ class StageContext:
         return ErrorBrake(handling.error_rate_threshold, handling.error_rate_window, handling.backoff_duration)
 
 
+def doing_added(do: Callable[[StageContext, Work], Awaitable[None]]) -> Callable[[StageContext], Awaitable[None]]:
+    """What a stage does, by `do`, with all that is added to its work because another agent was lost. Raises as `do`."""
+
+    async def run_added(context: StageContext) -> None:
+        while (work := context.added_work()) is not None:
+            await do(context, work)
+
+    return run_added
+
+
 def set_spec(objects: ObjectSet) -> SetSpec:
     """An object set as workers see it."""
     return SetSpec(objects.set_id, objects, objects.content, objects.seed)

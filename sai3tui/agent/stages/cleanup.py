@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sai3tui.agent.lease import LeasedJob, SetSpec
 from sai3tui.agent.source import DELETE, Purpose, StateSource, held
-from sai3tui.agent.stages.base import StageContext, set_spec
+from sai3tui.agent.stages.base import StageContext, doing_added, set_spec
 from sai3tui.agent.stages.names import TakenNames, new_names
 from sai3tui.agent.work import Work, take_over
 from sai3tui.config.model import CleanupMode, fixed_size
@@ -28,12 +28,6 @@ async def run(context: StageContext) -> None:
     await run_added(context)
 
 
-async def run_added(context: StageContext) -> None:
-    """Do what has been added since, because an agent was lost. Raises as `run`."""
-    while (work := context.added_work()) is not None:
-        await _clean(context, work)
-
-
 async def _clean(context: StageContext, work: Work) -> None:
     cleanup = _Cleanup(context, work)
     context.progress.parts.append(cleanup.objects)
@@ -41,6 +35,9 @@ async def _clean(context: StageContext, work: Work) -> None:
     for pool, taken in work.names.items():
         await cleanup.delete_names(pool, taken)
     await _settle(context, cleanup)
+
+
+run_added = doing_added(_clean)
 
 
 async def _settle(context: StageContext, cleanup: _Cleanup) -> None:

@@ -12,7 +12,7 @@ from sai3tui.config.model import SizeSpec
 from sai3tui.errors import Failure
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.names import NamePool, NamesTaken, Span
-from sai3tui.workload.names import name_of
+from sai3tui.workload.names import new_name
 from sai3tui.workload.rng import combine
 from sai3tui.workload.sizes import Sizes
 
@@ -34,7 +34,7 @@ class NewNames:
     def key(self, index: int) -> str:
         pool = self.pool
         kind = "dir" if pool.directories else "obj"
-        return pool.prefix + name_of(self._state, index, pool.shards, kind)
+        return pool.prefix + new_name(self._state, index, pool.shards, kind)
 
     def size(self, index: int) -> int:
         return self.sizes.size(index)

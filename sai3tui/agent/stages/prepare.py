@@ -9,7 +9,7 @@ from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.lease import LeasedJob
 from sai3tui.agent.source import CREATE, StateSource, held
 from sai3tui.agent.stages import directories
-from sai3tui.agent.stages.base import StageContext, set_spec
+from sai3tui.agent.stages.base import StageContext, doing_added, set_spec
 from sai3tui.agent.stages.survey import survey
 from sai3tui.agent.stages.verify import verify, verify_source
 from sai3tui.agent.work import Work, take_over
@@ -40,12 +40,6 @@ async def run(context: StageContext) -> None:
     else:
         await _create(context, work)
     await run_added(context)
-
-
-async def run_added(context: StageContext) -> None:
-    """Do what has been added since, because an agent was lost. Raises as `run`."""
-    while (work := context.added_work()) is not None:
-        await _create(context, work)
 
 
 async def _create(context: StageContext, work: Work) -> None:
@@ -85,6 +79,9 @@ async def _create(context: StageContext, work: Work) -> None:
     await checkpoints.write_within(record, END_CHECKPOINT_S)
     if settings is not None and settings.post_prepare_delay and source.done:
         await asyncio.sleep(settings.post_prepare_delay)
+
+
+run_added = doing_added(_create)
 
 
 async def _put(context: StageContext, record: Generation, source: StateSource, checkpoints: Checkpoints) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sai3tui.agent.lease import LeasedJob
 from sai3tui.agent.source import VERIFY, StateSource, held
-from sai3tui.agent.stages.base import StageContext, set_spec
+from sai3tui.agent.stages.base import StageContext, doing_added, set_spec
 from sai3tui.agent.work import Work, take_over
 from sai3tui.config.model import Fill
 from sai3tui.config.ops import Op
@@ -29,12 +29,6 @@ async def run(context: StageContext) -> None:
     await run_added(context)
 
 
-async def run_added(context: StageContext) -> None:
-    """Do what has been added since, because an agent was lost. Raises as `run`."""
-    while (work := context.added_work()) is not None:
-        await _verify(context, work)
-
-
 async def _verify(context: StageContext, work: Work) -> None:
     record = await take_over(context.cache, work)
     if record is None:
@@ -44,6 +38,9 @@ async def _verify(context: StageContext, work: Work) -> None:
         lambda: Objects(source.todo, source.done, 0, source.failed, source.bytes, record.number)
     )
     await verify(context, source)
+
+
+run_added = doing_added(_verify)
 
 
 def verify_source(context: StageContext, record: Generation, holdings: Iterable[Holding]) -> StateSource:
