@@ -85,6 +85,8 @@ def histogram_from_proto(m: pb.Histogram, bins_per_octave: int) -> Histogram:
         return Histogram(bins_per_octave)
     if m.bins_per_octave != bins_per_octave:
         raise ValueError(f"{m.bins_per_octave} bins per octave where {bins_per_octave} are meant")
+    if not (m.max_us or m.counts or m.bin_deltas):
+        return Histogram(bins_per_octave)
     return Histogram.from_sparse(bins_per_octave, m.bin_deltas, m.counts, m.max_us, m.sum_us)
 
 

@@ -33,7 +33,8 @@ from sai3tui.controller.snapshot import (
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error
 from sai3tui.events import AgentState, Finding, Level, Vitals
 from sai3tui.metrics.attribution import Attribution, Cause, Evidence
-from sai3tui.results.baseline import Band, BaselineView, StageBand
+from sai3tui.results.bands import Band, StageBand
+from sai3tui.results.baseline import BaselineView
 from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
 from sai3tui.results.distribution import OpDistribution, distribution
 from sai3tui.results.figures import Figures

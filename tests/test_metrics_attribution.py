@@ -55,7 +55,7 @@ def verdict(facts: StageFacts) -> Cause:
 
 def test_a_fleet_of_which_nothing_is_known_is_unclear() -> None:
     assert verdict(fleet({})) is Cause.UNCLEAR
-    assert attribute(StageFacts(())) == Attribution()
+    assert attribute(StageFacts(())) == Attribution(short=True)
 
 
 def test_saturated_generators_are_the_client() -> None:

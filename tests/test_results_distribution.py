@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sai3tui.results.baseline import Band, BaselineView, StageBand, band_under
+from sai3tui.results.bands import Band, StageBand, band_under
 from sai3tui.results.distribution import common_ranges, distribution, in_ranges
 from sai3tui.results.figures import Figures
 from sai3tui.results.views import Series
@@ -44,8 +44,8 @@ def test_nothing_measured_has_no_ranges() -> None:
 
 def test_a_band_stands_under_the_same_second_of_the_same_stage() -> None:
     band = Band((10.0, 20.0), (15.0, 25.0))
-    view = BaselineView("b", "r", 0, (StageBand(2, (1.0, 2.0), band, Band(), Band(), Band()),))
+    bands = (StageBand(2, (1.0, 2.0), band, Band(), Band(), Band()),)
     series = Series(at_s=(5.0, 6.0, 7.0, 8.0, 9.0), stage_index=(1, 2, 2, 2, 2))
-    under = band_under(view, series, "get_bytes")
+    under = band_under(bands, series, "get_bytes")
     assert under.low == (0.0, 20.0, 20.0, 20.0, 0.0)
-    assert band_under(None, series, "get_bytes") == Band()
+    assert band_under((), series, "get_bytes") == Band()

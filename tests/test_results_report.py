@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -22,10 +23,13 @@ from sai3tui.events import (
     RunStarted,
     StageFinished,
 )
+from sai3tui.results.bands import Band, StageBand, read_bands
+from sai3tui.results.baseline import BaselineView, LiveDifference
 from sai3tui.results.html_charts import (
     MOST_POINTS,
-    Band,
     Line,
+    Part,
+    decade_steps,
     line_chart,
     nice_ceiling,
     percentile_chart,
@@ -42,6 +46,7 @@ from sai3tui.results.writer import RunWriter
 from tests.test_metrics_attribution import START, Simulated
 from tests.test_results_files import FAILURE, META, written
 
+KEYS = st.sampled_from(["bands", "stage_index", "at_s", "get_bytes", "low", "high"])
 VOID = {"meta", "br", "rect", "line", "circle", "path"}
 
 
@@ -132,7 +137,7 @@ def test_lines_are_cut_between_stages_and_over_gaps() -> None:
     line = Line("GET", "a", [1, 2, 3, 4, 10, 11], [1.0] * 6)
     assert line_chart("x", "y", [line]).count('<path class="a"') == 1
     assert line_chart("x", "y", [line], gap=3).count('<path class="a"') == 2
-    bands = [Band(0, 2, "one"), Band(2, 11, "two")]
+    bands = [Part(0, 2, "one"), Part(2, 11, "two")]
     assert line_chart("x", "y", [line], bands).count('<path class="a"') == 2
 
 
@@ -200,7 +205,13 @@ def test_what_was_to_be_met_what_limited_it_and_what_happened_when_are_on_the_pa
         value=0.02,
         margin=-3.0,
     )
-    writer.finish(Outcome("threshold_missed", 4), START + 61 * SECOND_NS, (missed,))
+    at_s = tuple(float(second) for second in range(1, 61))
+    band = Band((1e6,) * 60, (3e6,) * 60)
+    bands = (StageBand(1, at_s, band, Band((0.0,) * 60, (0.0,) * 60), band, band),)
+    differences = (LiveDifference(1, "execute", "get", "ops_per_s", 900.0, 1000.0),)
+    baseline = BaselineView("sai3-before", "r0", START, bands, differences, ("8 connections, the baseline had 9",))
+    writer.finish(Outcome("threshold_missed", 4), START + 61 * SECOND_NS, (missed,), baseline)
+    assert read_bands(writer.directory) == bands
     document = (writer.directory / "report.html").read_text()
     text = " ".join(checked(document).text)
     assert "Threshold missed, exit code 4" in text
@@ -210,4 +221,36 @@ def test_what_was_to_be_met_what_limited_it_and_what_happened_when_are_on_the_pa
     assert "of the attempts were throttled (server, weight 0.90)" in text
     assert "30 s: a2: something <odd> happened" in text
     assert re.search(r"execute is steady from here on", text)
-    assert document.count('class="mark') == 2 * 3
+    assert document.count('class="mark') == 2 * 4
+    # Under the curves of rates and latency; none where the baseline has no PUTs.
+    assert re.findall(r'<path class="area (\w)"', document) == ["a", "d", "g"]
+    assert "GET of the baseline" in text
+    assert "PUT of the baseline" not in text
+    row = re.search(r"<tr><td[^>]*>1 execute</td><td[^>]*>get ops/s</td>(.*?)</tr>", document)
+    assert row is not None
+    assert re.findall(r">([^<]+)</td>", row[1]) == ["1,000.00", "900.00", "-10.0%"]
+    assert "8 connections, the baseline had 9" in text
+    curve = document.split('aria-label="Half-width of the 95 % interval of the mean (% of it) over time"')[1]
+    assert '<path class="b" d="M' in curve.split("</svg>")[0]
+    # Five answers at the top.
+    assert "missed: get.p99 <= 5 ms in execute: 20.0 ms" in text
+    assert re.search(r"execute: steady from \d+ s on: over these \d+ s .* ops/s, .* ± \d", text)
+    assert re.search(r"execute: server \(high confidence\): \d+\.\d% of the attempts were throttled", text)
+
+
+@given(st.recursive(st.none() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner)))
+def test_a_band_that_was_edited_is_none(tmp_path_factory: pytest.TempPathFactory, document: object) -> None:
+    directory = tmp_path_factory.mktemp("band")
+    (directory / "baseline.json").write_text(json.dumps(document))
+    assert read_bands(directory) == () or isinstance(document, dict)
+    (directory / "baseline.json").write_bytes(b'{"bands": [{"stage_index": 1, "at_s": [1.0]')
+    assert read_bands(directory) == ()
+
+
+@given(st.floats(1e-5, 1e6), st.floats(1, 1e9))
+def test_logarithmic_axes_hold_their_values_with_few_ticks(low: float, ratio: float) -> None:
+    ticks = decade_steps(low, low * ratio)
+    assert ticks[0] <= low * (1 + 1e-9)
+    assert ticks[-1] >= low * ratio * (1 - 1e-9)
+    assert len(ticks) >= 2
+    assert ticks == sorted(set(ticks))

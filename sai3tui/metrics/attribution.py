@@ -95,15 +95,19 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """`confidence` from 0 to 1, 0 where it is unclear. `facts` are all that was found, the strongest first."""
+    """`confidence` from 0 to 1, 0 where it is unclear. `facts` are all that was found, the strongest first. `short`:
+    too little was measured to say anything."""
 
     cause: Cause = Cause.UNCLEAR
     confidence: float = 0.0
     facts: tuple[Evidence, ...] = ()
+    short: bool = False
 
     @property
     def sentence(self) -> str:
         """`server, high confidence: 4 % of the attempts were throttled; ...`."""
+        if self.short:
+            return "too short to say"
         told = "; ".join(evidence.text for evidence in self.facts) or "nothing stands out"
         if self.cause is Cause.UNCLEAR:
             return f"unclear: {told}"
@@ -117,7 +121,7 @@ Rule = Callable[[StageFacts], Evidence | None]
 def attribute(facts: StageFacts) -> Attribution:
     """The verdict on a stage."""
     if facts.ops < FEWEST_OPS or facts.seconds < SHORTEST_S:
-        return Attribution()
+        return Attribution(short=True)
     found = [evidence for rule in RULES if (evidence := rule(facts)) is not None]
     scores = {cause: _together(e.weight for e in found if e.cause is cause) for cause in Cause}
     if scores[Cause.CLIENT] >= ENOUGH:

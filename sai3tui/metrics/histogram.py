@@ -97,6 +97,8 @@ class Histogram:
         """Add another histogram of the same layout. Raises ValueError if the layouts differ."""
         if other.bins_per_octave != self.bins_per_octave:
             raise ValueError(f"cannot merge {other.bins_per_octave} bins per octave into {self.bins_per_octave}")
+        if other._dense is None and not other._bins.size and not other.max_us:
+            return
         if other._dense is not None:
             np.add(self.counts, other._dense, out=self.counts)
         elif self._dense is None and not self._bins.size:

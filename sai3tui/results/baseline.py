@@ -18,11 +18,12 @@ import numpy.typing as npt
 from sai3tui.config.metric_names import parse_metric
 from sai3tui.config.ops import GROUPS
 from sai3tui.config.thresholds import Threshold
+from sai3tui.results.bands import BAND_NAMES, Band, StageBand
 from sai3tui.results.figures import Figures, OpTable, by_group, per_second, rates_of
 from sai3tui.results.reader import load_run
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.thresholds import BaselineFigure, figure, plain_name
-from sai3tui.results.views import Rates, Series, StageInfo, StageStatus, StageView
+from sai3tui.results.views import Rates, StageInfo, StageStatus, StageView
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,28 +34,6 @@ BAND = (5.0, 95.0)
 """Percentiles of the seconds around each moment that a band spans."""
 SHORTEST_S = 3.0
 """Differences are told from this time of a stage on."""
-NAMES = ("get_bytes", "put_bytes", "ops", "p99_us")
-
-
-@dataclass(frozen=True, slots=True)
-class Band:
-    """Where most seconds of the baseline were, around each moment: the 5th and 95th percentile."""
-
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class StageBand:
-    """The baseline under one stage of the live run. `at_s` is seconds since the stage began; bytes and operations per
-    second, service latency in µs."""
-
-    stage_index: int
-    at_s: tuple[float, ...]
-    get_bytes: Band
-    put_bytes: Band
-    ops: Band
-    p99_us: Band
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +237,7 @@ def _band(index: int, stage: _Stage) -> StageBand:
         "ops": [rates.ops for rates in stage.rates],
         "p99_us": [rates.p99_us for rates in stage.rates],
     }
-    bands = {name: _spread(np.array(columns[name]), max(HALF_WINDOW, step), step) for name in NAMES}
+    bands = {name: _spread(np.array(columns[name]), max(HALF_WINDOW, step), step) for name in BAND_NAMES}
     return StageBand(index, tuple(at[::step].tolist()), **bands)
 
 
@@ -267,21 +246,3 @@ def _spread(values: Floats, half: int, step: int) -> Band:
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)[::step]
     low, high = np.percentile(around, BAND, axis=1)
     return Band(tuple(low.tolist()), tuple(high.tolist()))
-
-
-def band_under(view: BaselineView | None, series: Series, name: str) -> Band:
-    """The band of `name` (one of `NAMES`) at each moment of a series; zeros where the baseline says nothing."""
-    if view is None or not view.bands:
-        return Band()
-    bands = {band.stage_index: band for band in view.bands}
-    low, high = [0.0] * len(series.at_s), [0.0] * len(series.at_s)
-    began: dict[int, float] = {}
-    for n, (at_s, index) in enumerate(zip(series.at_s, series.stage_index, strict=True)):
-        start = began.setdefault(index, at_s - 1.0)
-        band = bands.get(index)
-        if band is None or not band.at_s or at_s - start > band.at_s[-1] + 1.0:
-            continue
-        column: Band = getattr(band, name)
-        nearest = min(bisect_right(band.at_s, at_s - start), len(band.at_s) - 1)
-        low[n], high[n] = column.low[nearest], column.high[nearest]
-    return Band(tuple(low), tuple(high))

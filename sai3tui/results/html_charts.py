@@ -10,6 +10,7 @@ from html import escape
 WIDTH, HEIGHT = 900, 240
 LEFT, RIGHT, TOP, BOTTOM = 66, 12, 24, 30
 MOST_POINTS = 450
+MOST_TICKS = 9
 SMALLEST_MS = 1e-6
 """What a logarithmic axis can begin with."""
 
@@ -25,7 +26,18 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
+class Area:
+    """What lies between two lines, faint in the colour of `css`; there is none where `high` is 0."""
+
+    name: str
+    css: str
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
     """A part of the x axis with a name."""
 
     start: float
@@ -47,16 +59,17 @@ def line_chart(
     title: str,
     unit: str,
     lines: Sequence[Line],
-    bands: Sequence[Band] = (),
+    bands: Sequence[Part] = (),
     *,
     gap: float = 0.0,
     marks: Sequence[Mark] = (),
+    areas: Sequence[Area] = (),
 ) -> str:
-    """Lines over seconds, from zero. Empty if there is nothing to draw."""
+    """Lines over seconds, from zero, in front of `areas`. Empty if there are no lines."""
     points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
     if not points:
         return ""
-    high = nice_ceiling(max(y for _, y in points))
+    high = nice_ceiling(max([y for _, y in points] + [y for area in areas for y in area.high]))
     last = max([x for x, _ in points] + [band.end for band in bands])
     step = nice_ceiling(max(last, 1e-9) / 8)
     width = max(last, 1e-9)
@@ -83,6 +96,11 @@ def line_chart(
         x = number * step
         anchor = "end" if x > width * 0.97 else "middle"
         parts.append(f'<text class="axis" text-anchor="{anchor}" x="{sx(x):.1f}" y="{HEIGHT - 10}">{short(x)} s</text>')
+    for area in areas:
+        for lower, upper in _pieces(area, bands, gap):
+            outline = [(sx(x), sy(y)) for x, y in [*upper, *reversed(lower)]]
+            shape = "L".join(f"{x:.1f} {y:.1f}" for x, y in outline)
+            parts.append(f'<path class="area {area.css}" d="M{shape}Z"/>')
     parts += [
         _path([(sx(x), sy(y)) for x, y in segment], line.css) for line in lines for segment in _runs(line, bands, gap)
     ]
@@ -96,7 +114,7 @@ def line_chart(
                 f'<text class="label {mark.css}" text-anchor="middle" x="{x:.1f}" y="{y}">{escape(mark.label)}</text>'
             )
     parts.append("</svg>")
-    return "".join(parts) + legend(lines)
+    return "".join(parts) + legend(lines, areas)
 
 
 def percentile_chart(lines: Sequence[Line]) -> str:
@@ -104,8 +122,8 @@ def percentile_chart(lines: Sequence[Line]) -> str:
     points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if y >= SMALLEST_MS]
     if not points:
         return ""
-    low = math.floor(math.log10(min(y for _, y in points)))
-    high = max(low + 1, math.ceil(math.log10(max(y for _, y in points))))
+    ticks = decade_steps(min(y for _, y in points), max(y for _, y in points))
+    low, high = math.log10(ticks[0]), math.log10(ticks[-1])
     nines = max(2.0, math.ceil(max(-math.log10(1 - x) for x, _ in points)))
 
     def sx(share: float) -> float:
@@ -115,10 +133,10 @@ def percentile_chart(lines: Sequence[Line]) -> str:
         return HEIGHT - BOTTOM - (math.log10(y) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     parts = [_open("latency in milliseconds over the share of operations")]
-    for power in range(low, high + 1):
-        y = sy(10.0**power)
+    for tick in ticks:
+        y = sy(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="axis" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{short(10.0**power)}</text>')
+        parts.append(f'<text class="axis" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{short(tick)}</text>')
     for share in (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999):
         label = f"{share * 100:.4g} %"
         if -math.log10(1 - share) <= nines:
@@ -133,8 +151,9 @@ def percentile_chart(lines: Sequence[Line]) -> str:
     return "".join(parts) + legend(lines)
 
 
-def legend(lines: Sequence[Line]) -> str:
+def legend(lines: Sequence[Line], areas: Sequence[Area] = ()) -> str:
     keys = "".join(f'<span><i class="{line.css}"></i>{escape(line.name)}</span>' for line in lines)
+    keys += "".join(f'<span><i class="wash {area.css}"></i>{escape(area.name)}</span>' for area in areas)
     return f'<p class="legend">{keys}</p>'
 
 
@@ -146,6 +165,17 @@ def thinned(x: Sequence[float], y: Sequence[float], *, peaks: bool = False) -> t
     groups = range(0, len(x), step)
     values = [max(y[n : n + step]) if peaks else sum(y[n : n + step]) / len(y[n : n + step]) for n in groups]
     return [x[n] for n in groups], values
+
+
+def decade_steps(low: float, high: float) -> list[float]:
+    """Ticks of a logarithmic axis from `low` or below to `high` or above: 1, 2 and 5 times powers of ten, powers alone
+    if there were too many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 2)
+    steps = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    first = max(n for n, step in enumerate(steps) if step <= low * (1 + 1e-12))
+    last = min(n for n, step in enumerate(steps) if step >= high * (1 - 1e-12) and n > first)
+    found = steps[first : last + 1]
+    return found if len(found) <= MOST_TICKS else [10.0**power for power in powers if 10.0**power < 10 * high]
 
 
 def nice_ceiling(value: float) -> float:
@@ -169,7 +199,17 @@ def _open(label: str) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
 
 
-def _runs(line: Line, bands: Sequence[Band], gap: float) -> list[list[tuple[float, float]]]:
+def _pieces(area: Area, bands: Sequence[Part], gap: float) -> list[tuple[list[tuple[float, float]], ...]]:
+    """Its lower and its upper edge, cut as lines are, and where there is none."""
+    known = [(x, low, high) for x, low, high in zip(area.x, area.low, area.high, strict=True) if high > 0]
+    if not known:
+        return []
+    x, low, high = zip(*known, strict=True)
+    edges = [_runs(Line(area.name, area.css, x, side), bands, gap) for side in (low, high)]
+    return [pair for pair in zip(*edges, strict=True) if len(pair[0]) > 1]
+
+
+def _runs(line: Line, bands: Sequence[Part], gap: float) -> list[list[tuple[float, float]]]:
     """The line in pieces, cut where a band begins and where time passed without a point."""
     pieces: list[list[tuple[float, float]]] = []
     for x, y in zip(line.x, line.y, strict=True):

@@ -27,9 +27,7 @@ def event_marks(record: RunRecord) -> list[Mark]:
         )
         for line in kept
     ]
-    first_s: dict[int, float] = {}
-    for at, index in zip(record.series.at_s, record.series.stage_index, strict=True):
-        first_s.setdefault(index, max(0.0, at - 1.0))
+    first_s = stage_starts(record)
     for stage in record.stages:
         if stage.steady is not None and stage.steady.from_s >= 0.5 and stage.index in first_s:
             at = first_s[stage.index] + stage.warmup_s + stage.steady.from_s
@@ -37,6 +35,14 @@ def event_marks(record: RunRecord) -> list[Mark]:
     return [
         Mark(at, str(number), css, f"{at:.0f} s: {text}") for number, (at, css, text) in enumerate(sorted(moments), 1)
     ]
+
+
+def stage_starts(record: RunRecord) -> dict[int, float]:
+    """When the first second of each stage began, in seconds since the run did."""
+    found: dict[int, float] = {}
+    for at, index in zip(record.series.at_s, record.series.stage_index, strict=True):
+        found.setdefault(index, max(0.0, at - 1.0))
+    return found
 
 
 def _first_of_each(lines: list[LogLine]) -> list[LogLine]:

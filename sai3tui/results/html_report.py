@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from sai3tui.metrics.attribution import Attribution, Cause
-from sai3tui.results.describe import failure_lines
+from sai3tui.metrics.attribution import Cause
 from sai3tui.results.details import StageDetail
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
-from sai3tui.results.html_charts import Band, Line, line_chart, percentile_chart, thinned
-from sai3tui.results.html_marks import event_marks
+from sai3tui.results.html_charts import Line, percentile_chart
+from sai3tui.results.html_glance import glance
+from sai3tui.results.html_over_time import COLOURS, over_time
+from sai3tui.results.html_parts import bullets, section, table
 from sai3tui.results.html_style import STYLE
 from sai3tui.results.report_data import ReportData
 from sai3tui.results.status import stage_notes
 from sai3tui.results.threshold_text import threshold_cells
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
-from sai3tui.results.views import StageStatus, StageView
+from sai3tui.results.views import StageView
 
-COLOURS = "abcdefg"
 MOST_CAUSES = 30
 MOST_CELLS = 64
 NOTABLE_SKEW_MS = 50.0
 SHARES = (0.0, *(1 - 10 ** (-step / 10) for step in range(1, 51)))
-LONGEST_GAP_S = 3.0
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -36,17 +34,17 @@ def html_report(data: ReportData) -> str:
     name = record.meta.config_name
     body = [
         f"<h1>{escape(name)}</h1>",
-        _head(data),
-        _section("Thresholds", _thresholds(record.thresholds)),
-        _section("Against the baseline", _baseline(record.baseline)),
-        _section("Stages", _stage_table(record.stages)),
-        _section("What limited it", _attributions(record.stages)),
-        _section("Throughput and latency over time", _over_time(data)),
-        _section("Latency distribution", _distributions(data)),
-        _section("Agents by endpoints", _heat_maps(data)),
-        _section("Errors", _errors(data)),
-        _section("To be known about these figures", _list(_caveats(data))),
-        _section("Passport", _passport(data)),
+        glance(record),
+        section("Thresholds", _thresholds(record.thresholds)),
+        section("Against the baseline", _baseline(record.baseline)),
+        section("Stages", _stage_table(record.stages)),
+        section("What limited it", _attributions(record.stages)),
+        section("Throughput and latency over time", over_time(record)),
+        section("Latency distribution", _distributions(data)),
+        section("Agents by endpoints", _heat_maps(data)),
+        section("Errors", _errors(data)),
+        section("To be known about these figures", bullets(_caveats(data))),
+        section("Passport", _passport(data)),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -59,60 +57,12 @@ def html_report(data: ReportData) -> str:
     )
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{title}</h2>{content}</section>" if content else ""
-
-
-def _head(data: ReportData) -> str:
-    record = data.record
-    outcome = record.outcome
-    seconds = (record.ended_ns - record.meta.started_ns) / 1e9
-    if outcome is None:
-        verdict, css = "The run never said how it ended", "bad"
-    else:
-        status = outcome.status.replace("_", " ")
-        verdict = "Success" if outcome.exit_code == 0 else f"{status.capitalize()}, exit code {outcome.exit_code}"
-        css = "good" if outcome.exit_code == 0 else "bad"
-    agents = len(record.meta.agents)
-    connections = sum(agent.concurrency for agent in record.meta.agents)
-    lines = [
-        f'<p class="verdict {css}">{escape(verdict)}</p>',
-        f'<p class="dim">run {escape(record.meta.run_id)}, {utc_text(record.meta.started_ns)} (UTC), {seconds:.1f} s, '
-        f"{agents} agent{'s' if agents != 1 else ''} with {connections} connections, "
-        f"sai3tui {escape(record.meta.version)}</p>",
-        _list(_sentence(stage) for stage in record.stages if stage.total_ops or stage.failure),
-    ]
-    if outcome is not None and outcome.failure is not None:
-        lines.append(f"<pre>{escape(chr(10).join(failure_lines(outcome.failure)))}</pre>")
-    if outcome is not None and outcome.resume:
-        lines.append(f"<p>To go on where it stopped: <code>{escape(outcome.resume)}</code></p>")
-    return "".join(lines)
-
-
-def _sentence(stage: StageView) -> str:
-    """One stage in words."""
-    text = f"{stage.name} ({stage.type}): {stage.total_ops:,} operations in {stage.elapsed_s:.1f} s"
-    text += f", {per_second(stage.total_ops, stage.elapsed_s):,.0f} a second"
-    if stage.total_bytes:
-        rate = per_second(stage.total_bytes, stage.elapsed_s) / MIB
-        text += f", {stage.total_bytes / MIB:,.1f} MiB at {rate:,.1f} MiB/s"
-    text += f"; half of them within {stage.p50_us / 1000:.2f} ms, 99 % within {stage.p99_us / 1000:.2f} ms"
-    text += f"; {stage.errors:,} errors" if stage.errors else "; no errors"
-    if stage.status is StageStatus.FAILED:
-        text += "; the stage failed"
-    if stage.status is StageStatus.ABORTED:
-        text += "; the stage was aborted"
-    if stage.client_limited:
-        text += "; limited by the load generator, not by the storage (see below)"
-    return text
-
-
 def _thresholds(views: Sequence[ThresholdView]) -> str:
     if not views:
         return ""
     header = ("Threshold", "Stage", "Verdict", "Value", "Margin", "Worst", "Where")
     css = [("bad" if view.failed else "good" if view.status is ThresholdStatus.MET else "dim") for view in views]
-    return _table(header, [threshold_cells(view) for view in views], text=3, css=css)
+    return table(header, [threshold_cells(view) for view in views], text=3, css=css)
 
 
 def _baseline(compared: Mapping[str, Any] | None) -> str:
@@ -127,9 +77,9 @@ def _baseline(compared: Mapping[str, Any] | None) -> str:
         values = [f"{each[name] / units.get(metric, 1):,.2f}" for name in ("then", "now")]
         stage = f"{each['stage_index']} {each['stage']}"
         rows.append((stage, f"{each['group']} {words[metric]}", *values, f"{each['share']:+.1%}"))
-    told = f"<p>Compared with {escape(str(compared['directory']))}.</p>{_list([str(c) for c in compared['caveats']])}"
+    told = f"<p>Compared with {escape(str(compared['directory']))}.</p>{bullets([str(c) for c in compared['caveats']])}"
     header = ("Stage", "Figure", "Baseline", "This run", "Difference")
-    return told + (_table(header, rows, text=2) if rows else "")
+    return told + (table(header, rows, text=2) if rows else "")
 
 
 def _stage_table(stages: Sequence[StageView]) -> str:
@@ -151,41 +101,7 @@ def _stage_table(stages: Sequence[StageView]) -> str:
         )
         for s in stages
     ]
-    return _table((*header, "Errors", "Retries"), rows, text=2)
-
-
-def _over_time(data: ReportData) -> str:
-    series = data.record.series
-    if not series.at_s:
-        return ""
-    names = {stage.index: stage.name for stage in data.record.stages}
-    bands: dict[int, Band] = {}
-    for at, index in zip(series.at_s, series.stage_index, strict=True):
-        known = bands.get(index)
-        bands[index] = Band(known.start if known else max(0.0, at - 1), at, names.get(index, str(index)))
-    parts = list(bands.values())
-    gap = max(LONGEST_GAP_S, 3 * (series.at_s[-1] - series.at_s[0]) / max(1, len(series.at_s)))
-
-    def line(name: str, css: str, values: Sequence[float], scale: float, *, peaks: bool = False) -> Line:
-        return Line(name, css, *thinned(series.at_s, [value / scale for value in values], peaks=peaks))
-
-    throughput = [
-        line(name, css, values, MIB)
-        for name, css, values in (("GET", "a", series.get_bytes), ("PUT", "b", series.put_bytes))
-        if any(values)
-    ]
-    latency = [line("p50", "c", series.p50_us, 1000), line("p99", "g", series.p99_us, 1000, peaks=True)]
-    rate = [line("all operations", "d", series.ops, 1)]
-    marks = event_marks(data.record)
-    charts = [
-        ("Throughput, MiB/s", line_chart("throughput", "MiB/s", throughput, parts, gap=gap, marks=marks)),
-        ("Operations a second", line_chart("operations", "1/s", rate, parts, gap=gap, marks=marks)),
-        ("Service time, ms", line_chart("service time", "ms", latency, parts, gap=gap, marks=marks)),
-    ]
-    told = "".join(f'<li value="{mark.label}" class="{mark.css}">{escape(mark.text)}</li>' for mark in marks)
-    return "".join(f"<h3>{title}</h3>{chart}" for title, chart in charts if chart) + (
-        f"<ol>{told}</ol>" if told else ""
-    )
+    return table((*header, "Errors", "Retries"), rows, text=2)
 
 
 def _attributions(stages: Sequence[StageView]) -> str:
@@ -195,12 +111,15 @@ def _attributions(stages: Sequence[StageView]) -> str:
         if not stage.total_ops:
             continue
         found = stage.attribution
-        verdict = found.cause.value
+        verdict = "too short to say" if found.short else found.cause.value
         if found.cause is not Cause.UNCLEAR:
             verdict += f", confidence {found.confidence:.0%}"
-        facts = [f"{fact.text} ({fact.cause.value}, weight {fact.weight:.2f})" for fact in found.facts]
-        parts.append(f"<h3>{stage.index} {escape(stage.name)}: {escape(verdict)}</h3>")
-        parts.append(_list(facts) or '<p class="dim">Nothing stands out.</p>')
+        told = [f"{fact.text} ({fact.cause.value}, weight {fact.weight:.2f})" for fact in found.facts]
+        if stage.client_limited and found.cause is not Cause.CLIENT and not found.short:
+            told.append(f"an agent was at a limit of its own: {stage.client_limited}")
+        parts.append(f"<h3>{stage.index} {escape(stage.name)}: {escape(verdict)}</h3>{bullets(told)}")
+        if not told and not found.short:
+            parts.append('<p class="dim">Nothing stands out.</p>')
     return "".join(parts)
 
 
@@ -228,7 +147,7 @@ def _distribution(detail: StageDetail) -> str:
         columns = [histogram.mean_us / 1000, *quantiles, histogram.max_us / 1000]
         rows.append((op.name, f"{count:,}", *(f"{value:.3f}" for value in columns)))
     header = ("Operation", "Count", "mean ms", "p50", "p90", "p95", "p99", "p99.9", "max")
-    return percentile_chart(lines) + _table(header, rows, text=1)
+    return percentile_chart(lines) + table(header, rows, text=1)
 
 
 def _heat_maps(data: ReportData) -> str:
@@ -283,15 +202,15 @@ def _errors(data: ReportData) -> str:
         )
         for group in groups[:MOST_CAUSES]
     ]
-    table = _table(("Cause", "Count", "Agents", "First", "Last"), rows, text=1)
+    told = table(("Cause", "Count", "Agents", "First", "Last"), rows, text=1)
     more = len(groups) - len(rows)
-    return table + (f"<p>and {more} more causes</p>" if more > 0 else "")
+    return told + (f"<p>and {more} more causes</p>" if more > 0 else "")
 
 
 def _caveats(data: ReportData) -> list[str]:
     record = data.record
     # What limited a stage has a section of its own.
-    found = list(stage_notes([replace(stage, attribution=Attribution()) for stage in record.stages]))
+    found = stage_notes(record.stages, limits=False)
     if record.meta.baseline:
         found.append(f"the run was compared with {record.meta.baseline} while it went on")
     if record.outcome is None:
@@ -349,21 +268,3 @@ def _host(host: Mapping[str, Any]) -> str:
         nics,
     )
     return ", ".join(part for part in parts if part)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], text: int, css: Sequence[str] = ()) -> str:
-    """The first `text` columns hold words; `css` are classes of the rows."""
-    columns = ['class="t"' if n < text else "" for n in range(len(header))]
-    head = "".join(f"<th {c}>{escape(cell)}</th>" for c, cell in zip(columns, header, strict=True))
-    lines = [
-        (f'<tr class="{css[n]}">' if css else "<tr>")
-        + "".join(f"<td {c}>{escape(cell)}</td>" for c, cell in zip(columns, row, strict=True))
-        + "</tr>"
-        for n, row in enumerate(rows)
-    ]
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
-
-
-def _list(items: Iterable[str]) -> str:
-    found = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f"<ul>{found}</ul>" if found else ""

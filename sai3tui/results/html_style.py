@@ -28,6 +28,8 @@ path.f{stroke:var(--f)}path.g{stroke:var(--g)}i.a,.dot.a{background:var(--a);fil
 i.b,.dot.b{background:var(--b);fill:var(--b)}i.c,.dot.c{background:var(--c);fill:var(--c)}
 i.d,.dot.d{background:var(--d);fill:var(--d)}i.e,.dot.e{background:var(--e);fill:var(--e)}
 i.f,.dot.f{background:var(--f);fill:var(--f)}i.g,.dot.g{background:var(--g);fill:var(--g)}
+path.area{stroke:none;opacity:.16}.area.a{fill:var(--a)}.area.b{fill:var(--b)}.area.d{fill:var(--d)}.area.g{fill:var(--g)}
+.legend i.wash{height:.7rem;opacity:.25}
 .mark{stroke-width:1.2;stroke-dasharray:3 3}.mark.bad{stroke:var(--bad)}.mark.warn{stroke:var(--e)}
 .mark.good{stroke:var(--good)}.label{font-size:11px;font-weight:600;paint-order:stroke;stroke:var(--bg);stroke-width:3}
 .label.bad{fill:var(--bad)}.label.warn{fill:var(--e)}.label.good{fill:var(--good)}ol{margin:.3rem 0;padding-left:1.6rem;
@@ -35,6 +37,8 @@ font-size:.87rem}.warn{color:var(--e)}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--band0);padding:.6rem;font-size:.8rem;margin:.3rem 0}
 code{overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;font-size:.87rem}
 dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}ul{margin:.3rem 0;padding-left:1.2rem}
+.glance{grid-template-columns:9rem 1fr;font-size:.95rem;gap:.35rem 1rem;margin:.6rem 0}.glance dt{font-weight:600}
+.glance ul{margin:0}
 @media print{table{font-size:.7rem}th,td{padding:.15rem .3rem}.wide{overflow:visible}}
 @media (max-width:40rem){dl{grid-template-columns:1fr}dd{margin-bottom:.3rem}}
 """

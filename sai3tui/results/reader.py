@@ -12,6 +12,7 @@ from typing import Any
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.events import Level, Note, Report
+from sai3tui.results.bands import StageBand, read_bands
 from sai3tui.results.details import StageDetail, stage_detail
 from sai3tui.results.events_log import read_events
 from sai3tui.results.figures import rates_of
@@ -93,6 +94,8 @@ class RunRecord:
     """Figures per operation, agent and endpoint, by stage index."""
     baseline: Mapping[str, Any] | None = None
     """How it differs from its baseline, as metadata.json says."""
+    bands: tuple[StageBand, ...] = ()
+    """Where the baseline was, as it was written."""
     notes: tuple[str, ...] = ()
     """Warnings and worse that were told."""
 
@@ -180,6 +183,7 @@ def load_run(
         details={index: stage_detail(tally, stage) for index, stage in tally.stages.items() if stage.agents},
         notes=tuple(notes),
         baseline=read.baseline,
+        bands=read_bands(path),
         thresholds=read.thresholds,
     )
 

@@ -162,7 +162,8 @@ class StageTally:
                 reasons.append(f"{agent}: {reason}")
         if not reasons:
             return ""
-        return reasons[0] + (f" (and {len(reasons) - 1} more agents)" if len(reasons) > 1 else "")
+        more = len(reasons) - 1
+        return reasons[0] + (f" (and {more} more agent{'s' * (more > 1)})" if more else "")
 
     @property
     def lateness(self) -> Lateness | None:

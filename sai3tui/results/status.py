@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sai3tui.events import AttemptStats
+from sai3tui.metrics.attribution import Cause
 from sai3tui.results.coverage import CoverageSpan, coverage_lines
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
@@ -43,13 +44,30 @@ def lateness_text(stage: StageView) -> str:
     return late.text() if kept else f"the io_rate asked for was not delivered: {late.text()}"
 
 
-def stage_notes(stages: Iterable[StageView]) -> list[str]:
-    """What is to be known about the figures of `stage_table`: a line each, none if there is nothing."""
+def limit_notes(stage: StageView) -> list[str]:
+    """What limited a stage, in words that go on from its name; none if nothing stands out. An agent's own limit is
+    among the facts of an attribution to the client, and is not said twice."""
+    found = stage.attribution
+    if found.short and stage.total_ops:
+        return [
+            ": too short to say what limited it"
+            + ("; agents were at limits of their own" if stage.client_limited else "")
+        ]
+    notes = []
+    if stage.client_limited and found.cause is not Cause.CLIENT:
+        notes.append(f" was limited by the load generator, not the storage: {stage.client_limited}")
+    if found.facts:
+        notes.append(f": limited by {found.sentence}")
+    return notes
+
+
+def stage_notes(stages: Iterable[StageView], *, limits: bool = True) -> list[str]:
+    """What is to be known about the figures of `stage_table`: a line each, none if there is nothing; what limited them
+    only with `limits`."""
     lines = []
     for stage in stages:
         name = f"stage {stage.index} {stage.name}"
-        if stage.client_limited:
-            lines.append(f"{name} was limited by the load generator, not the storage: {stage.client_limited}")
+        lines += [name + note for note in limit_notes(stage)] if limits else []
         if stage.unreported:
             agents = ", ".join(stage.unreported)
             lines.append(
@@ -62,8 +80,6 @@ def stage_notes(stages: Iterable[StageView]) -> list[str]:
             lines.append(f"{name}: {lateness_text(stage)}")
         if stage.steady is not None:
             lines.append(f"{name}: {steady_text(stage.steady)}")
-        if stage.attribution.facts:
-            lines.append(f"{name}: limited by {stage.attribution.sentence}")
         over = stage.status not in (StageStatus.PENDING, StageStatus.RUNNING, StageStatus.SKIPPED)
         if stage.half_width and over and not known_to(stage.steady, stage.half_width):
             lines.append(f"{name}: its mean was not known to ± {stage.half_width:.2%} when its longest time was over")
@@ -154,8 +170,9 @@ def status_text(
         lines += ["", "=== Failures by cause ==="]
         for group in failures[:MOST_CAUSES]:
             lines.append(f"{group.count} x {group.sample.sentence()} ({', '.join(group.agents) or 'controller'})")
-            if group.sample.context.uri:
-                lines.append(f"    for example {group.sample.context.uri}")
+            uri = group.sample.context.uri
+            if uri and uri not in lines[-1]:
+                lines.append(f"    for example {uri}")
         if len(failures) > MOST_CAUSES:
             lines.append(f"and {len(failures) - MOST_CAUSES} more causes")
     if outcome.resume:

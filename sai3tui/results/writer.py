@@ -9,7 +9,7 @@ from typing import Any
 
 from sai3tui.errors import ResourceError, Sai3Error
 from sai3tui.events import Event, Report, StageFinished
-from sai3tui.results import perf_ext, perf_log, stage_tsv
+from sai3tui.results import bands, perf_ext, perf_log, stage_tsv
 from sai3tui.results.baseline import BaselineView, baseline_json, difference_lines
 from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import event_line
@@ -141,6 +141,8 @@ class RunWriter:
         views = self._tally.views(ended_ns)
         coverage = self._tally.coverage
         self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns, thresholds, coverage, compared))
+        if baseline is not None:
+            self._whole(bands.FILE, bands.bands_document(baseline.bands))
         failures = self._tally.failures
         text = status_text(
             self.meta,

@@ -18,7 +18,7 @@ from textual.widgets import Input
 from sai3tui.controller.snapshot import LogLine, RunSnapshot, Series
 from sai3tui.errors import failure_of
 from sai3tui.events import Level
-from sai3tui.results.baseline import band_under
+from sai3tui.results.bands import band_under
 from sai3tui.results.thresholds import ThresholdView
 from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.arrangement import CHARTS, PANES, TABLES, Arrangements
@@ -235,7 +235,8 @@ class RunView(RoomScreen):
         end = series.at_s[-1] if series.at_s else 0.0
         get, put, ops = (column[-1] if column else 0.0 for column in (series.get_bytes, series.put_bytes, series.ops))
         unit = unit_for(max(get, put, _peak(series)))
-        bands = {name: band_under(snapshot.baseline, series, name) for name in ("get_bytes", "put_bytes", "p99_us")}
+        known = snapshot.baseline.bands if snapshot.baseline is not None else ()
+        bands = {name: band_under(known, series, name) for name in ("get_bytes", "put_bytes", "p99_us")}
         throughput = ChartData(
             series.get_bytes,
             series.put_bytes,

@@ -11,7 +11,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from sai3tui.results.baseline import Band
+from sai3tui.results.bands import Band
 from sai3tui.theme import Palette
 from sai3tui.widgets.braille import DOTS, Split, Window, area_down, area_up, line_over, split_rows, spread, window
 from sai3tui.widgets.labels import Label, placed

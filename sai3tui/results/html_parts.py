@@ -1,0 +1,40 @@
+"""Pieces that the sections of the HTML report are made of; all text from outside is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+
+def section(title: str, content: str) -> str:
+    """Empty without content."""
+    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], text: int, css: Sequence[str] = ()) -> str:
+    """The first `text` columns hold words; `css` are classes of the rows."""
+    columns = ['class="t"' if n < text else "" for n in range(len(header))]
+    head = "".join(f"<th {c}>{escape(cell)}</th>" for c, cell in zip(columns, header, strict=True))
+    lines = [
+        (f'<tr class="{css[n]}">' if css else "<tr>")
+        + "".join(f"<td {c}>{escape(cell)}</td>" for c, cell in zip(columns, row, strict=True))
+        + "</tr>"
+        for n, row in enumerate(rows)
+    ]
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def bullets(items: Iterable[str]) -> str:
+    """A list; empty without items."""
+    found = "".join(f"<li>{escape(item)}</li>" for item in items)
+    return f"<ul>{found}</ul>" if found else ""
+
+
+def facts(pairs: Iterable[tuple[str, Sequence[str]]], css: str = "") -> str:
+    """Names with what is to be said of each, one or several lines; those without any are left out."""
+    parts = []
+    for name, lines in pairs:
+        if lines:
+            told = escape(lines[0]) if len(lines) == 1 else bullets(lines)
+            parts.append(f"<dt>{escape(name)}</dt><dd>{told}</dd>")
+    return f'<dl class="{css}">{"".join(parts)}</dl>' if parts else ""
