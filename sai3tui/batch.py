@@ -56,6 +56,7 @@ class BatchOptions:
     summary: Path | None = None
     access: Access = NO_ACCESS
     measure_rate: bool = False
+    adopt: bool = False
     baseline: Path | None = None
     attach: AttachOrder | None = None
     """Go on with a run in progress instead of starting one."""
@@ -206,6 +207,7 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
         verbose=options.verbose,
         access=options.access,
         measure_rate=options.measure_rate,
+        adopt=options.adopt,
         baseline=options.baseline,
     )
 

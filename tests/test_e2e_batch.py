@@ -158,7 +158,8 @@ def test_cleanup_deletes_what_the_run_made_and_nothing_else(
     bucket = s3_server.bucket("clean-run")
     s3_server.client().put_object(Bucket=bucket, Key="data/foreign", Body=b"not ours")
     text = scaled_seed_config(s3_server, bucket, agents.addresses[0], duration="1s", cleanup=True)
-    done = run_batch(config_file(tmp_path, text), environ=commanding(agents))
+    assert run_batch(config_file(tmp_path, text), environ=commanding(agents)).code == 3
+    done = run_batch(config_file(tmp_path, text), "--adopt", environ=commanding(agents))
     assert done.code == 0, done.stderr
     assert s3_server.keys(bucket, "data/") == {"data/foreign": 8}
 

@@ -16,6 +16,7 @@ from sai3tui.agent.checks_namespace import (
 from sai3tui.agent.checks_storage import check_endpoint
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.finding import Checks, Emit
+from sai3tui.agent.owner import check_owners
 from sai3tui.agent.rate import measure_all, measure_each
 from sai3tui.agent.setup import RunSetup
 from sai3tui.events import Finding, Level
@@ -32,6 +33,7 @@ async def preflight(setup: RunSetup, emit: Emit, controls: Controls, last_run_en
         for number in range(len(setup.endpoints)):
             group.create_task(check_endpoint(setup, number, checks, controls))
     if first_error(checks.findings) is None:
+        await check_owners(setup, checks, controls)
         await check_namespace(setup, checks, controls)
     return checks.findings
 

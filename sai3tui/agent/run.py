@@ -17,6 +17,7 @@ from sai3tui.agent.controls import Controls
 from sai3tui.agent.exclusion import Excluded, Exclusions
 from sai3tui.agent.leadership import Leadership
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource
+from sai3tui.agent.owner import claim
 from sai3tui.agent.pool import StageTotals, WorkerPool
 from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.run_failures import StageFailed, first_of, internal, timed_out
@@ -283,6 +284,7 @@ class AgentRun:
                 self._arrive(0, None, await self._inventory(cache, checkpoints))
                 start_ns = await self._released(0)
                 await self._get_ready(cache)
+                await self._claim(controls)
                 for index, stage in enumerate(setup.stages, 1):
                     if index - 1 in self._exclusions:
                         self._arrive(index, None)
@@ -312,6 +314,15 @@ class AgentRun:
         if not self.setup.fresh and any(stage.type in ADDED for stage in self.setup.stages):
             known += await checkpoints.read()
         return pb.Inventory(generations=[known_to_proto(each) for each in known], names=names_to_rows(cache.reserved()))
+
+    async def _claim(self, controls: Controls) -> None:
+        """Mark what the run will write; a marker that cannot be written is told, and keeps nobody from running."""
+        try:
+            kept = await claim(self.setup, controls)
+        except StorageError as error:
+            kept = f"the marker of this layout could not be written: {error.failure().sentence()}"
+        if kept:
+            self._note(Level.WARNING, kept, "owner")
 
     async def _get_ready(self, cache: LayoutCache) -> None:
         """Take over what the controller knows of the layout."""

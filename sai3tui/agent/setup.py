@@ -57,6 +57,8 @@ class RunSetup:
     forwarded: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What of `environ` the controller has sent: for workers, which inherit the rest."""
     accepted_checks: frozenset[str] = frozenset()
+    adopt: bool = False
+    """Whether prefixes of others may be taken over."""
 
     @property
     def oplog(self) -> Path | None:
@@ -159,6 +161,7 @@ def make_setup(
         limits=limits,
         environ=environ,
         forwarded=forwarded,
+        adopt=spec.adopt,
         accepted_checks=frozenset(spec.accepted_checks) & OVERRIDABLE,
     )
 

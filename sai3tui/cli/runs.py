@@ -35,6 +35,7 @@ def add_front(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="RUN", type=Path, help="a results directory to compare the run with")
     parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
+    parser.add_argument("--adopt", action="store_true", help="take over prefixes of other layouts, or of nobody")
     add_access(parser)
     add_forwarding(parser)
     add_stage_choice(parser)
@@ -43,7 +44,7 @@ def add_front(parser: argparse.ArgumentParser) -> None:
 
 def _front(options: argparse.Namespace) -> int:
     if not options.batch:
-        for name in ("json", "fresh", "no_preflight", "junit", "summary"):
+        for name in ("json", "fresh", "adopt", "no_preflight", "junit", "summary"):
             if getattr(options, name):
                 return usage(f"--{name.replace('_', '-')} works with --batch only")
         return _control_room(options)
@@ -58,6 +59,7 @@ def _front(options: argparse.Namespace) -> int:
             config=options.config,
             json=options.json,
             results=options.results,
+            adopt=options.adopt,
             fresh=options.fresh,
             preflight=not options.no_preflight,
             agents=options.agents,

@@ -46,6 +46,7 @@ CHECKS = (
     CheckSpec("delete", "it is deleted, and gone"),
     CheckSpec("namespace", "what is written at one endpoint is there at the others"),
     CheckSpec("bucket", "versioning, object lock and lifecycle rules that would surprise"),
+    CheckSpec("owner", "whose the objects are that are there already", overridable=False),
     CheckSpec("path", "a directory that exists or can be made, and is no system directory", overridable=False),
     CheckSpec("mount", "file system and mount of a file target"),
     CheckSpec("space", "room for the bytes of the plan"),

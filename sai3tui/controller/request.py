@@ -56,6 +56,7 @@ class RunRequest:
     verbose: bool = False
     access: Access = NO_ACCESS
     measure_rate: bool = False
+    adopt: bool = False
     baseline: Path | None = None
     attach: AttachOrder | None = None
     owned: bool = False

@@ -107,6 +107,7 @@ class RunSession:
         self._abort: Ending | None = None
         self._answer: asyncio.Queue[str] = asyncio.Queue()
         self._preflight: Preflight | None = None
+        self._adopt = False
 
     # --- from any thread
 
@@ -128,7 +129,8 @@ class RunSession:
         self._post(lambda: self._answer.put_nowait("recheck"))
 
     def accept(self, check: str, reason: str) -> None:
-        """While held: let the run begin although the preflight check `check` has found errors."""
+        """While held: let the run begin although the preflight check `check` has found errors. Of `owner` that means
+        to take over what belongs to others, and it is checked again."""
         self._post(lambda: self._accept(check, reason))
 
     def request_abort(self, reason: str, exit_code: int = EXIT_SIGINT) -> None:
@@ -574,6 +576,7 @@ class RunSession:
             namespace=found.value if found is not Namespace.AUTO else "",
             controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
             credentials=self.request.access.forwarded if self._local is None else None,
+            adopt=self.request.adopt or self._adopt,
             accepted_checks=sorted(self._preflight.accepted) if self._preflight is not None else (),
             controller=self._name,
             started_ns=self._started_ns,
@@ -618,6 +621,11 @@ class RunSession:
         ) and not all(stage.status is StageStatus.DONE for stage in stages)
 
     def _accept(self, check: str, reason: str) -> None:
+        if check == "owner":
+            self._adopt = True
+            self._journal.note(Level.WARNING, f"taken over: {reason}", code="adopted")
+            self._answer.put_nowait("recheck")
+            return
         if self._preflight is not None and self._preflight.accept(check, reason):
             self._journal.refresh()
 

@@ -401,6 +401,7 @@ class RunSpec(_message.Message):
     PREFLIGHT_FIELD_NUMBER: _builtins.int
     ACCEPTED_CHECKS_FIELD_NUMBER: _builtins.int
     CREDENTIALS_FIELD_NUMBER: _builtins.int
+    ADOPT_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
@@ -416,6 +417,8 @@ class RunSpec(_message.Message):
     """on the clock of the controller that started the run"""
     preflight: _builtins.bool
     """whether it was checked before"""
+    adopt: _builtins.bool
+    """take over prefixes that belong to others"""
     only: _builtins.str
     """which stages are done: empty for all, else as the option without its dashes"""
     namespace: _builtins.str
@@ -448,12 +451,13 @@ class RunSpec(_message.Message):
         preflight: _builtins.bool = ...,
         accepted_checks: _abc.Iterable[_builtins.str] | None = ...,
         credentials: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        adopt: _builtins.bool = ...,
         only: _builtins.str = ...,
         namespace: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "credentials", b"credentials", "fresh", b"fresh", "layout_hash", b"layout_hash", "namespace", b"namespace", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "adopt", b"adopt", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "credentials", b"credentials", "fresh", b"fresh", "layout_hash", b"layout_hash", "namespace", b"namespace", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

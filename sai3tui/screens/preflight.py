@@ -181,11 +181,27 @@ class PreflightScreen(RoomScreen):
             if reason:
                 self._session.accept(check, reason)
 
+        if check == "owner" and cell.findings:
+            self._adopt(cell.findings[0].subject)
+            return
         if check not in OVERRIDABLE:
             self.notify(f"{check}: correct what it found, this cannot be overridden", severity="warning", markup=False)
             return
         title = f"Start although {check} failed: why? It goes into the results"
         self.app.push_screen(PathScreen(title, keys="enter accepts, esc leaves"), answered)
+
+    def _adopt(self, uri: str) -> None:
+        """Take over what belongs to others, once somebody has typed where that is."""
+        place = uri.partition("://")[2].partition("/")[2] or uri
+
+        def answered(typed: str | None) -> None:
+            if typed == place:
+                self._session.accept("owner", uri)
+            elif typed:
+                self.notify(f"that is not {clean(place)}: nothing is taken over", severity="warning", markup=False)
+
+        title = f"All below it may be overwritten and deleted: type {clean(place)} to take it over"
+        self.app.push_screen(PathScreen(title, keys="enter takes over, esc leaves"), answered)
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(cell_plain(self.query_one(CheckMatrix).current))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sai3tui.agent.lease import LeasedJob, SetSpec
+from sai3tui.agent.owner import release
 from sai3tui.agent.source import DELETE, Purpose, StateSource, held
 from sai3tui.agent.stages.base import StageContext, doing_added, set_spec
 from sai3tui.agent.stages.names import TakenNames, new_names
@@ -16,7 +17,7 @@ from sai3tui.agent.work import Work, take_over
 from sai3tui.config.model import CleanupMode, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.config.units import format_count
-from sai3tui.errors import Failure
+from sai3tui.errors import Failure, StorageError
 from sai3tui.events import Level, Objects
 from sai3tui.state.names import NamePool, NamesTaken
 
@@ -47,6 +48,10 @@ async def _settle(context: StageContext, cleanup: _Cleanup) -> None:
     context.progress.ended()
     if not cleanup.failures:
         await context.checkpoints.remove()
+        try:
+            await release(context.setup, context.controls)
+        except StorageError as error:
+            context.note(Level.WARNING, f"the marker of this layout stays: {error.failure().sentence()}", "owner")
     elif cleanup.mode is CleanupMode.BEST_EFFORT:
         text = f"{format_count(cleanup.failed)} objects could not be deleted: {cleanup.failures[0].sentence()}"
         context.note(Level.WARNING, text, "cleanup")
