@@ -77,8 +77,8 @@ lint: $(VENV)/.stamp-dev ## check style, types and import layers
 
 .PHONY: audit
 audit: $(VENV)/.stamp-dev ## ask for known weaknesses of what is in the lock files (needs the network)
-	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.lock
-	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements-dev.lock
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	@$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements-dev.lock
 
 .PHONY: format
 format: $(VENV)/.stamp-dev ## rewrite the code in the one style

@@ -162,20 +162,13 @@ def _described(place: Place) -> dict[str, Any]:
                 "complete": each.record.complete,
                 "slots": each.record.slots,
                 "sets": dict(each.record.sets),
-                "states": {state.name.lower(): _held(each, state) for state in ObjectState},
+                "states": {state.name.lower(): each.held(state) for state in ObjectState},
                 "failed": failed[each.record.number],
             }
             for each in known
         ],
         "names": names,
     }
-
-
-def _held(known: Known, state: ObjectState) -> int:
-    mask = wanted(state)
-    return sum(
-        known.states(held.set_id, held.slot).count_in(held.first_k, held.end_k, mask) for held in known.record.holdings
-    )
 
 
 def _compared(place: Place, resolved: Resolved) -> dict[str, Any]:
@@ -193,7 +186,7 @@ def _compared(place: Place, resolved: Resolved) -> dict[str, Any]:
 def _sample(known: Known) -> list[tuple[int, int]]:
     """(set, index) of objects recorded as created, spread evenly."""
     created = wanted(ObjectState.CREATED)
-    total = _held(known, ObjectState.CREATED)
+    total = known.held(ObjectState.CREATED)
     step = max(1, total // SAMPLE)
     picks: list[tuple[int, int]] = []
     seen = 0

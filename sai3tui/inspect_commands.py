@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from sai3tui.config.model import NOWHERE, Stage
+from sai3tui.config.model import NOWHERE, Stage, StageType
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.resolve import Resolution, load_resolved, strictly
 from sai3tui.config.resolved import NamespaceFrom, Resolved
@@ -122,6 +122,12 @@ def namespace_words(plan: Plan) -> str:
     return f"{words}, until preflight has looked" if plan.namespace_from is NamespaceFrom.ASSUMED else words
 
 
+def _deleted(plan: Plan) -> str:
+    if not any(stage.type is StageType.CLEANUP for stage in plan.stages):
+        return "nothing"
+    return f"{format_count(plan.deleted)} objects of this layout and those of its PUTs, as on record; no others"
+
+
 def plan_lines(plan: Plan) -> list[str]:
     """The plan for people, one line each."""
     lines = [
@@ -129,7 +135,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"directories  {format_count(plan.directories)}",
         f"objects      {format_count(plan.objects)}",
         f"bytes        {format_bytes_both(plan.bytes_expected)} expected",
-        f"deleted      {format_count(plan.deleted)} objects" if plan.deleted else "deleted      nothing",
+        f"deleted      {_deleted(plan)}",
         "",
     ]
     rows = [("agent", "address", "connections", "objects", "endpoint")]

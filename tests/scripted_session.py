@@ -409,6 +409,25 @@ def blocked() -> RunSnapshot:
     return replace(snapshot, version=3, phase=Phase.READY, elapsed_s=9.0, agents=fleet, findings=found)
 
 
+def foreign() -> RunSnapshot:
+    """Preflight is over; the prefix belongs to another layout, as two agents say."""
+    snapshot = ready()
+    told = tuple(
+        Finding(
+            START_NS,
+            agent,
+            "owner",
+            "s3+http://10.9.0.21:9000/bench/run/",
+            Level.ERROR,
+            "this prefix belongs to layout 4be1a90c of load07, since 2026-05-01T18:02:11+00:00",
+            "",
+            "use another prefix; or, if all below it may be overwritten and deleted, take it over: --adopt",
+        )
+        for agent in ("agent-1", "agent-2")
+    )
+    return replace(snapshot, findings=(*snapshot.findings, *told))
+
+
 def ready() -> RunSnapshot:
     """Preflight is over, all is well."""
     fleet = agents(state=AgentState.IDLE)

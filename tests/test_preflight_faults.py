@@ -1,21 +1,29 @@
 """Preflight finds each of these faults, injected into a set-up that is healthy otherwise, and raises nothing on one
-that is. One fault a test; `FAULTS` lists those of an S3 endpoint, the tests below those of hosts, files and fleets."""
+that is. One fault a test. `LISTED` names them all; `FAULTS` injects those of an S3 endpoint, `injects` says of a test
+below which ones it does."""
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import re
+import resource
+import shutil
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
+import psutil
 import pytest
 
 from sai3tui.access import Role
 from sai3tui.agent.checks_files import Mount, forbidden, mount_of, mount_told
-from sai3tui.agent.checks_host import nic_told
+from sai3tui.agent.checks_host import nic_told, ports_told
+from sai3tui.agent.checks_network import SLOW_MS
 from sai3tui.certificates import issue, make_authority
 from sai3tui.errors import StorageError
 from sai3tui.events import Finding, Level
@@ -29,6 +37,8 @@ from tests.servers import ServerUnderTest
 from tests.test_agent_preflight import check
 from tests.test_batch_run import sai3tui, write
 from tests.test_controller_session import config_text
+
+Test = TypeVar("Test", bound=Callable[..., Any])
 
 BUCKET = "preflight-faults"
 NAMESPACE = "xmlns='http://s3.amazonaws.com/doc/2006-03-01/'"
@@ -45,6 +55,7 @@ workload:
   - {{op: put, path: "new/", object_size: 6MiB, part_size: 5MiB, weight: 1}}
   - {{op: list, path: "data/", weight: 1}}
   - {{op: stat, path: "data/*", weight: 1}}
+  - {{op: delete, path: "data/*", weight: 1, delete_many: 10}}
 {extra}
 """
 
@@ -75,6 +86,13 @@ def corrupted(seen: Seen, raw: bytes) -> bytes:
 
 def other_size(seen: Seen, raw: bytes) -> bytes:
     return re.sub(rb"(?i)content-length: 64", b"Content-Length: 63", raw) if probe("HEAD")(seen) else raw
+
+
+def full_bucket(seen: Seen, raw: bytes) -> bytes:
+    """What Ceph's gateway says of a bucket with 100 bytes left of its quota."""
+    if seen.method != "HEAD" or seen.is_object:
+        return raw
+    return raw.replace(b"\r\n", b"\r\nX-RGW-Bytes-Used: 900\r\nX-RGW-Quota-Bucket-Size: 1000\r\n", 1)
 
 
 def own_namespace() -> Fault:
@@ -133,6 +151,17 @@ FAULTS: dict[str, tuple[Fault, str, Level]] = {
         "multipart",
         Level.ERROR,
     ),
+    "many are not deleted at once": (
+        Fault(says("NotImplemented", "501 Not Implemented", asks("delete"))),
+        "delete-many",
+        Level.ERROR,
+    ),
+    "many are said to be deleted, and are not": (
+        Fault(tells(f"<DeleteResult {NAMESPACE}/>", asks("delete"))),
+        "delete-many",
+        Level.ERROR,
+    ),
+    "the bucket's quota is used up": (Fault(after=full_bucket), "space", Level.ERROR),
     "the bucket is in another region": (Fault(tells(LOCATION, asks("location"))), "region", Level.WARNING),
     "the bucket keeps versions": (Fault(tells(VERSIONED, asks("versioning"))), "bucket", Level.WARNING),
     "a lifecycle rule deletes": (Fault(tells(LIFECYCLE, asks("lifecycle"))), "bucket", Level.WARNING),
@@ -140,6 +169,60 @@ FAULTS: dict[str, tuple[Fault, str, Level]] = {
     "every answer ends the connection": (Fault(closes=True), "keepalive", Level.WARNING),
     "the storage's clock is wrong": (Fault(after=shifted_date), "clock", Level.ERROR),
 }
+
+
+LISTED = (
+    *FAULTS,
+    # credentials and the way to the storage
+    "wrong secret",
+    "unknown key",
+    "half a key pair",
+    "no bucket",
+    "a name without address",
+    "nobody listens",
+    "no HTTP",
+    "hangs up",
+    "a slow round trip",
+    "two storages",
+    "certificate expired",
+    "certificate for another name",
+    "certificate of an unknown CA",
+    "certificate expires soon",
+    "plain HTTP",
+    # hosts and files
+    "too little memory",
+    "too few descriptors",
+    "too few ports",
+    "a full data disk",
+    "a slow interface",
+    "a system directory",
+    "a mount is missing",
+    "a mount is read-only",
+    "a target that is too small",
+    "no O_DIRECT",
+    "a prefix of another layout",
+    "objects of nobody",
+    # fleets
+    "an agent lets anybody in",
+    "an agent's clock is off",
+    "an agent's clock is far off",
+    "an agent of another version",
+)
+
+INJECTED = set(FAULTS)
+"""Filled as the tests below are defined."""
+
+
+def injects(*names: str) -> Callable[[Test], Test]:
+    """Says of a test which faults it injects, each by itself."""
+    INJECTED.update(names)
+    return lambda test: test
+
+
+def test_every_listed_fault_is_injected() -> None:
+    """And the other way round."""
+    assert len(set(LISTED)) == len(LISTED) >= 25
+    assert set(LISTED) == INJECTED
 
 
 @pytest.fixture(scope="module")
@@ -163,9 +246,10 @@ async def test_a_healthy_endpoint_raises_nothing(server: ServerUnderTest, tmp_pa
         findings = await check(tmp_path, config_of(*places), server.environ())
     assert odd(findings) == {}
     expected = {"connect", "latency", "keepalive", "clock", "auth", "region", "bucket", "write", "read", "range"}
-    expected |= {"stat", "list", "multipart", "delete", "namespace"}
+    expected |= {"stat", "list", "multipart", "delete-many", "delete", "namespace", "space"}
     for place_uri in places:
-        assert {f.check for f in findings if f.subject == place_uri} == expected
+        owner = {"owner", "data"} if place_uri == places[0] else set()
+        assert {f.check for f in findings if f.subject == place_uri} == expected | owner
     assert set(server.keys(BUCKET, "clean/")) == {"clean/.sai3tui/stays"}
 
 
@@ -179,6 +263,7 @@ async def test_a_fault_of_an_endpoint_is_found(name: str, server: ServerUnderTes
     assert set(found) <= {by, *allowed}, found
 
 
+@injects("wrong secret", "unknown key", "half a key pair", "no bucket")
 @pytest.mark.parametrize(
     ("change", "bucket"),
     [
@@ -198,16 +283,19 @@ async def test_what_does_not_open_the_bucket_is_found(
     assert all(f.advice for f in findings if f.level is Level.ERROR)
 
 
+@injects("a name without address")
 async def test_a_name_without_address_is_found(tmp_path: Path, server: ServerUnderTest) -> None:
     found = odd(await check(tmp_path, config_of(f"s3+http://no-such-host.invalid/{BUCKET}/"), server.environ()))
     assert found == {"dns": Level.ERROR}
 
 
+@injects("nobody listens")
 async def test_a_port_that_nobody_listens_on_is_found(tmp_path: Path, server: ServerUnderTest) -> None:
     place = f"s3+http://127.0.0.1:{free_port()}/{BUCKET}/"
     assert odd(await check(tmp_path, config_of(place), server.environ())) == {"connect": Level.ERROR}
 
 
+@injects("no HTTP", "hangs up")
 @pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b""], ids=["no HTTP", "hangs up"])
 async def test_what_is_no_s3_service_is_found(greeting: bytes, tmp_path: Path, server: ServerUnderTest) -> None:
     async with FaultServer([Step(greeting, "close", read_body=False)] * 20) as wrong:
@@ -217,6 +305,7 @@ async def test_what_is_no_s3_service_is_found(greeting: bytes, tmp_path: Path, s
     assert found["auth"] is Level.ERROR
 
 
+@injects("two storages")
 async def test_endpoints_of_two_storages_are_found(server: ServerUnderTest, tmp_path: Path) -> None:
     async with fault_proxy(server.host_port, own_namespace()) as other:
         places = [f"s3+http://{place}/{BUCKET}/clean/" for place in (server.host_port, other)]
@@ -254,6 +343,9 @@ TLS_CASES = {
 }
 
 
+@injects(
+    "certificate expired", "certificate for another name", "certificate of an unknown CA", "certificate expires soon"
+)
 @pytest.mark.parametrize("name", TLS_CASES)
 async def test_certificates_are_looked_at(name: str, server: ServerUnderTest, tmp_path: Path) -> None:
     case = TLS_CASES[name]
@@ -268,6 +360,7 @@ async def test_certificates_are_looked_at(name: str, server: ServerUnderTest, tm
     assert case.advice in tls.advice
 
 
+@injects("plain HTTP")
 async def test_plain_http_where_tls_is_meant_is_found(server: ServerUnderTest, tmp_path: Path) -> None:
     config = config_of(f"s3+https://{server.host_port}/{BUCKET}/run/")
     findings = await check(tmp_path, config, server.environ())
@@ -278,14 +371,70 @@ async def test_plain_http_where_tls_is_meant_is_found(server: ServerUnderTest, t
 # --- hosts and files
 
 
-async def test_a_host_that_is_too_small_is_found(server: ServerUnderTest, tmp_path: Path) -> None:
-    config = config_of(f"s3+http://{server.host_port}/{BUCKET}/run/").replace("concurrency: 2", "concurrency: 1000000")
-    found = odd(await check(tmp_path, config, server.environ()))
-    assert found["memory"] is Level.ERROR
-    assert found["ports"] is Level.ERROR
-    assert found.get("descriptors", Level.ERROR) is Level.ERROR
+def wide(server: ServerUnderTest, connections: int) -> str:
+    return config_of(f"s3+http://{server.host_port}/{BUCKET}/run/").replace(
+        "concurrency: 2", f"concurrency: {connections}"
+    )
 
 
+@injects("too little memory")
+async def test_too_little_memory_is_found(
+    server: ServerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: real._replace(available=50 * 1024 * 1024))
+    assert odd(await check(tmp_path, wide(server, 2), server.environ())) == {"memory": Level.ERROR}
+
+
+@injects("too few descriptors")
+async def test_too_few_descriptors_are_found(server: ServerUnderTest, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (500, hard))
+    try:
+        found = await check(tmp_path, wide(server, 300), server.environ())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert odd(found) == {"descriptors": Level.ERROR}
+    assert "ulimit -n 556" in next(f.advice for f in found if f.check == "descriptors")
+
+
+@injects("too few ports")
+def test_too_few_ports_are_found(tmp_path: Path) -> None:
+    told = tmp_path / "proc/sys/net/ipv4/ip_local_port_range"
+    told.parent.mkdir(parents=True)
+    told.write_text("60000\t60999\n")
+    assert ports_told(999, tmp_path).level is Level.OK
+    assert ports_told(1000, tmp_path).level is Level.ERROR
+    told.write_text("nothing that is understood")
+    assert ports_told(1000, tmp_path).level is Level.INFO
+
+
+@injects("a full data disk")
+async def test_a_full_data_disk_is_found(
+    server: ServerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=1024 * 1024)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: full)
+    found = await check(tmp_path, wide(server, 2), server.environ())
+    assert odd(found) == {"disk": Level.ERROR}
+    assert "--data-dir" in next(f.advice for f in found if f.check == "disk")
+
+
+@injects("a slow round trip")
+async def test_a_slow_round_trip_is_found(
+    server: ServerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = asyncio.open_connection
+
+    async def far(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(SLOW_MS / 1000 * 1.5)
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "open_connection", far)
+    assert odd(await check(tmp_path, wide(server, 2), server.environ())) == {"latency": Level.WARNING}
+
+
+@injects("a slow interface")
 def test_a_slow_interface_is_found(tmp_path: Path) -> None:
     for name, speed in (("eth0", "100"), ("eth1", "25000")):
         (tmp_path / "sys/class/net" / name).mkdir(parents=True)
@@ -298,6 +447,7 @@ def test_a_slow_interface_is_found(tmp_path: Path) -> None:
     assert "eth1" not in told.message
 
 
+@injects("a system directory")
 async def test_a_system_directory_is_refused(tmp_path: Path) -> None:
     for place in ("/", "/etc/x", "/usr/share/y", "/proc/1", "/root", "/home", "/var", "/dev/disk"):
         assert forbidden(Path(place)), place
@@ -313,6 +463,7 @@ workload: [{op: get, path: "data/*", weight: 1}]
     assert not Path("/etc/sai3tui-test").exists()
 
 
+@injects("a mount is missing", "a mount is read-only")
 def test_mounts_are_read_as_the_kernel_tells_them() -> None:
     text = (
         "22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
@@ -329,6 +480,7 @@ def test_mounts_are_read_as_the_kernel_tells_them() -> None:
         mount_told(Path("/mnt/ro/x"), mount_of(Path("/mnt/ro/x"), text), "")
 
 
+@injects("a target that is too small")
 async def test_a_disk_that_is_too_small_is_found(tmp_path: Path) -> None:
     config = f"""
 target: "file://{tmp_path}/target/"
@@ -338,31 +490,49 @@ workload: [{{op: get, path: "data/*", weight: 1}}]
     assert odd(await check(tmp_path, config, {}, tmp_path)) == {"space": Level.ERROR}
 
 
-@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no tmpfs here")
-async def test_a_file_system_without_o_direct_is_found(tmp_path: Path) -> None:
-    place = Path(f"/dev/shm/sai3tui-test-{os.getpid()}")
-    place.mkdir()
-    try:
-        try:
-            os.close(os.open(place / "x", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
-            pytest.skip("this kernel's tmpfs has O_DIRECT")
-        except OSError:
-            pass
-        config = f"""
-target: "direct://{place}/"
+@injects("no O_DIRECT")
+async def test_a_file_system_without_o_direct_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel says it: EINVAL. Which file systems do is a matter of its version."""
+    real = os.open
+
+    def without(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        return real(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", without)
+    config = f"""
+target: "direct://{tmp_path}/target/"
 prepare: {{ensure_objects: [{{base_uri: data/, count: 1, size_distribution: 4096}}]}}
 workload: [{{op: get, path: "data/*", weight: 1}}]
 """
-        assert odd(await check(tmp_path, config, {}, place)) == {"direct": Level.ERROR}
+    assert odd(await check(tmp_path, config, {}, tmp_path)) == {"direct": Level.ERROR}
+    assert not list((tmp_path / "target").rglob("*probe*"))
+
+
+@injects("a prefix of another layout", "objects of nobody")
+@pytest.mark.parametrize("key", ["owned/.sai3tui/owner.json", "owned/data/precious"])
+async def test_what_belongs_to_others_is_found(key: str, server: ServerUnderTest, tmp_path: Path) -> None:
+    client = server.client()
+    client.put_object(Bucket=BUCKET, Key="owned/.sai3tui/stays", Body=b"")
+    client.put_object(Bucket=BUCKET, Key=key, Body=b'{"layout": "another"}')
+    try:
+        findings = await check(tmp_path, config_of(f"s3+http://{server.host_port}/{BUCKET}/owned/"), server.environ())
     finally:
-        for left in sorted(place.rglob("*"), reverse=True):
-            left.rmdir() if left.is_dir() else left.unlink()
-        place.rmdir()
+        client.delete_object(Bucket=BUCKET, Key=key)
+    assert odd(findings) == {"owner": Level.ERROR}
+    assert "--adopt" in next(f.advice for f in findings if f.check == "owner")
 
 
 # --- fleets
 
 
+@injects(
+    "an agent lets anybody in",
+    "an agent's clock is off",
+    "an agent's clock is far off",
+    "an agent of another version",
+)
 @pytest.mark.parametrize(
     ("script", "found"),
     [
@@ -414,7 +584,7 @@ def test_a_fleet_with_four_endpoints_raises_nothing(server: ServerUnderTest, tmp
         whole = next(
             f for f in document["findings"] if f["agent"] == agent and f["check"] == "rate" and not f["subject"]
         )
-        assert "prepare of its 5 objects" in whole["message"]
+        assert "prepare of its 10 objects" in whole["message"]
         assert "expected limit" in whole["message"]
         shared = next(f for f in document["findings"] if f["agent"] == agent and f["check"] == "namespace")
         assert f"by {other}" in shared["message"]

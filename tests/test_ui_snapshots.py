@@ -14,7 +14,7 @@ from textual.screen import Screen
 from sai3tui.app import Sai3App
 from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.barriers import BarrierScreen
-from sai3tui.screens.confirm import ConfirmScreen
+from sai3tui.screens.confirm import ConfirmScreen, PathScreen
 from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.failures import FailuresScreen
 from sai3tui.screens.help import HelpScreen
@@ -73,6 +73,7 @@ PICTURES = {
     "preflight-checking": Picture(lambda: room(ScriptedSession(canned.checking())), PreflightScreen),
     "preflight-blocked": Picture(lambda: room(ScriptedSession(canned.blocked())), PreflightScreen),
     "preflight-ready": Picture(lambda: room(ScriptedSession(canned.ready())), PreflightScreen),
+    "preflight-adopt": Picture(lambda: room(ScriptedSession(canned.foreign())), PreflightScreen, ("o",), PathScreen),
     "live": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen),
     "live-troubled": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen),
     "live-256-agents": Picture(lambda: room(ScriptedSession(canned.running(count=256))), LiveScreen, ("end",)),

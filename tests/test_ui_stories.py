@@ -553,3 +553,24 @@ async def test_a_failed_check_is_accepted_for_a_reason_only() -> None:
         await until(lambda: any(call.startswith("accept ") for call in session.calls))
     (accepted,) = [call for call in session.calls if call.startswith("accept ")]
     assert accepted.endswith(" known")
+
+
+async def test_a_prefix_of_others_is_taken_over_by_typing_where_it_is_only() -> None:
+    session = ScriptedSession(canned.foreign())
+    app = room(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await on_screen(pilot, PreflightScreen)
+        await shows(pilot, "the run cannot start")
+        for typed in ("bench", "yes", ""):
+            await pilot.press("o")
+            await on_screen(pilot, PathScreen)
+            await shows(pilot, "Take over what belongs to others?")
+            await pilot.press(*typed, "enter")
+            await on_screen(pilot, PreflightScreen)
+        await shows(pilot, "nothing is taken over")
+        assert session.calls == ["start"]
+        await pilot.press("o")
+        await on_screen(pilot, PathScreen)
+        await pilot.press(*"bench", "slash", *"run", "slash", "enter")
+        await on_screen(pilot, PreflightScreen)
+        await until(lambda: "accept owner s3+http://10.9.0.21:9000/bench/run/" in session.calls)

@@ -1,4 +1,5 @@
-"""Preflight: what is set on the bucket that would surprise: region, versions, lock, rules that delete by themselves."""
+"""Preflight: what is set on the bucket that would surprise: region, versions, lock, quota, rules that
+delete by themselves."""
 
 from __future__ import annotations
 
@@ -8,16 +9,19 @@ from sai3tui.agent.finding import Checks, Told
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import StageType
 from sai3tui.config.ops import Op
+from sai3tui.config.units import format_bytes
 from sai3tui.events import Level
 from sai3tui.storage.control import ControlPlane
 from sai3tui.storage.credentials import region_of
-from sai3tui.storage.s3probe import BucketSettings, bucket_settings, region_told
+from sai3tui.storage.s3probe import BucketSettings, bucket_settings, region_told, room_told
 
 
 async def check_bucket(setup: RunSetup, control: ControlPlane, checks: Checks) -> None:
     subject = control.endpoint.uri
     await checks.run("region", subject, partial(_region, setup, control))
     await checks.run("bucket", subject, partial(_settings, setup, control))
+    if _writes(setup):
+        await checks.run("space", subject, partial(_space, setup, control))
 
 
 async def _region(setup: RunSetup, control: ControlPlane) -> Told:
@@ -46,6 +50,28 @@ async def _settings(setup: RunSetup, control: ControlPlane) -> Told:
         messages, advice = zip(*odd, strict=True)
         return Told("; ".join(messages), ", ".join(told), Level.WARNING, "; ".join(advice))
     return Told("nothing is set that would surprise", ", ".join(told))
+
+
+async def _space(setup: RunSetup, control: ControlPlane) -> Told:
+    room = await room_told(control)
+    # Where all endpoints show the same objects, those of all agents go into the one bucket.
+    whole = sum(each.bytes_expected for each in setup.sets)
+    needed = whole if setup.resolved.shared else setup.bytes_expected // len(setup.endpoints)
+    asked = f"{format_bytes(needed)} to be written"
+    if room is None:
+        return Told("the store does not tell its quota or free space", asked, Level.INFO)
+    told = f"{format_bytes(room.used)} in the bucket, {asked}"
+    if room.limit is None:
+        return Told("the bucket has no quota; the store does not tell its free space", told, Level.INFO)
+    left = max(0, room.limit - room.used)
+    evidence = f"quota {format_bytes(room.limit)}, {told}"
+    if left >= needed:
+        return Told(f"{format_bytes(left)} are left of the bucket's quota", evidence)
+    advice = "raise the bucket's quota, make room, or use fewer or smaller objects"
+    # Some of what is there may be this layout's own, which is not written again.
+    level = Level.WARNING if setup.cache_dir.exists() else Level.ERROR
+    message = f"needs {format_bytes(needed)}, {format_bytes(left)} are left of the bucket's quota"
+    return Told(message, evidence, level, advice)
 
 
 def surprises(found: BucketSettings, prefix: str, *, deletes: bool, writes: bool) -> list[tuple[str, str]]:

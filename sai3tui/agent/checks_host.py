@@ -40,7 +40,8 @@ async def check_host(setup: RunSetup, checks: Checks, last_run_ended_ns: int = 0
     await checks.run("disk", str(setup.cache_dir.parent), partial(asyncio.to_thread, _disk, setup))
     await checks.run("descriptors", "", partial(_descriptors, setup))
     if not setup.is_files:
-        await checks.run("ports", "", partial(asyncio.to_thread, _ports, setup))
+        most = max(setup.connections, default=0)
+        await checks.run("ports", "", partial(asyncio.to_thread, ports_told, most))
         await checks.run("nic", "", partial(asyncio.to_thread, nic_told))
     await checks.run("idle", "", partial(_idle, last_run_ended_ns))
     ceiling = await asyncio.to_thread(load_ceiling)
@@ -107,13 +108,12 @@ async def _descriptors(setup: RunSetup) -> Told:
     return Told(f"enough for {setup.agent.concurrency} connections", evidence)
 
 
-def _ports(setup: RunSetup) -> Told:
-    """Each connection to one address of the storage needs a port of its own."""
+def ports_told(most: int, root: Path = Path("/")) -> Told:
+    """Each of `most` connections to one address of the storage needs a port of its own."""
     try:
-        low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+        low, high = map(int, (root / "proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     except (OSError, ValueError):
         return Told("this host does not tell its ephemeral ports", "", Level.INFO)
-    most = max(setup.connections, default=0)
     evidence = f"ports {low} to {high}, up to {most} connections to one endpoint"
     if most > high - low:
         return Told(

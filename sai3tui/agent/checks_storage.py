@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from functools import partial
 
 from sai3tui.agent.checks_bucket import check_bucket
 from sai3tui.agent.checks_files import check_directory, check_room
 from sai3tui.agent.checks_network import check_answers, check_way
 from sai3tui.agent.controls import Controls
+from sai3tui.agent.delete_many import delete_batch
 from sai3tui.agent.finding import CHECK_TIMEOUT_S, Checks, Told
 from sai3tui.agent.setup import RunSetup
-from sai3tui.config.model import StageType
+from sai3tui.config.model import EngineName, StageType
 from sai3tui.config.ops import Op
 from sai3tui.config.patterns import literal_prefix
 from sai3tui.config.resolved import OpSource, ResolvedOp
@@ -24,6 +26,8 @@ from sai3tui.storage.s3probe import begin_and_abort_upload, get_range
 
 PROBE_DIRECTORY = ".sai3tui/"
 PROBE_BYTES = 64
+BATCH = 2
+"""Probes that are deleted with one request."""
 RANGE = (16, 32)
 """Offset and length of the part of a probe that is read."""
 WRITE_ATTEMPTS = 3
@@ -109,6 +113,8 @@ async def _check_probe(setup: RunSetup, needed: frozenset[Op], control: Control,
             prepare = setup.config.prepare
             if any(op.part_size for op in active) or (prepare is not None and prepare.part_size):
                 await checks.run("multipart", subject, partial(_multipart, control, f"{key}.parts"))
+            if setup.config.engine is EngineName.WIRE and any(op.delete_many > 1 for op in active):
+                await checks.run("delete-many", subject, partial(_delete_many, setup, control, key))
     finally:
         # Also when preflight is cancelled: the probe is ours to remove, for a bounded time.
         await asyncio.shield(_remove(checks, control, key))
@@ -196,6 +202,27 @@ async def _delete(control: Control, key: str) -> Told:
     if await control.head(key) is not None:
         raise StorageError(f"{key} was deleted, and is still there", hint="does the bucket lock its objects?")
     return Told("the probe was deleted, and is gone", key)
+
+
+async def _delete_many(setup: RunSetup, control: Control, key: str) -> Told:
+    keys = [f"{key}.{number}" for number in range(BATCH)]
+    try:
+        for each in keys:
+            await write_probe(control, each, b"sai3tui")
+        # Over the engine that the run uses: who signs and sums such a request otherwise may be answered otherwise.
+        refused = await delete_batch(control.endpoint, keys, setup)
+        left = [each for each in keys if each in refused or await control.head(each) is not None]
+    finally:
+        for each in keys:
+            with suppress(StorageError):
+                await asyncio.shield(control.delete(each))
+    if left:
+        why = " ".join(refused.get(left[0], ("still there after a request that nothing was said against",)))
+        raise StorageError(
+            f"of {BATCH} objects that one request was to delete {len(left)} are left: {why}",
+            hint="this storage does not delete many at once: leave 'delete_many' out of the workload",
+        )
+    return Told(f"{BATCH} probes were deleted with one request", f"POST ?delete of {keys[0]} and others")
 
 
 async def _existing(op: ResolvedOp, control: Control) -> Told:

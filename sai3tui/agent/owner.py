@@ -50,6 +50,13 @@ def marked_endpoints(setup: RunSetup) -> range:
     return range(1 if setup.resolved.shared else len(setup.endpoints))
 
 
+def places(setup: RunSetup) -> list[str]:
+    """Below the endpoints: where the run makes objects."""
+    found = {each.prefix for each in setup.resolved.sets}
+    found |= {list_prefix(op.pattern) for op in setup.resolved.ops if op.source is OpSource.NEW and op.weight}
+    return sorted(found)
+
+
 async def check_owners(setup: RunSetup, checks: Checks, controls: Controls) -> None:
     """The check `owner` of every namespace that this agent uses."""
     if guards(setup):
@@ -124,9 +131,7 @@ async def _told(setup: RunSetup, control: Control) -> Told:
 
 async def _first_foreign(setup: RunSetup, control: Control) -> str | None:
     """An object below one of the places that the run writes to."""
-    places = {each.prefix for each in setup.resolved.sets}
-    places |= {list_prefix(op.pattern) for op in setup.resolved.ops if op.source is OpSource.NEW and op.weight}
-    for place in sorted(places):
+    for place in places(setup):
         async for key, _ in control.list(place):
             if not key.startswith(PROBE_DIRECTORY):
                 return key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sai3tui.agent.checks_data import check_data
 from sai3tui.agent.checks_host import check_host
 from sai3tui.agent.checks_namespace import (
     check_namespace,
@@ -21,11 +22,15 @@ from sai3tui.agent.rate import measure_all, measure_each
 from sai3tui.agent.setup import RunSetup
 from sai3tui.events import Finding, Level
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state.layout import LayoutCache
 
 
-async def preflight(setup: RunSetup, emit: Emit, controls: Controls, last_run_ended_ns: int = 0) -> tuple[Finding, ...]:
+async def preflight(
+    setup: RunSetup, emit: Emit, controls: Controls, last_run_ended_ns: int = 0, cache: LayoutCache | None = None
+) -> tuple[Finding, ...]:
     """Run all checks of one agent, host and endpoints at once; `emit` gets each finding as it is made. Never raises
-    for what a check finds; returns all findings. The run must not begin if one of them is an error.
+    for what a check finds; returns all findings. The run must not begin if one of them is an error. `cache` is the
+    state cache, where it is open already.
     """
     checks = checks_of(setup, emit)
     async with asyncio.TaskGroup() as group:
@@ -34,6 +39,7 @@ async def preflight(setup: RunSetup, emit: Emit, controls: Controls, last_run_en
             group.create_task(check_endpoint(setup, number, checks, controls))
     if first_error(checks.findings) is None:
         await check_owners(setup, checks, controls)
+        await check_data(setup, checks, controls, cache)
         await check_namespace(setup, checks, controls)
     return checks.findings
 

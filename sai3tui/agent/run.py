@@ -281,10 +281,11 @@ class AgentRun:
                 if setup.oplog is not None:
                     self._note(Level.INFO, f"op-log: {setup.oplog}-worker-*.tsv.zst", "op-log")
                 checkpoints = Checkpoints(setup, cache, controls, self._note)
+                # Before the start is agreed upon: of the first stage's time nothing is to be lost.
+                await self._claim(controls)
                 self._arrive(0, None, await self._inventory(cache, checkpoints))
                 start_ns = await self._released(0)
                 await self._get_ready(cache)
-                await self._claim(controls)
                 for index, stage in enumerate(setup.stages, 1):
                     if index - 1 in self._exclusions:
                         self._arrive(index, None)

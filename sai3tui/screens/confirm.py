@@ -84,14 +84,18 @@ class PathScreen(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "none", "Back", show=False)]
 
-    def __init__(self, title: str, value: str = "", keys: str = "enter opens, esc leaves") -> None:
+    def __init__(
+        self, title: str, value: str = "", keys: str = "enter opens, esc leaves", lines: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self._question = title
         self._value = value
         self._keys = keys
+        self._lines = tuple(lines)
 
     def compose(self) -> ComposeResult:
-        box = Vertical(Input(self._value, compact=True, id="path"), classes="dialog")
+        above = [Static(Text("\n".join(clean(line) for line in self._lines)), id="question")] if self._lines else []
+        box = Vertical(*above, Input(self._value, compact=True, id="path"), classes="dialog")
         box.border_title = Text(self._question)
         box.border_subtitle = Text(self._keys)
         yield box

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -56,6 +56,12 @@ def start_verdict(snapshot: RunSnapshot) -> Verdict:
     also = f", with {plural(warnings, 'warning')}" if warnings else ""
     stages = ", ".join(clean(stage.name) for stage in snapshot.stages)
     return Verdict(True, f"✓ All checks passed{also}. f5 starts: {stages}", "ok")
+
+
+def foreign_places(snapshot: RunSnapshot) -> tuple[str, ...]:
+    """URIs of what belongs to others, each once."""
+    found = (each for each in snapshot.findings if each.check == "owner" and each.level is Level.ERROR)
+    return tuple(dict.fromkeys(each.subject for each in found))
 
 
 class VerdictLine(Painted):
@@ -181,8 +187,8 @@ class PreflightScreen(RoomScreen):
             if reason:
                 self._session.accept(check, reason)
 
-        if check == "owner" and cell.findings:
-            self._adopt(cell.findings[0].subject)
+        if check == "owner":
+            self._adopt(foreign_places(self._snapshot))
             return
         if check not in OVERRIDABLE:
             self.notify(f"{check}: correct what it found, this cannot be overridden", severity="warning", markup=False)
@@ -190,18 +196,23 @@ class PreflightScreen(RoomScreen):
         title = f"Start although {check} failed: why? It goes into the results"
         self.app.push_screen(PathScreen(title, keys="enter accepts, esc leaves"), answered)
 
-    def _adopt(self, uri: str) -> None:
-        """Take over what belongs to others, once somebody has typed where that is."""
-        place = uri.partition("://")[2].partition("/")[2] or uri
+    def _adopt(self, places: Sequence[str], number: int = 0) -> None:
+        """Take over what belongs to others, once somebody has typed where each of it is."""
+        if number >= len(places):
+            if places:
+                self._session.accept("owner", ", ".join(places))
+            return
+        place = places[number].partition("://")[2].partition("/")[2] or places[number]
 
         def answered(typed: str | None) -> None:
             if typed == place:
-                self._session.accept("owner", uri)
+                self._adopt(places, number + 1)
             elif typed:
                 self.notify(f"that is not {clean(place)}: nothing is taken over", severity="warning", markup=False)
 
-        title = f"All below it may be overwritten and deleted: type {clean(place)} to take it over"
-        self.app.push_screen(PathScreen(title, keys="enter takes over, esc leaves"), answered)
+        lines = (place, "", "All below it may be overwritten and deleted. To take it over, type it:")
+        keys = "enter takes over, esc leaves"
+        self.app.push_screen(PathScreen("Take over what belongs to others?", keys=keys, lines=lines), answered)
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(cell_plain(self.query_one(CheckMatrix).current))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from sai3tui.state.decide import Found
-from sai3tui.state.states import CHUNK, ObjectState, SlotStates
+from sai3tui.state.states import CHUNK, ObjectState, SlotStates, wanted
 from sai3tui.workload.partition import slot_count
 
 
@@ -95,6 +95,14 @@ class Known:
         if state is ObjectState.PLANNED:
             known += sum(self.record.sets.values()) - sum(states.count for states in self.slots.values())
         return known
+
+    def held(self, state: ObjectState) -> int:
+        """How many objects of what is held are in `state`."""
+        mask = wanted(state)
+        return sum(
+            self.states(held.set_id, held.slot).count_in(held.first_k, held.end_k, mask)
+            for held in self.record.holdings
+        )
 
     def everything(self) -> tuple[Holding, ...]:
         """All objects, as holdings of nobody yet."""

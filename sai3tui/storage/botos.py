@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
 from aiohttp import ClientError as HttpClientError
 from aiohttp import ClientPayloadError
 from botocore.exceptions import (
@@ -24,6 +26,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
     SSLError,
 )
+from botocore.loaders import create_loader
 
 from sai3tui.config.storage_options import PayloadSigning, S3Options
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, cause_chain, failure_of
@@ -37,6 +40,18 @@ BOTO_ERRORS = (BotoCoreError, ClientError, HttpClientError, OSError)
 """Everything that a call can raise because of the storage or the way to it."""
 
 _STREAM_CUT = (IncompleteReadError, ResponseStreamingError, ClientPayloadError)
+
+
+@functools.cache
+def service_models() -> Any:
+    """What describes S3 to botocore, read from its files once in a process: that takes longer than all else that a new
+    client needs."""
+    models = create_loader()
+    for part in ("service-2", "endpoint-rule-set-1"):
+        models.load_service_model("s3", part)
+    for part in ("endpoints", "partitions", "sdk-default-configuration"):
+        models.load_data(part)
+    return models
 
 
 def boto_client(
@@ -54,13 +69,19 @@ def boto_client(
     Blocks where credentials come from a file or a metadata service. Raises StorageError if there are none.
     """
     options = options or S3Options()
+    core = AioSession()
+    models = service_models()
+    core.register_component("data_loader", models)
     keys = find_credentials(environ)
     session = aioboto3.Session(
+        botocore_session=core,
         aws_access_key_id=keys.access_key,
         aws_secret_access_key=keys.secret_key,
         aws_session_token=keys.token or None,
         region_name=region_of(environ, region),
     )
+    # Every session adds a place of its own, the same one each time.
+    models.search_paths[:] = dict.fromkeys(models.search_paths)
     scheme = "https" if endpoint.tls else "http"
     config = AioConfig(
         signature_version="s3v4",

@@ -32,14 +32,14 @@ def find_credentials(environ: Mapping[str, str]) -> Credentials:
         missing = "AWS_ACCESS_KEY_ID" if secret else "AWS_SECRET_ACCESS_KEY"
         raise StorageError(f"half of the S3 key pair is missing: {missing} is not set", hint=_HINT, kind=ErrorKind.AUTH)
     # Only here: importing botocore takes longer than starting a worker does otherwise.
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, ClientError
     from botocore.session import Session
 
     try:
         session = Session(profile=environ.get("AWS_PROFILE"))
         found = session.get_credentials()
         frozen = found.get_frozen_credentials() if found is not None else None
-    except BotoCoreError as error:
+    except (BotoCoreError, ClientError, OSError) as error:
         raise StorageError("the S3 credentials could not be read", hint=_HINT, kind=ErrorKind.AUTH) from error
     if frozen is None or not frozen.access_key or not frozen.secret_key:
         raise StorageError("no S3 credentials were found", hint=_HINT, kind=ErrorKind.AUTH)

@@ -22,6 +22,33 @@ class BucketSettings:
     lock: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the storage tells of the bucket's fill: bytes in it, and how many it may hold; None: it tells no limit."""
+
+    used: int
+    limit: int | None
+
+
+async def room_told(control: ControlPlane) -> Room | None:
+    """Ceph's gateway tells it in the answer to a HEAD of the bucket (`X-RGW-Bytes-Used`, `X-RGW-Quota-Bucket-Size`,
+    the latter to the bucket's owner, not positive without a quota); S3 itself has no way to ask. The user's quota is
+    over all buckets, so that nothing can be said of what is left of it. Raises StorageError."""
+    answer = await control.ask("head_bucket", Op.STAT, "")
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    used, limit = (_number(headers.get(f"x-rgw-{name}")) for name in ("bytes-used", "quota-bucket-size"))
+    if used is None:
+        return None
+    return Room(used, limit if limit is not None and limit > 0 else None)
+
+
+def _number(text: object) -> int | None:
+    try:
+        return int(str(text))
+    except ValueError:
+        return None
+
+
 async def get_range(control: ControlPlane, key: str, offset: int, length: int) -> bytes:
     """A part of an object, as it came (at most 1 MiB). Raises StorageError."""
     answer = await control.ask(

@@ -12,7 +12,7 @@ from sai3tui.errors import ErrorKind, Failure
 async def run(context: StageContext) -> None:
     """Raises StageError with the first error that a check found."""
     await context.wait_for_start()
-    findings = await preflight(context.setup, context.report_finding, context.controls)
+    findings = await preflight(context.setup, context.report_finding, context.controls, cache=context.cache)
     error = first_error(findings)
     if error is None:
         return
