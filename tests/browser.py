@@ -1,6 +1,6 @@
 """Two clients of `sai3tui serve`: the websocket alone, and a real Chromium driven over its debugging port.
 
-`python -m tests.browser PORT` prints what was looked for once it was drawn; with a path of Chromium and a directory
+`python -m tests.browser URL` prints what was looked for once it was drawn; with a path of Chromium and a directory
 for its profile it says `drawn` once the page has shown the first bytes of the control room.
 """
 
@@ -18,10 +18,9 @@ WANTED = "No runs here yet."
 LIMIT_S = 90
 
 
-async def over_websocket(port: int) -> str:
+async def over_websocket(url: str) -> str:
     drawn = ""
-    url = f"http://127.0.0.1:{port}/ws?width=120&height=36"
-    async with ClientSession() as session, session.ws_connect(url) as page:
+    async with ClientSession() as session, session.ws_connect(f"{url}ws?width=120&height=36") as page:
         async for message in page:
             if message.type is WSMsgType.BINARY:
                 drawn += message.data.decode(errors="replace")
@@ -30,7 +29,7 @@ async def over_websocket(port: int) -> str:
     return ""
 
 
-async def in_chromium(port: int, chromium: str, profile: Path) -> str:
+async def in_chromium(url: str, chromium: str, profile: Path) -> str:
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
     browser = await asyncio.create_subprocess_exec(
         chromium,
@@ -44,7 +43,7 @@ async def in_chromium(port: int, chromium: str, profile: Path) -> str:
         debugging = await _port(profile / "DevToolsActivePort")
         base = f"http://127.0.0.1:{debugging}"
         async with ClientSession() as session:
-            async with session.put(f"{base}/json/new?http://127.0.0.1:{port}/") as answer:
+            async with session.put(f"{base}/json/new?{url}") as answer:
                 target = await answer.json()
             async with session.ws_connect(target["webSocketDebuggerUrl"]) as devtools:
                 number = 0
@@ -72,10 +71,10 @@ async def _classes(devtools: ClientWebSocketResponse, number: int) -> str:
     return str(answer["result"]["result"].get("value", ""))
 
 
-async def main(port: int, chromium: str = "", profile: str = "") -> None:
+async def main(url: str, chromium: str = "", profile: str = "") -> None:
     async with asyncio.timeout(LIMIT_S):
-        sys.stdout.write(await (in_chromium(port, chromium, Path(profile)) if chromium else over_websocket(port)))
+        sys.stdout.write(await (in_chromium(url, chromium, Path(profile)) if chromium else over_websocket(url)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -279,6 +279,16 @@ async def test_escape_sequences_of_controllers_do_not_reach_the_agents_log(agent
     assert not {"\x1b", "\x07", "\x9b"} & set(agent.log)
 
 
+async def test_nobody_can_write_lines_of_their_own_into_the_agents_log(agent: AgentUnderTest) -> None:
+    forged = "2026-01-01T00:00:00.000Z INFO all is well"
+    async with unharmed(agent), stub_of(agent) as stub:
+        call = stub.Run()
+        await call.write(pb.ControllerMessage(start=pb.RunSpec(run_id=f"x\n{forged}\r", config_yaml=b"x")))
+        assert await asyncio.wait_for(call.code(), BOUND_S) is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"run x {forged}" in agent.log
+    assert forged not in agent.log.splitlines()
+
+
 # --- checkpoints that somebody planted
 
 

@@ -97,3 +97,13 @@ def test_check_allowed_follows_the_allowed_side_too(allowed: Path, tmp_path: Pat
     check_allowed(str(tmp_path / "secret" / "x"), (tmp_path / "alias",), "file:///")
     with pytest.raises(Sai3Error):
         check_allowed(str(tmp_path / "secret" / "x"), (allowed,), "file:///")
+
+
+def test_what_is_named_outright_may_be_no_link_to_elsewhere(allowed: Path, tmp_path: Path) -> None:
+    (allowed / "data").mkdir()
+    (allowed / "data" / "away").symlink_to(tmp_path / "secret")
+    (tmp_path / "secret" / "file").write_text("x")
+    (allowed / "data" / "file").symlink_to(tmp_path / "secret" / "file")
+    for entry in ("{op: rmdir, path: data/away, recursive: true, weight: 1}", "{op: get, path: data/file, weight: 1}"):
+        error = refused(f'target: "file://{allowed}/"\nworkload: [{entry}]', tmp_path, allowed)
+        assert "secret" in error.message

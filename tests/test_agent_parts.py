@@ -38,7 +38,7 @@ async def test_what_fails_is_aborted_and_made_by_the_next_run(s3_server: ServerU
                 await first.run(120)
                 assert first.failure is not None
                 assert "1 of 3 objects could not be created" in first.failure.message
-                assert set(s3_server.keys(bucket)) == {f"data/prepared-{n:08d}.dat" for n in (0, 2)}
+                assert set(s3_server.keys(bucket, "data/")) == {f"data/prepared-{n:08d}.dat" for n in (0, 2)}
                 assert client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
                 assert any(seen.method == "DELETE" and "uploadId" in seen.query for seen in fault.seen)
                 fault.before = lambda _seen: None

@@ -43,13 +43,15 @@ distributed:
 
 @contextmanager
 def two_agents(
-    tmp_path: Path, seconds: int = 3, timeout: float = 600, **environ: str
+    tmp_path: Path, *arguments: str, seconds: int = 3, timeout: float = 600, **environ: str
 ) -> Iterator[tuple[bytes, list[AgentUnderTest]]]:
     """A configuration and the agents that it names."""
     target = tmp_path / "target"
     with ExitStack() as stack:
         agents = [
-            stack.enter_context(running_agent(tmp_path, "--allow-path", str(target), name=f"a{n}", environ=environ))
+            stack.enter_context(
+                running_agent(tmp_path, "--allow-path", str(target), *arguments, name=f"a{n}", environ=environ)
+            )
             for n in (1, 2)
         ]
         lines = "".join(f'    - {{id: a{n}, address: "{a.address}"}}\n' for n, a in enumerate(agents, 1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -11,7 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sai3tui.access import Role
+from sai3tui.certificates import issue, make_authority
 from tests.e2e import ended, started
+from tests.leaks import files_with, processes_with
 from tests.test_controller_attach import check_whole, two_agents
 from tests.waiting import gone, wait_until
 
@@ -33,13 +38,27 @@ def controllers_of(directory: Path) -> list[psutil.Process]:
     return [p for p in psutil.process_iter(["cmdline"]) if str(directory) in (p.info["cmdline"] or [])]
 
 
+def access(directory: Path) -> tuple[list[str], list[str], str]:
+    """Options of agents that ask for a certificate and a token, and of a controller that has both; the token."""
+    token = secrets.token_urlsafe(32)
+    (directory / "token").write_text(token)
+    (directory / "token").chmod(0o600)
+    make_authority(directory / "ca")
+    issue(directory / "ca", directory / "agents", Role.AGENT, ["127.0.0.1"])
+    issue(directory / "ca", directory / "controllers", Role.CONTROLLER)
+    both = ["--token-file", str(directory / "token"), "--certs"]
+    return [*both, str(directory / "agents")], [*both, str(directory / "controllers")], token
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_a_run_outlives_its_terminal_and_its_controller(tmp_path: Path, number: signal.Signals) -> None:
+    """Also where agents ask for both a certificate and a token, which stay secret: whoever goes on has them too."""
     results = tmp_path / "results"
-    with two_agents(tmp_path) as (text, _):
+    agents, ours, token = access(tmp_path)
+    with two_agents(tmp_path, *agents) as (text, _):
         config = tmp_path / "tiny.yaml"
         config.write_bytes(text)
-        with started(["--batch", str(config), "--results", str(results)]) as process:
+        with started(["--batch", str(config), "--results", str(results), *ours]) as process:
             assert wait_until(lambda: begun(results) is not None, 60)
             directory = begun(results)
             assert directory is not None
@@ -49,11 +68,12 @@ def test_a_run_outlives_its_terminal_and_its_controller(tmp_path: Path, number: 
             assert process.returncode == 0, err
             assert f"sai3tui attach --take-over {directory}" in err
             background = controllers_of(directory)
+            assert processes_with(token) == []
             assert wait_until(lambda: over(directory), 60), (directory / "controller.log").read_text()
             assert wait_until(lambda: all(gone(p.pid) for p in background), 30)
         else:
             done = subprocess.run(
-                [sys.executable, "-m", "sai3tui", "attach", "--json", str(directory)],
+                [sys.executable, "-m", "sai3tui", "attach", "--json", str(directory), *ours],
                 capture_output=True,
                 timeout=60,
                 check=False,
@@ -62,6 +82,7 @@ def test_a_run_outlives_its_terminal_and_its_controller(tmp_path: Path, number: 
             assert json.loads(done.stdout.splitlines()[-1])["status"] == "success"
         check_whole(directory)
         assert len(list(results.iterdir())) == 1
+    assert files_with(token.encode(), tmp_path, Path(os.environ["XDG_DATA_HOME"])) == [tmp_path / "token"]
 
 
 def test_a_run_that_nobody_leads_is_refused_by_name_and_can_be_ended(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from sai3tui.errors import ConfigError, ErrorKind, Sai3Error
 from sai3tui.forwarding import allowed, read_env_file, received
 from tests.agents import running_agent
 from tests.e2e import environment, started
+from tests.leaks import files_with, processes_with
 from tests.servers import ServerUnderTest
 
 SECRET = "s3cr3t-" + "x9" * 12
@@ -85,20 +86,27 @@ def test_secrets_in_a_configuration_are_refused_with_advice() -> None:
     assert load_config(base + "distributed_env: {AWS_REGION: r}", "c.yaml").ok
 
 
-def files_with(secret: bytes, *roots: Path) -> list[Path]:
-    paths = [path for root in roots for path in root.rglob("*") if path.is_file()]
-    return [path for path in paths if secret in path.read_bytes()]
-
-
-def processes_with(secret: str) -> list[int]:
-    """Processes whose command line has it."""
-    everybody = psutil.process_iter(["pid", "cmdline"])
-    return [one.info["pid"] for one in everybody if any(secret in word for word in one.info["cmdline"] or ())]
+@pytest.mark.parametrize(
+    "lines",
+    [
+        f"aws_secret_access_key: {SECRET}",
+        f"s3: {{access-key: a, secretKey: {SECRET}}}",
+        f"distributed: {{agents: [{{address: 'h:1', env: {{AWS_SESSION_TOKEN: {SECRET}}}}}]}}",
+        f"x: &all {{MINIO_ROOT_PASSWORD: {SECRET}}}\ny: [*all, *all]",
+    ],
+)
+def test_secrets_are_refused_wherever_they_stand(lines: str) -> None:
+    base = "target: s3://b/\nworkload: [{op: put, path: x/, object_size: 1, weight: 1}]\n"
+    loaded = load_config(base + lines, "c.yaml")
+    assert not loaded.ok
+    assert [problem for problem in loaded.problems if problem.code == "secret"]
+    assert SECRET not in "".join(map(str, loaded.problems))
 
 
 def test_a_run_on_forwarded_credentials_leaves_no_trace_of_them(s3_server: ServerUnderTest, tmp_path: Path) -> None:
-    """Agents without credentials do a whole run with those of the controller; then everything is searched for the
-    secret: files, logs, events, output, command lines and, of the agents and their workers, environments."""
+    """Agents without credentials do a whole run with those that the controller has from a file; then everything is
+    searched for the secret: files, logs, events, output, command lines and environments of the agents and their
+    workers."""
     bucket = s3_server.bucket("forwarded")
     make_authority(tmp_path / "ca")
     issue(tmp_path / "ca", tmp_path / "agent-certs", Role.AGENT, ["127.0.0.1"])
@@ -107,6 +115,8 @@ def test_a_run_on_forwarded_credentials_leaves_no_trace_of_them(s3_server: Serve
     work = tmp_path / "work"
     work.mkdir()
     secret = s3_server.secret_key
+    env_file = tmp_path / ".env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in s3_server.environ().items()))
     seen: list[int] = []
     exposed: list[str] = []
     stop = threading.Event()
@@ -137,8 +147,8 @@ workload: [{{op: get, path: "data/*", weight: 1}}]
         watching.start()
         try:
             options = ["--batch", str(config), "--json", "-v", "--results", str(work), "--forward-credentials"]
-            options += ["--certs", str(tmp_path / "controller-certs")]
-            with started(options, environ=environment(s3_server)) as process:
+            options += ["--certs", str(tmp_path / "controller-certs"), "--env-file", str(env_file)]
+            with started(options, environ=environment(s3_server) | bare) as process:
                 out, err = process.communicate(timeout=90)
         finally:
             stop.set()

@@ -227,11 +227,18 @@ def test_every_listed_fault_is_injected() -> None:
 
 @pytest.fixture(scope="module")
 def server(s3_server: ServerUnderTest) -> ServerUnderTest:
-    bucket = s3_server.bucket(BUCKET)
-    # So that no probe is the only object of its directory, which this server removes with it.
+    s3_server.bucket(BUCKET)
     for prefix in ("run", "clean"):
-        s3_server.client().put_object(Bucket=bucket, Key=f"{prefix}/.sai3tui/stays", Body=b"")
+        place_of(s3_server, prefix)
     return s3_server
+
+
+def place_of(server: ServerUnderTest, prefix: str) -> Path:
+    """Where a prefix stands. No probe is the only object of its directory there, which this server removes with it."""
+    place = Path(server.data_dir) / BUCKET / prefix
+    (place / ".sai3tui").mkdir(parents=True)
+    (place / ".sai3tui" / "stays").touch()
+    return place
 
 
 async def through(fault: Fault, server: ServerUnderTest, tmp_path: Path) -> list[Finding]:
@@ -511,15 +518,15 @@ workload: [{{op: get, path: "data/*", weight: 1}}]
 
 
 @injects("a prefix of another layout", "objects of nobody")
-@pytest.mark.parametrize("key", ["owned/.sai3tui/owner.json", "owned/data/precious"])
-async def test_what_belongs_to_others_is_found(key: str, server: ServerUnderTest, tmp_path: Path) -> None:
-    client = server.client()
-    client.put_object(Bucket=BUCKET, Key="owned/.sai3tui/stays", Body=b"")
-    client.put_object(Bucket=BUCKET, Key=key, Body=b'{"layout": "another"}')
-    try:
-        findings = await check(tmp_path, config_of(f"s3+http://{server.host_port}/{BUCKET}/owned/"), server.environ())
-    finally:
-        client.delete_object(Bucket=BUCKET, Key=key)
+@pytest.mark.parametrize("marked", [True, False])
+async def test_what_belongs_to_others_is_found(marked: bool, server: ServerUnderTest, tmp_path: Path) -> None:
+    prefix = place_of(server, f"owned-{marked}")
+    (prefix / "data").mkdir()
+    (prefix / "data" / "precious").touch()
+    if marked:
+        (prefix / ".sai3tui" / "owner.json").write_text('{"layout": "another"}')
+    place = f"s3+http://{server.host_port}/{BUCKET}/{prefix.name}/"
+    findings = await check(tmp_path, config_of(place), server.environ())
     assert odd(findings) == {"owner": Level.ERROR}
     assert "--adopt" in next(f.advice for f in findings if f.check == "owner")
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,46 +133,58 @@ def test_serving_is_for_this_host_unless_told_otherwise() -> None:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[int]:
-    """The port of a control room that is served, once its page can be had."""
+def served(tmp_path: Path) -> Iterator[str]:
+    """The address of a control room that is served, once its page can be had."""
     port = free_port()
     environ = dict(os.environ, XDG_STATE_HOME=str(tmp_path / "state"))
-    server = subprocess.Popen(
-        [sys.executable, "-m", "sai3tui", "serve", "--port", str(port), "--results", str(tmp_path)],
-        cwd=tmp_path,
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = tmp_path / "words"
+    with words.open("wb") as sink:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "sai3tui", "serve", "--port", str(port), "--results", str(tmp_path)],
+            cwd=tmp_path,
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=sink,
+        )
     try:
-        url = f"http://127.0.0.1:{port}/"
         page: list[bytes] = []
+
+        def told() -> str:
+            found = re.search(rf"http://127.0.0.1:{port}/\S+/", words.read_text())
+            return found[0] if found else ""
 
         def reached() -> bool:
             try:
-                with urllib.request.urlopen(url, timeout=5) as answer:
+                with urllib.request.urlopen(told(), timeout=5) as answer:
                     page.append(answer.read())
-            except OSError:
+            except (OSError, ValueError):
                 return False
             return True
 
         assert wait_until(reached, 60)
         assert b"sai3tui" in page[0]
-        assert re.search(rb"data-session-websocket-url=\"ws://127.0.0.1:%d/ws" % port, page[0])
-        yield port
+        socket_url = told().replace("http:", "ws:") + "ws"
+        assert f'data-session-websocket-url="{socket_url}"'.encode() in page[0]
+        yield told()
     finally:
         server.terminate()
         server.wait(30)
 
 
-def test_the_control_room_over_a_websocket(served: int) -> None:
-    command = [sys.executable, "-m", "tests.browser", str(served)]
+def test_the_control_room_over_a_websocket(served: str) -> None:
+    """For whoever knows the whole address: a page of another site, or another user here, knows the port at most."""
+    port = served.split("/")[2]
+    for guess in (f"http://{port}/", f"http://{port}/ws", f"http://{port}/guess/", f"http://{port}/guess/ws"):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(guess, timeout=30)
+        assert caught.value.code == 404
+    command = [sys.executable, "-m", "tests.browser", served]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert b"No runs here yet." in done.stdout, done.stderr[-2000:]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this host")
-def test_the_control_room_in_chromium(served: int, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.browser", str(served), str(CHROMIUM), str(tmp_path / "profile")]
+def test_the_control_room_in_chromium(served: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.browser", served, str(CHROMIUM), str(tmp_path / "profile")]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.stdout == b"drawn", done.stderr[-2000:]

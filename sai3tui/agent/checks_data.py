@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from sai3tui.agent.owner import guards, marked_endpoints, places
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import StageType
 from sai3tui.config.units import format_count
+from sai3tui.errors import ErrorContext, ResourceError
+from sai3tui.events import Level
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.states import ObjectState
 from sai3tui.storage.control import Control
@@ -23,18 +27,31 @@ MOST_CACHE_BYTES = 64 * 1024 * 1024
 """A larger state cache takes longer to add up than a check may."""
 
 
-async def check_data(setup: RunSetup, checks: Checks, controls: Controls, cache: LayoutCache | None) -> None:
-    """The check `data` of every namespace that this agent uses. `cache` is that of the run, which has it open."""
+async def recorded_objects(setup: RunSetup, checks: Checks, cache: LayoutCache | None) -> int | None:
+    """Objects of this layout that may exist, by what this agent has on record; None: more than can be added up.
+    `cache` is that of the run, which has it open. A record that cannot be read is an error of the check `data`."""
+    if cache is not None:
+        return on_record(cache)
+    try:
+        return await asyncio.to_thread(on_disk, setup.cache_dir)
+    except ResourceError as error:
+        failure = error.failure()
+        told = Told(failure.message, "; ".join(failure.causes), Level.ERROR, failure.hint)
+        checks.tell("data", str(setup.cache_dir), told)
+        return 0
+
+
+async def check_data(setup: RunSetup, checks: Checks, controls: Controls, recorded: int | None) -> None:
+    """The check `data` of every namespace that this agent uses."""
     if not guards(setup):
         return
     for number in marked_endpoints(setup):
         control = await controls.of(number)
-        await checks.run("data", control.endpoint.uri, partial(_told, setup, control, cache))
+        await checks.run("data", control.endpoint.uri, partial(_told, setup, control, recorded))
 
 
-async def _told(setup: RunSetup, control: Control, cache: LayoutCache | None) -> Told:
+async def _told(setup: RunSetup, control: Control, recorded: int | None) -> Told:
     there = await _count(setup, control)
-    recorded = on_record(cache) if cache is not None else await asyncio.to_thread(on_disk, setup.cache_dir)
     if not there:
         message = "nothing is there yet"
     elif there < MOST:
@@ -66,9 +83,16 @@ def on_disk(directory: Path) -> int | None:
     file = directory / "data.mdb"
     if not file.exists():
         return 0
-    if file.stat().st_blocks * 512 > MOST_CACHE_BYTES:
-        return None
-    return asyncio.run(_add_up(directory))
+    try:
+        if file.stat().st_size > MOST_CACHE_BYTES:
+            return None
+        # A process may open it once only, and a run may begin, or somebody else check, while this is at it.
+        with tempfile.TemporaryDirectory(prefix="preflight-", dir=directory.parent) as copy:
+            shutil.copy(file, copy)
+            return asyncio.run(_add_up(Path(copy)))
+    except OSError as error:
+        context = ErrorContext(uri=str(directory))
+        raise ResourceError(f"the state cache in {directory} cannot be read", context=context) from error
 
 
 async def _add_up(directory: Path) -> int:

@@ -143,7 +143,11 @@ def _raise_descriptor_limit() -> None:
 
 
 class _Printable(logging.Formatter):
-    """What controllers and storages say is in the log too, and somebody reads it in a terminal."""
+    """What controllers and storages say is in the log too, and somebody reads it in a terminal. A message is one line,
+    so that none can look like another one; tracebacks have theirs."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), lines=True)

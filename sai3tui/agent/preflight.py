@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sai3tui.agent.checks_data import check_data
+from sai3tui.agent.checks_data import check_data, recorded_objects
 from sai3tui.agent.checks_host import check_host
 from sai3tui.agent.checks_namespace import (
     check_namespace,
@@ -38,8 +38,9 @@ async def preflight(
         for number in range(len(setup.endpoints)):
             group.create_task(check_endpoint(setup, number, checks, controls))
     if first_error(checks.findings) is None:
-        await check_owners(setup, checks, controls)
-        await check_data(setup, checks, controls, cache)
+        recorded = await recorded_objects(setup, checks, cache)
+        await check_owners(setup, checks, controls, recorded)
+        await check_data(setup, checks, controls, recorded)
         await check_namespace(setup, checks, controls)
     return checks.findings
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sai3tui.agent.checkpoint import Checkpoints
+from sai3tui.agent.checks_data import on_record
 from sai3tui.agent.checks_host import nearest_existing
 from sai3tui.agent.clock import now_ns
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.exclusion import Excluded, Exclusions
 from sai3tui.agent.leadership import Leadership
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource
-from sai3tui.agent.owner import claim
+from sai3tui.agent.owner import ForeignPrefixError, claim
 from sai3tui.agent.pool import StageTotals, WorkerPool
 from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.run_failures import StageFailed, first_of, internal, timed_out
@@ -62,6 +63,7 @@ logger = logging.getLogger(__name__)
 
 ABORT_GRACE_S = 2.0
 ABORT_SLACK_S = 1.0
+CLAIM_TIMEOUT_S = 10.0
 FAREWELL_S = 15.0
 """How long a run that is over stays as it is for its controller to say goodbye."""
 
@@ -282,7 +284,7 @@ class AgentRun:
                     self._note(Level.INFO, f"op-log: {setup.oplog}-worker-*.tsv.zst", "op-log")
                 checkpoints = Checkpoints(setup, cache, controls, self._note)
                 # Before the start is agreed upon: of the first stage's time nothing is to be lost.
-                await self._claim(controls)
+                await self._claim(cache, controls)
                 self._arrive(0, None, await self._inventory(cache, checkpoints))
                 start_ns = await self._released(0)
                 await self._get_ready(cache)
@@ -316,14 +318,20 @@ class AgentRun:
             known += await checkpoints.read()
         return pb.Inventory(generations=[known_to_proto(each) for each in known], names=names_to_rows(cache.reserved()))
 
-    async def _claim(self, controls: Controls) -> None:
-        """Mark what the run will write; a marker that cannot be written is told, and keeps nobody from running."""
+    async def _claim(self, cache: LayoutCache, controls: Controls) -> None:
+        """Mark what the run will write; also without preflight nothing of others is touched without leave. Raises
+        ForeignPrefixError if it is theirs; a storage that cannot tell, or be marked, keeps nobody from running."""
         try:
-            kept = await claim(self.setup, controls)
+            async with asyncio.timeout(CLAIM_TIMEOUT_S):
+                taken = await claim(self.setup, controls, on_record(cache))
+        except ForeignPrefixError:
+            raise
         except StorageError as error:
-            kept = f"the marker of this layout could not be written: {error.failure().sentence()}"
-        if kept:
-            self._note(Level.WARNING, kept, "owner")
+            taken = [f"whose the prefix is could not be looked up or written: {error.failure().sentence()}"]
+        except TimeoutError:
+            taken = [f"whose the prefix is could not be looked up or written within {CLAIM_TIMEOUT_S:g} s"]
+        for text in taken:
+            self._note(Level.WARNING, text, "owner")
 
     async def _get_ready(self, cache: LayoutCache) -> None:
         """Take over what the controller knows of the layout."""

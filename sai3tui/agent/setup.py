@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sai3tui.config.model import Config, Namespace, Stage, StageType
-from sai3tui.config.patterns import list_prefix
+from sai3tui.config.patterns import list_prefix, literal_prefix
 from sai3tui.config.preflight import OVERRIDABLE
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import Resolved, ResolvedAgent
@@ -171,7 +171,10 @@ def _check_leave(resolved: Resolved, agent: ResolvedAgent, limits: AgentLimits) 
 
     Raises Sai3Error of kind PERMISSION.
     """
-    below = {each.prefix for each in resolved.sets} | {list_prefix(op.pattern) for op in resolved.ops}
+    below = {each.prefix for each in resolved.sets}
+    for op in resolved.ops:
+        # What is listed, and what is named outright, which may be a link itself.
+        below |= {list_prefix(op.pattern), literal_prefix(op.pattern)}
     for endpoint in agent.endpoints:
         location = endpoint.location
         if not location.is_object_store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,11 +24,13 @@ from sai3tui.config.model import (
 from sai3tui.config.preflight import read_preflight
 from sai3tui.config.problems import Problem, ProblemList, has_errors
 from sai3tui.config.stage_choice import StageChoice, chosen_stages
-from sai3tui.config.yaml12 import MappingNode, ScalarNode, YamlError, parse_yaml
+from sai3tui.config.yaml12 import MappingNode, Node, ScalarNode, SequenceNode, YamlError, parse_yaml
 from sai3tui.errors import ConfigError
 
 DEFAULT_DURATION = 60.0
 DEFAULT_CONCURRENCY = 16
+SECRET_WORDS = ("SECRET", "PASSWORD", "PASSPHRASE", "TOKEN", "ACCESSKEY", "ACCOUNTKEY", "APIKEY")
+"""In the names of what is no business of a file, written together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ def load_config(
         problems.error(root.at, "type", "the file is no mapping", "begin with lines such as 'target:' and 'workload:'")
         return Loaded(None, problems.sorted())
     config = _read(Block(root, "", problems, LANGUAGE), agents_override, only)
+    _refuse_secrets(root, problems)
     found = problems.sorted()
     return Loaded(None if has_errors(found) else replace(config, path=path), found)
 
@@ -124,7 +128,6 @@ def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Conf
         op_log_path=top.text("op_log_path", default=""),
     )
     top.foreign("s3dlio_optimization", "autotune")
-    _refuse_secrets(top)
     top.finish()
     _check_stages(config, top.problems)
     check_threshold_stages(config, top.problems)
@@ -134,14 +137,24 @@ def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Conf
     return config
 
 
-def _refuse_secrets(top: Block) -> None:
-    """Files are copied into results, mailed and kept: no secret may stand in one."""
-    node = top.get("distributed_env")
-    if isinstance(node, MappingNode):
-        for entry in node.entries:
-            if any(word in entry.key.upper() for word in ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY")):
-                hint = "remove it, and set it for the agents, or hand it to them: --forward-credentials"
-                top.problems.error(entry.key_at, "secret", f"{entry.key[:60]} does not belong into a file", hint)
+def _refuse_secrets(root: Node, problems: ProblemList) -> None:
+    """Files are copied into results, mailed and kept: no secret may stand in one, under whatever key."""
+    pending, seen = [root], set[int]()
+    while pending:
+        node = pending.pop()
+        # An anchor's node stands in several places.
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, SequenceNode):
+            pending += node.items
+        elif isinstance(node, MappingNode):
+            for entry in node.entries:
+                if any(word in re.sub(r"[-_ ]", "", entry.key).upper() for word in SECRET_WORDS):
+                    message = f"{entry.key[:60]} does not belong into a file"
+                    hint = "remove it, and set it for the agents, or hand it to them: --forward-credentials"
+                    problems.error(entry.key_at, "secret", message, hint)
+                pending.append(entry.value)
 
 
 def _read_perf_log(top: Block) -> PerfLog:

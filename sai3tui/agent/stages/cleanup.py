@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from sai3tui.agent.checks_storage import PROBE_DIRECTORY
 from sai3tui.agent.lease import LeasedJob, SetSpec
 from sai3tui.agent.owner import release
 from sai3tui.agent.source import DELETE, Purpose, StateSource, held
@@ -52,6 +53,8 @@ async def _settle(context: StageContext, cleanup: _Cleanup) -> None:
             await release(context.setup, context.controls)
         except StorageError as error:
             context.note(Level.WARNING, f"the marker of this layout stays: {error.failure().sentence()}", "owner")
+        if context.setup.is_files:
+            await asyncio.to_thread(cleanup.remove_own_directories)
     elif cleanup.mode is CleanupMode.BEST_EFFORT:
         text = f"{format_count(cleanup.failed)} objects could not be deleted: {cleanup.failures[0].sentence()}"
         context.note(Level.WARNING, text, "cleanup")
@@ -136,6 +139,12 @@ class _Cleanup:
                 while below != root:
                     _remove(below)
                     below = below.parent
+
+    def remove_own_directories(self) -> None:
+        """Remove those of markers and checkpoints that are empty now."""
+        for endpoint in self._context.setup.endpoints:
+            for directory, _, _ in os.walk(Path(endpoint.prefix) / PROBE_DIRECTORY, topdown=False):
+                _remove(Path(directory))
 
     def _job(self, sets: tuple[SetSpec, ...], count: int, op: Op = Op.DELETE) -> LeasedJob:
         setup = self._context.setup
