@@ -14,6 +14,7 @@ from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
 from sai3tui.events import Finding, Level
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.layout import LayoutCache
+from tests.agents import Driver, running_agent, stub_of
 
 PREPARE = "prepare: {ensure_objects: [{base_uri: data/, count: COUNT, size_distribution: 1}]}\n"
 GET = 'workload: [{op: get, path: "data/*", weight: 1}]\n'
@@ -159,3 +160,26 @@ async def test_a_marker_that_makes_no_sense_belongs_to_somebody(text: str, targe
         found = await read_owner(await controls.of(0))
     assert isinstance(found, Owner)
     assert await level_of(setup) is Level.ERROR
+
+
+async def test_also_without_preflight_nothing_of_others_is_touched(target: Path, tmp_path: Path) -> None:
+    precious = target / "data" / "prepared-00000000.dat"
+    precious.write_text("precious")
+    config = f'target: "file://{tmp_path}/target/"\nconcurrency: 1\n' + PREPARE.replace("COUNT", "3")
+    config += 'workload: [{op: stat, path: "data/*", weight: 1}]\nduration: 0.1\n'
+    with running_agent(tmp_path, "--allow-path", str(target)) as agent:
+        async with stub_of(agent) as stub:
+            for run_id in ("first", "again"):
+                # What the first one leaves on this host does not make it ours.
+                refused = Driver(stub, config, run_id)
+                await refused.run()
+                assert refused.failure is not None
+                assert (refused.failure.kind, "--adopt" in refused.failure.hint) == (pb.PERMISSION, True)
+                assert sorted(path.name for path in target.rglob("*")) == ["data", precious.name]
+                assert precious.read_text() == "precious"
+            adopting = Driver(stub, config, "adopting")
+            adopting.spec.adopt = True
+            await adopting.run()
+    assert adopting.failure is None
+    assert any("is taken over" in note for note in adopting.notes)
+    assert (target / MARKER).exists()
