@@ -7,11 +7,13 @@ Both sides read the same two things, each from a place that is no command line: 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import BinaryIO
 
 from sai3tui.errors import ConfigError, ErrorContext
 
@@ -123,8 +125,8 @@ def _read(file: Path, *, secret: bool = False) -> bytes:
     try:
         with file.open("rb") as source:
             content = source.read(MAX_FILE_BYTES)
-        if secret and file.stat().st_mode & 0o077:
-            logger.warning("%s can be read by others on this host: chmod 600 it", file)
+            if secret:
+                warn_of_readers(source)
     except OSError as error:
         raise ConfigError(
             f"cannot read {file}: {error.strerror}",
@@ -132,3 +134,9 @@ def _read(file: Path, *, secret: bool = False) -> bytes:
             context=ErrorContext(uri=str(file)),
         ) from error
     return content
+
+
+def warn_of_readers(file: BinaryIO) -> None:
+    """Say so if others on this host can read a file that holds a secret."""
+    if os.fstat(file.fileno()).st_mode & 0o077:
+        logger.warning("%s can be read by others on this host: chmod 600 it", file.name)

@@ -7,7 +7,6 @@ follows goes to stderr.
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -33,6 +32,7 @@ from sai3tui.results.ci import CiRun, junit_xml, markdown_summary
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import stage_json
 from sai3tui.results.files import write_whole
+from sai3tui.results.json_text import json_text
 from sai3tui.results.metadata import failure_json
 from sai3tui.results.threshold_text import threshold_json
 
@@ -104,7 +104,7 @@ def run_preflight(options: BatchOptions) -> int:
             "failure": failure_json(outcome.failure) if outcome.failure else None,
             "findings": [_finding_json(event_json(finding)) for finding in findings],
         }
-        _to_stdout(json.dumps(document, indent=2, ensure_ascii=False))
+        _to_stdout(json_text(document, indent=2))
     else:
         for line in finding_lines(findings):
             _to_stdout(line)
@@ -215,14 +215,14 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
 def _unreadable(options: BatchOptions, failure: Failure) -> int:
     outcome = Outcome("failed", EXIT_CONFIG, failure)
     if options.json:
-        _to_stdout(json.dumps(_result(outcome, RunSnapshot())))
+        _to_stdout(json_text(_result(outcome, RunSnapshot())))
     _tell(failure)
     return _for_build_server(options, RunSnapshot(), outcome, EXIT_CONFIG)
 
 
 def _finish(options: BatchOptions, snapshot: RunSnapshot, outcome: Outcome) -> int:
     if options.json:
-        _to_stdout(json.dumps(_result(outcome, snapshot), ensure_ascii=False))
+        _to_stdout(json_text(_result(outcome, snapshot)))
     elif snapshot.started_ns:
         for line in summary_lines(snapshot, outcome):
             _to_stdout(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TextIO
 
@@ -14,6 +13,7 @@ from sai3tui.results.baseline import difference_lines
 from sai3tui.results.describe import Narrator
 from sai3tui.results.figures import MIB
 from sai3tui.results.files import utc_text
+from sai3tui.results.json_text import json_text
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.tally import Item
@@ -116,7 +116,7 @@ class JsonPrinter:
         """Nothing is held back."""
 
     def _write(self, document: dict[str, Any]) -> None:
-        self._out.line(json.dumps(document, ensure_ascii=False))
+        self._out.line(json_text(document))
 
 
 def second_json(second: FleetSecond) -> dict[str, Any]:

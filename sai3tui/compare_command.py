@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json as json_format
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from sai3tui.errors import printable
 from sai3tui.results.compare import CONFIDENCE, Difference
 from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
 from sai3tui.results.figures import MIB
+from sai3tui.results.json_text import json_text
 
 EXIT_OK = 0
 
@@ -21,9 +22,10 @@ def compare_results(first: Path, others: Sequence[Path], json: bool, out: TextIO
     comparisons = [compare_runs(base, load_for_comparison(other)) for other in others]
     if json:
         document = {"confidence": CONFIDENCE, "comparisons": [_json(comparison) for comparison in comparisons]}
-        out.write(json_format.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        out.write(json_text(document, indent=2) + "\n")
     else:
-        out.write("\n\n".join("\n".join(_lines(comparison)) for comparison in comparisons) + "\n")
+        text = "\n\n".join("\n".join(_lines(comparison)) for comparison in comparisons)
+        out.write(printable(text, lines=True) + "\n")
     return EXIT_OK
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from sai3tui.access import warn_of_readers
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Sai3Error
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def read_env_file(file: Path) -> dict[str, str]:
     """
     try:
         with file.open("rb") as source:
+            warn_of_readers(source)
             text = source.read(MAX_FILE_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
@@ -51,15 +53,19 @@ def read_env_file(file: Path) -> dict[str, str]:
     return found
 
 
-def allowed(environ: Mapping[str, str]) -> dict[str, str]:
-    """What of `environ` may be forwarded. Raises ConfigError if there is no key pair in it."""
-    found = {name: environ[name] for name in sorted(ALLOWED) if environ.get(name)}
+def allowed(environ: Mapping[str, str], from_file: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What of `environ`, and where that says nothing of `from_file`, may be forwarded. A key pair comes from one of the
+    two whole. Raises ConfigError if there is none."""
+    file = from_file or {}
+    pair = environ if any(environ.get(name) for name in KEY_PAIR) else file
+    found = {name: pair[name] for name in KEY_PAIR if pair.get(name)}
+    found |= {name: value for name in PLACES if (value := environ.get(name) or file.get(name))}
     if not all(found.get(name) for name in KEY_PAIR[:2]):
         raise ConfigError(
             "there are no credentials to forward",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY here, or name a file that has them: --env-file FILE",
         )
-    return found
+    return dict(sorted(found.items()))
 
 
 def received(own: Mapping[str, str], forwarded: Mapping[str, str], *, encrypted: bool) -> dict[str, str]:

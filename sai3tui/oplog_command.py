@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, TextIO
 
 from sai3tui.errors import ResourceError
 from sai3tui.results.figures import MIB, per_second
+from sai3tui.results.json_text import json_text
 from sai3tui.results.oplog import OplogProblem, read_oplog
 from sai3tui.results.oplog_sort import sort_oplogs
 from sai3tui.results.oplog_stats import OplogFigures, oplog_figures
@@ -58,7 +58,7 @@ def oplog_stats(paths: Sequence[Path], by: str, json: bool, out: TextIO, err: Te
         raise _failed(error, paths[0]) from error
     if json:
         rows = [{"op": op, **({by: name} if by else {}), **_json(figures)} for (op, name), figures in groups.items()]
-        out.write(json_format.dumps({"problems": problems.count, "rows": rows}, indent=2, ensure_ascii=False) + "\n")
+        out.write(json_text({"problems": problems.count, "rows": rows}, indent=2) + "\n")
     else:
         out.write("\n".join(_lines(groups, by)) + "\n")
     return problems.told()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from sai3tui.errors import printable
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
+from sai3tui.results.json_text import json_text
 from sai3tui.results.metadata import failure_json
 from sai3tui.results.reader import RunEntry, RunFilter, RunRecord, list_runs, load_run
 from sai3tui.results.status import stage_notes, stage_table
@@ -23,12 +24,12 @@ def list_results(root: Path, json: bool, out: TextIO, wanted: RunFilter | None =
     entries = [entry for entry in list_runs(root) if wanted is None or wanted.takes(entry)]
     if json:
         document = {"runs": [_entry_json(entry) for entry in entries]}
-        out.write(json_format.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        out.write(json_text(document, indent=2) + "\n")
         return EXIT_OK
     if not entries:
         out.write(f"no runs in {root}\n")
     for entry in entries:
-        out.write(_entry_line(entry) + "\n")
+        out.write(printable(_entry_line(entry)) + "\n")
     return EXIT_OK
 
 
@@ -36,9 +37,9 @@ def show_results(path: Path, json: bool, out: TextIO) -> int:
     """One run, stage by stage. Raises Sai3Error if the directory cannot be read as one."""
     record = load_run(path)
     if json:
-        out.write(json_format.dumps(_record_json(record), indent=2, ensure_ascii=False) + "\n")
+        out.write(json_text(_record_json(record), indent=2) + "\n")
     else:
-        out.write("\n".join(_record_lines(record)) + "\n")
+        out.write(printable("\n".join(_record_lines(record)), lines=True) + "\n")
     return EXIT_OK
 
 

@@ -33,6 +33,19 @@ def test_only_what_is_on_the_list_is_handed_out() -> None:
         allowed({"AWS_ACCESS_KEY_ID": "half"})
 
 
+def test_a_key_pair_of_a_file_is_not_mixed_with_the_environment() -> None:
+    file = PAIR | {"AWS_REGION": "file", "AWS_ENDPOINT_URL": "http://file:1"}
+    environ = {"AWS_REGION": "own", "AWS_ENDPOINT_URL": "", "AWS_ACCESS_KEY_ID": ""}
+    assert allowed(environ, file) == PAIR | {"AWS_REGION": "own", "AWS_ENDPOINT_URL": "http://file:1"}
+    own = {"AWS_ACCESS_KEY_ID": "mine", "AWS_SECRET_ACCESS_KEY": "mine too"}
+    assert allowed(own, file | {"AWS_SESSION_TOKEN": "theirs"}) == own | {
+        "AWS_REGION": "file",
+        "AWS_ENDPOINT_URL": "http://file:1",
+    }
+    with pytest.raises(ConfigError, match="no credentials"):
+        allowed({"AWS_SESSION_TOKEN": "old"}, file)
+
+
 def test_an_agent_takes_what_it_lacks_and_names_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "sai3tui")
     sent = PAIR | {"AWS_REGION": "r", "LD_PRELOAD": "/tmp/evil.so", "PATH": "/tmp", "x\x1b[2J": "y"}
@@ -64,10 +77,16 @@ def test_a_controller_without_tls_hands_out_nothing(
     assert SECRET not in shown
 
 
-def test_env_files(tmp_path: Path) -> None:
+def test_env_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "sai3tui")
     file = tmp_path / ".env"
+    file.touch(0o600)
     file.write_text(f"# comment\n\nexport AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY='{SECRET}'\nA = \"b c\"\n")
     assert read_env_file(file) == PAIR | {"A": "b c"}
+    assert not caplog.messages
+    file.chmod(0o644)
+    assert read_env_file(file)
+    assert "chmod 600" in caplog.text
     file.write_text(f"fine=1\n{SECRET}\n")
     with pytest.raises(ConfigError, match=r"\.env:2:") as caught:
         read_env_file(file)
@@ -130,15 +149,19 @@ def test_a_run_on_forwarded_credentials_leaves_no_trace_of_them(s3_server: Serve
                 except psutil.Error:
                     continue
 
-    arguments = ["--certs", str(tmp_path / "agent-certs"), "-v"]
+    arguments = ["--certs", str(tmp_path / "agent-certs"), "-v", "--allow-custom"]
     with running_agent(work, *arguments, environ=bare) as agent:
         config = work / "run.yaml"
         config.write_text(f"""
 concurrency: 2
 target: s3+http://{s3_server.host_port}/{bucket}/run/
-distributed: {{agents: [{{id: a1, address: "{agent.address}"}}]}}
+distributed:
+  agents: [{{id: a1, address: "{agent.address}"}}]
+  stages:
+    - {{name: prepare, order: 1, type: prepare, completion: tasks_done}}
+    - {{name: told, order: 2, type: custom, command: env, completion: script_exit}}
+    - {{name: execute, order: 3, type: execute, completion: duration, duration: 1s}}
 cache_checkpoint_interval_secs: 1
-duration: 1
 prepare: {{ensure_objects: [{{base_uri: data/, count: 20, size_distribution: 1000}}]}}
 workload: [{{op: get, path: "data/*", weight: 1}}]
 """)
@@ -157,6 +180,8 @@ workload: [{{op: get, path: "data/*", weight: 1}}]
         log = agent.log
     lines = [json.loads(line) for line in out.splitlines()]
     assert any("forwards to agents that have none: AWS_ACCESS_KEY_ID" in json.dumps(line) for line in lines)
+    # Also a command that tells its whole environment, and it did.
+    assert any("told: SAI3_STAGE=told" in json.dumps(line) for line in lines)
     assert "credentials of the controller: takes AWS_ACCESS_KEY_ID" in log
     assert secret not in out + err + log
     # The search is worth something: it finds what is put there for it to find.

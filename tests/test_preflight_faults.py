@@ -24,11 +24,15 @@ from sai3tui.access import Role
 from sai3tui.agent.checks_files import Mount, forbidden, mount_of, mount_told
 from sai3tui.agent.checks_host import nic_told, ports_told
 from sai3tui.agent.checks_network import SLOW_MS
+from sai3tui.agent.finding import Told
+from sai3tui.agent.routes import interfaces_used
 from sai3tui.certificates import issue, make_authority
 from sai3tui.errors import StorageError
 from sai3tui.events import Finding, Level
 from sai3tui.processes import free_port
-from tests.agents import running_agent
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.storage.engine import Endpoint
+from tests.agents import running_agent, stub_of
 from tests.e2e import environment, started
 from tests.fault_proxy import Fault, Seen, fault_proxy, says, tells
 from tests.fault_server import FaultServer, Step, answer
@@ -198,6 +202,9 @@ LISTED = (
     "a system directory",
     "a mount is missing",
     "a mount is read-only",
+    "a target that others own",
+    "a target that is a file",
+    "a target without leave",
     "a target that is too small",
     "no O_DIRECT",
     "a prefix of another layout",
@@ -441,17 +448,35 @@ async def test_a_slow_round_trip_is_found(
     assert odd(await check(tmp_path, wide(server, 2), server.environ())) == {"latency": Level.WARNING}
 
 
+ROUTES = """Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT
+eth1 00000000 0101A8C0 0003 0 0 100 00000000 0 0 0
+eth0 0000000A 00000000 0001 0 0 0 000000FF 0 0 0
+eth2 0000000A 00000000 0001 0 0 50 000000FF 0 0 0
+eth3 0005000A 00000000 0000 0 0 0 00FFFFFF 0 0 0
+nothing that is understood
+"""
+
+
 @injects("a slow interface")
-def test_a_slow_interface_is_found(tmp_path: Path) -> None:
-    for name, speed in (("eth0", "100"), ("eth1", "25000")):
+async def test_a_slow_interface_is_found_if_it_leads_to_the_storage(tmp_path: Path) -> None:
+    for name, speed in (("eth0", "100"), ("eth1", "25000"), ("eth2", "10"), ("eth3", "10")):
         (tmp_path / "sys/class/net" / name).mkdir(parents=True)
         (tmp_path / "sys/class/net" / name / "speed").write_text(speed)
         (tmp_path / "sys/class/net" / name / "mtu").write_text("9000")
         (tmp_path / "sys/class/net" / name / "operstate").write_text("up")
-    told = nic_told(tmp_path)
-    assert told.level is Level.WARNING
-    assert "eth0 runs at 100 Mbit/s" in told.message
-    assert "eth1" not in told.message
+    (tmp_path / "proc/net").mkdir(parents=True)
+    (tmp_path / "proc/net/route").write_text(ROUTES)
+
+    async def told(*hosts: str) -> Told:
+        endpoints = [Endpoint(f"s3://{host}/b/", "s3", host, 80, "b") for host in hosts]
+        return nic_told(await interfaces_used(endpoints, tmp_path), tmp_path)
+
+    slow = await told("10.0.5.1", "192.0.2.1")
+    assert (slow.level, slow.message) == (Level.WARNING, "eth0 runs at 100 Mbit/s")
+    # Others are nobody's business.
+    assert (await told("192.0.2.1")).message == "eth1 25 Gbit/s, MTU 9000"
+    assert (await told("127.0.0.1")).message == "loopback only"
+    assert (await told("2001:db8::1")).level is Level.WARNING
 
 
 @injects("a system directory")
@@ -485,6 +510,57 @@ def test_mounts_are_read_as_the_kernel_tells_them() -> None:
     assert mount_told(Path("/data/x"), mount_of(Path("/data/x"), text), "").level is Level.OK
     with pytest.raises(StorageError, match="read-only"):
         mount_told(Path("/mnt/ro/x"), mount_of(Path("/mnt/ro/x"), text), "")
+
+
+FILES = """
+target: "file://{target}/"
+prepare: {{cleanup: true, ensure_objects: [{{base_uri: data/, count: 3, size_distribution: 10}}]}}
+workload:
+  - {{op: get, path: "data/*", weight: 1}}
+  - {{op: put, path: "new/", object_size: 10, weight: 1}}
+  - {{op: list, path: "data/", weight: 1}}
+  - {{op: stat, path: "data/*", weight: 1}}
+"""
+
+
+async def test_a_healthy_directory_raises_nothing(tmp_path: Path) -> None:
+    findings = await check(tmp_path, FILES.format(target=tmp_path / "target"), {}, tmp_path)
+    assert odd(findings) == {}
+    made = {"path", "mount", "space", "write", "read", "list", "stat", "delete", "owner", "data"}
+    assert {f.check for f in findings if f.subject.startswith("file:")} == made
+    assert not [path for path in (tmp_path / "target").rglob("*") if path.is_file()]
+
+
+@injects("a target that others own", "a target that is a file")
+@pytest.mark.parametrize(("fault", "by"), [("others", "write"), ("file", "path")])
+async def test_a_directory_that_cannot_be_used_is_found(
+    fault: str, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    if fault == "file":
+        target.touch()
+    if fault == "others":
+        # As the kernel says it to everybody but root, who may run this.
+        real = os.open
+
+        def denied(path: Any, flags: int, *rest: Any, **options: Any) -> int:
+            if flags & os.O_CREAT and str(path).startswith(str(target)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return real(path, flags, *rest, **options)
+
+        monkeypatch.setattr(os, "open", denied)
+    assert odd(await check(tmp_path, FILES.format(target=target), {}, tmp_path)) == {by: Level.ERROR}
+
+
+@injects("a target without leave")
+async def test_a_directory_without_leave_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
+    config = FILES.format(target=tmp_path / "target")
+    with running_agent(tmp_path) as agent:
+        async with stub_of(agent) as stub:
+            spec = pb.RunSpec(run_id="r", config_name="c.yaml", config_yaml=config.encode())
+            (finding,) = [each async for each in stub.Preflight(pb.PreflightRequest(spec=spec))]
+    assert (finding.check, finding.level, "--allow-path" in finding.advice) == ("path", pb.ERROR, True)
+    assert not (tmp_path / "target").exists()
 
 
 @injects("a target that is too small")

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sai3tui.compare_command import compare_results
 from sai3tui.errors import Sai3Error
+from sai3tui.results.export import TEXTS
 from sai3tui.results.reader import RunFilter
 from sai3tui.results.views import Outcome
 from sai3tui.results_commands import list_results, show_results
@@ -42,6 +45,29 @@ def test_a_run_is_shown_with_what_failed(tmp_path: Path) -> None:
     document = json.loads(out.getvalue())
     assert [stage["ops"] for stage in document["stages"]] == [18, 7]
     assert document["failure"]["hint"] == "make it"
+
+
+@pytest.mark.parametrize("json_asked", [False, True])
+def test_a_run_of_somebody_else_does_not_write_to_the_terminal(tmp_path: Path, json_asked: bool) -> None:
+    evil = "\x1b[2J\x07\x9b31m\u202e"
+    failure = replace(FAILURE, message=f"é{evil}", causes=(evil,), hint=evil)
+    directory, _, _ = written(tmp_path, Outcome("failed", 1, failure, resume=evil))
+    metadata = json.loads((directory / "metadata.json").read_text())
+    metadata["config"] = f"x{evil}"
+    (directory / "metadata.json").write_text(json.dumps(metadata))
+    out = io.StringIO()
+    list_results(tmp_path, json_asked, out)
+    show_results(directory, json_asked, out)
+    compare_results(directory, [directory], json_asked, out)
+    assert {c for c in out.getvalue() if not c.isprintable()} == {"\n"}
+    assert "é" in out.getvalue()
+    if json_asked:
+        shown = io.StringIO()
+        show_results(directory, True, shown)
+        assert json.loads(shown.getvalue())["failure"]["hint"] == evil
+    cells: dict[str, str | int | float] = {"a": f"x{evil}", "b": 1}
+    for text in TEXTS.values():
+        assert {c for c in text([cells], ["a", "b"]) if not c.isprintable()} == {"\n"}
 
 
 def test_what_is_no_run_is_an_error_that_names_it(tmp_path: Path) -> None:

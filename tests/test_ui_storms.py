@@ -177,7 +177,8 @@ def test_the_control_room_over_a_websocket(served: str) -> None:
     for guess in (f"http://{port}/", f"http://{port}/ws", f"http://{port}/guess/", f"http://{port}/guess/ws"):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(guess, timeout=30)
-        assert caught.value.code == 404
+        with caught.value as answer:
+            assert answer.code == 404
     command = [sys.executable, "-m", "tests.browser", served]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert b"No runs here yet." in done.stdout, done.stderr[-2000:]

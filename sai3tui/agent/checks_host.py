@@ -7,6 +7,7 @@ import resource
 import secrets
 import shutil
 import time
+from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +15,11 @@ from pathlib import Path
 import psutil
 
 from sai3tui.agent.finding import Checks, Told
+from sai3tui.agent.routes import interfaces_used
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.units import format_bytes, format_count, format_duration
 from sai3tui.errors import ErrorContext, ResourceError
 from sai3tui.events import PROTOCOL_VERSION, Level
-from sai3tui.host import network_interfaces
 from sai3tui.storage.ceiling import Ceiling, load_ceiling, mix_ops_per_s, workload_mix
 
 SPARE_DESCRIPTORS = 256
@@ -42,7 +43,7 @@ async def check_host(setup: RunSetup, checks: Checks, last_run_ended_ns: int = 0
     if not setup.is_files:
         most = max(setup.connections, default=0)
         await checks.run("ports", "", partial(asyncio.to_thread, ports_told, most))
-        await checks.run("nic", "", partial(asyncio.to_thread, nic_told))
+        await checks.run("nic", "", partial(_nic, setup))
     await checks.run("idle", "", partial(_idle, last_run_ended_ns))
     ceiling = await asyncio.to_thread(load_ceiling)
     if ceiling is not None and not setup.is_files:
@@ -125,9 +126,12 @@ def ports_told(most: int, root: Path = Path("/")) -> Told:
     return Told(f"enough for {most} connections to one endpoint", evidence)
 
 
-def nic_told(root: Path = Path("/")) -> Told:
-    """Interfaces of this host, and what is odd about them."""
-    speeds = network_interfaces(root)
+async def _nic(setup: RunSetup) -> Told:
+    return await asyncio.to_thread(nic_told, await interfaces_used(setup.endpoints))
+
+
+def nic_told(speeds: Mapping[str, int], root: Path = Path("/")) -> Told:
+    """The interfaces that lead to the storage, by their speed in Mbit/s, and what is odd about them."""
     parts, odd = [], []
     for name, speed in speeds.items():
         try:
@@ -142,7 +146,7 @@ def nic_told(root: Path = Path("/")) -> Told:
             odd.append(f"{name} runs at {speed} Mbit/s")
     if odd:
         return Told("; ".join(odd), "; ".join(parts), Level.WARNING, "check the link, the switch port and the cable")
-    return Told("; ".join(parts) or "loopback only", f"{len(speeds)} interface(s) up", Level.INFO)
+    return Told("; ".join(parts) or "loopback only", f"{len(speeds)} interface(s) lead to the endpoints", Level.INFO)
 
 
 async def _idle(last_run_ended_ns: int) -> Told:

@@ -18,13 +18,13 @@ from time import monotonic
 from sai3tui.agent.checks_storage import PROBE_DIRECTORY, needed_operations
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.finding import Checks, Told
+from sai3tui.agent.routes import interfaces_used
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import Content, StageType
 from sai3tui.config.ops import Op
 from sai3tui.config.units import format_bytes, format_count, format_duration
 from sai3tui.errors import Failure, StorageError
 from sai3tui.events import Level
-from sai3tui.host import network_interfaces
 from sai3tui.storage.ceiling import load_ceiling, mix_ops_per_s, workload_mix
 from sai3tui.storage.credentials import region_of
 from sai3tui.storage.engine import OK, Connection, EngineOptions, Request
@@ -88,7 +88,8 @@ async def _against_plan(setup: RunSetup, controls: Controls, numbers: Sequence[i
         seconds = max(objects / rate.puts, setup.bytes_expected / rate.put_bytes if rate.put_bytes else 0.0)
         part = f"its {format_count(objects)} objects ({format_bytes(setup.bytes_expected)})"
         parts.append(f"at this rate prepare of {part} takes about {format_duration(round(seconds))}")
-    parts.append(f"expected limit: {await asyncio.to_thread(_limit, setup, rate)}")
+    links = sum((await interfaces_used(setup.endpoints)).values()) if not setup.is_files else 0
+    parts.append(f"expected limit: {await asyncio.to_thread(_limit, setup, rate, links * 1e6 / 8)}")
     evidence = f"all {len(numbers)} endpoints at once, as on the other agents"
     share = setup.resolved.rate_share(setup.agent.index)
     asked = setup.config.io_rate.iops * share if setup.config.io_rate else 0
@@ -106,9 +107,8 @@ def _words(rate: Rate) -> str:
     )
 
 
-def _limit(setup: RunSetup, rate: Rate) -> str:
-    """What the measured rate is near to."""
-    links = sum(network_interfaces().values()) * 1e6 / 8
+def _limit(setup: RunSetup, rate: Rate, links: float) -> str:
+    """What the measured rate is near to. `links`: bytes a second that the interfaces can take, 0 for unknown."""
     if links and max(rate.put_bytes, rate.get_bytes) >= NEAR * links:
         return f"this host's network ({links * 8 / 1e9:g} Gbit/s)"
     ceiling = load_ceiling()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
+from sai3tui.errors import printable
 from sai3tui.results.figures import MIB, Figures, per_second
 from sai3tui.results.files import utc_text
+from sai3tui.results.json_text import json_text
 from sai3tui.results.report_data import ReportData
 from sai3tui.results.views import StageView
 
@@ -94,17 +95,18 @@ def as_csv(table: Rows, columns: Sequence[str]) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    for row in table:
+        writer.writerow({name: printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()})
     return out.getvalue()
 
 
 def as_json(table: Rows, columns: Sequence[str]) -> str:
-    return json.dumps({"columns": list(columns), "rows": table}, indent=2, ensure_ascii=False) + "\n"
+    return json_text({"columns": list(columns), "rows": table}, indent=2) + "\n"
 
 
 def as_markdown(table: Rows, columns: Sequence[str]) -> str:
     def cell(value: Cell) -> str:
-        return " ".join(str(value).replace("\\", "\\\\").replace("|", "\\|").split())
+        return " ".join(printable(str(value)).replace("\\", "\\\\").replace("|", "\\|").split())
 
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in table]

@@ -31,7 +31,9 @@ async def run(context: StageContext) -> None:
     setup, stage = context.setup, context.stage
     check_custom(stage, setup.limits)
     await context.wait_for_start()
-    environ = {**setup.environ, "SAI3_RUN": setup.run_id, "SAI3_STAGE": stage.name, "SAI3_AGENT": setup.agent.id}
+    # What the controller has forwarded stays in our memory.
+    own = {name: value for name, value in setup.environ.items() if name not in setup.forwarded}
+    environ = {**own, "SAI3_RUN": setup.run_id, "SAI3_STAGE": stage.name, "SAI3_AGENT": setup.agent.id}
     unstarted = ResourceError(
         f"the command {stage.command!r} of stage {stage.name!r} cannot be started",
         hint="give its whole path; it runs on each agent's host",
