@@ -77,6 +77,11 @@ def test_a_controller_without_tls_hands_out_nothing(
     assert SECRET not in shown
 
 
+def test_an_env_file_for_nobody_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--batch", str(tmp_path / "c.yaml"), "--env-file", str(tmp_path / ".env")]) == 2
+    assert "--forward-credentials" in capsys.readouterr().err
+
+
 def test_env_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "sai3tui")
     file = tmp_path / ".env"

@@ -108,7 +108,9 @@ def add_forwarding(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="hand our S3 keys to agents that have none (TLS only)",
     )
-    parser.add_argument("--env-file", metavar="FILE", type=Path, help="with that: more variables, as NAME=VALUE lines")
+    parser.add_argument(
+        "--env-file", metavar="FILE", type=Path, help="with that: NAME=VALUE lines, after our environment"
+    )
 
 
 def access(options: argparse.Namespace) -> Access:
@@ -120,15 +122,18 @@ def access(options: argparse.Namespace) -> Access:
     from sai3tui.forwarding import allowed, read_env_file
 
     loaded = load_access(Role.CONTROLLER, options.certs, options.token_file, os.environ)
+    from_file = getattr(options, "env_file", None)
     if not getattr(options, "forward_credentials", False):
+        if from_file is not None:
+            raise ConfigError("--env-file says what is to be handed to agents: add --forward-credentials")
         return loaded
     if not loaded.encrypts:
         raise ConfigError(
             "credentials are forwarded over an encrypted channel only",
             hint="give agents and controller certificates: sai3tui certs, --certs DIR",
         )
-    from_file = read_env_file(options.env_file) if options.env_file is not None else {}
-    return replace(loaded, forwarded=allowed({**from_file, **os.environ}))
+    variables = read_env_file(from_file) if from_file is not None else {}
+    return replace(loaded, forwarded=allowed(os.environ, variables))
 
 
 def addresses(text: str) -> tuple[str, ...]:
