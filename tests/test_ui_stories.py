@@ -558,7 +558,7 @@ async def test_a_failed_check_is_accepted_for_a_reason_only() -> None:
 async def test_a_prefix_of_others_is_taken_over_by_typing_where_it_is_only() -> None:
     session = ScriptedSession(canned.foreign())
     app = room(session)
-    async with app.run_test(size=WIDE) as pilot:
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
         await on_screen(pilot, PreflightScreen)
         await shows(pilot, "the run cannot start")
         for typed in ("bench", "yes", ""):

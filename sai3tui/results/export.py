@@ -96,7 +96,9 @@ def as_csv(table: Rows, columns: Sequence[str]) -> str:
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
     for row in table:
-        writer.writerow({name: printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()})
+        writer.writerow(
+            {name: printable(cell, lines=True) if isinstance(cell, str) else cell for name, cell in row.items()}
+        )
     return out.getvalue()
 
 
@@ -106,7 +108,7 @@ def as_json(table: Rows, columns: Sequence[str]) -> str:
 
 def as_markdown(table: Rows, columns: Sequence[str]) -> str:
     def cell(value: Cell) -> str:
-        return " ".join(printable(str(value)).replace("\\", "\\\\").replace("|", "\\|").split())
+        return " ".join(printable(str(value), lines=True).replace("\\", "\\\\").replace("|", "\\|").split())
 
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in table]
