@@ -107,7 +107,7 @@ class RunSession:
         self._abort: Ending | None = None
         self._answer: asyncio.Queue[str] = asyncio.Queue()
         self._preflight: Preflight | None = None
-        self._adopt = False
+        self._takes_over = False
 
     # --- from any thread
 
@@ -576,7 +576,7 @@ class RunSession:
             namespace=found.value if found is not Namespace.AUTO else "",
             controller_timeout_s=plan.resolved.config.distributed.controller_timeout,
             credentials=self.request.access.forwarded if self._local is None else None,
-            adopt=self.request.adopt or self._adopt,
+            adopt=self.request.adopt or self._takes_over,
             accepted_checks=sorted(self._preflight.accepted) if self._preflight is not None else (),
             controller=self._name,
             started_ns=self._started_ns,
@@ -622,7 +622,7 @@ class RunSession:
 
     def _accept(self, check: str, reason: str) -> None:
         if check == "owner":
-            self._adopt = True
+            self._takes_over = True
             self._journal.note(Level.WARNING, f"taken over: {reason}", code="adopted")
             self._answer.put_nowait("recheck")
             return
