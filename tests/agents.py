@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from sai3tui.access import NO_ACCESS
+from sai3tui.agent.listen import add_port, make_server
+from sai3tui.agent.run_thread import RunThread
+from sai3tui.agent.service import AgentService
+from sai3tui.agent.setup import AgentLimits
 from sai3tui.config.resolve import load_resolved
 from sai3tui.controller.coordinator import Coordinator, Order
 from sai3tui.processes import Child, start_child
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.proto.sai3tui_pb2_grpc import AgentStub
+from sai3tui.proto.sai3tui_pb2_grpc import AgentStub, add_AgentServicer_to_server
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -81,9 +86,28 @@ def running_agent(
 
 
 @asynccontextmanager
-async def stub_of(agent: AgentUnderTest) -> AsyncIterator[AgentAsyncStub]:
+async def agent_in_process(tmp_path: Path, *allowed: Path) -> AsyncIterator[tuple[str, RunThread]]:
+    """The address of an agent in this process, on this loop, and the thread of its runs."""
+    server = make_server(NO_ACCESS)
+    port = add_port(server, "127.0.0.1", 0, NO_ACCESS)
+    with RunThread() as thread:
+        async with asyncio.TaskGroup() as runs:
+            limits = AgentLimits(tmp_path / "data", allowed, allow_custom=True)
+            service = AgentService(limits, os.environ, runs, thread)
+            add_AgentServicer_to_server(service, server)
+            await server.start()
+            try:
+                yield f"127.0.0.1:{port}", thread
+            finally:
+                await service.shut_down("the test is over")
+                await server.stop(1.0)
+
+
+@asynccontextmanager
+async def stub_of(agent: AgentUnderTest | str) -> AsyncIterator[AgentAsyncStub]:
+    address = agent if isinstance(agent, str) else agent.address
     options = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
-    async with grpc.aio.insecure_channel(agent.address, options=options) as channel:
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
         stub: AgentAsyncStub = AgentStub(channel)
         yield stub
 

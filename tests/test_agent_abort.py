@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ import pytest
 from sai3tui.errors import ErrorKind
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
+from tests.fault_proxy import Fault, Seen, fault_proxy
 from tests.servers import ServerUnderTest
 from tests.waiting import gone, wait_until, wait_until_async
 
@@ -46,39 +48,79 @@ async def loaded(driver: Driver) -> asyncio.Future[None]:
 
 async def test_an_abort_ends_everything_and_a_second_one_nothing(s3_server: ServerUnderTest, tmp_path: Path) -> None:
     bucket = s3_server.bucket("agent-abort")
-    config = config_of(f"s3+http://{s3_server.host_port}/{bucket}/")
-    s3_server.make_directories(bucket, config)
-    with running_agent(tmp_path, environ=s3_server.environ()) as agent:
-        async with stub_of(agent) as stub:
-            driver = Driver(stub, config)
-            running = await loaded(driver)
-            workers = children(agent)
-            assert workers
-            began = time.monotonic()
-            reply = await stub.Abort(pb.AbortRequest(run_id="run-1", reason="enough", wait_ms=5000))
-            took = time.monotonic() - began
-            assert (reply.state, reply.was_running) == (pb.IDLE, True)
-            assert took < 5.0
-            again = await stub.Abort(pb.AbortRequest(wait_ms=5000))
-            assert (again.state, again.was_running) == (pb.IDLE, False)
-            await running
-            assert driver.states[-3:] == ["aborting", "aborted", "idle"]
-            assert [m.state.reason for m in driver.messages if m.state.state == pb.ABORTED] == ["enough"]
-            # Nothing goes on: no process, no writer thread, no object that appears later.
-            assert wait_until(lambda: children(agent) == [] and all(gone(pid) for pid in workers))
-            there = s3_server.keys(bucket)
-            assert there
-            assert s3_server.keys(bucket) == there
-            put = sum(o.ops for r in driver.reports(1) for o in r.ops)
-            assert put <= len(there) <= put + 4
+    storage = HeldStorage()
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(fault_proxy(s3_server.host_port, storage.fault))
+        agent = stack.enter_context(running_agent(tmp_path, environ=s3_server.environ()))
+        stub = await stack.enter_async_context(stub_of(agent))
+        config = config_of(f"s3+http://{proxy}/{bucket}/")
+        s3_server.make_directories(bucket, config)
+        driver = Driver(stub, config)
+        running = await loaded(driver)
+        workers = children(agent)
+        assert workers
+        storage.hold()
+        assert await wait_until_async(lambda: storage.held == 4, 30)
+        began = time.monotonic()
+        reply = await stub.Abort(pb.AbortRequest(run_id="run-1", reason="enough", wait_ms=10_000))
+        took = time.monotonic() - began
+        asked = len(storage.fault.seen)
+        assert (reply.state, reply.was_running) == (pb.IDLE, True)
+        assert took < 5.0
+        again = await stub.Abort(pb.AbortRequest(wait_ms=5000))
+        assert (again.state, again.was_running) == (pb.IDLE, False)
+        await running
+        assert driver.states[-3:] == ["aborting", "aborted", "idle"]
+        assert [m.state.reason for m in driver.messages if m.state.state == pb.ABORTED] == ["enough"]
+        # Nothing goes on: no process, no writer thread, no connection, no request.
+        assert children(agent) == []
+        assert all(gone(pid) for pid in workers)
+        port = int(proxy.rpartition(":")[2])
+        assert [
+            c for c in psutil.Process(agent.child.pid).net_connections("tcp") if c.raddr and c.raddr[1] == port
+        ] == []
+        storage.let_go()
+        assert await wait_until_async(lambda: storage.answered == asked, 30)
+        there = s3_server.keys(bucket)
+        assert there
+        put = sum(o.ops for r in driver.reports(1) for o in r.ops)
+        assert put <= len(there) <= put + 4
+        assert len(storage.fault.seen) == asked
 
-            # The next run finds its names on record, takes others and clears up.
-            tidy = Driver(stub, config_of(f"s3+http://{s3_server.host_port}/{bucket}/", duration="1s"), "run-2")
-            await tidy.run()
-            assert tidy.failure is None
-            assert sum(o.ops for r in tidy.reports(2) for o in r.ops) == len(there) + tidy.summary("load").objects.done
-            assert s3_server.keys(bucket) == {}
+        # The next run finds its names on record, takes others and clears up.
+        tidy = Driver(stub, config_of(f"s3+http://{proxy}/{bucket}/", duration="1s"), "run-2")
+        await tidy.run()
+        assert tidy.failure is None
+        deleted = sum(o.ops for r in tidy.reports(2) for o in r.ops)
+        assert len(there) + tidy.summary("load").objects.done <= deleted <= put + 4 + tidy.summary("load").objects.done
+        assert s3_server.keys(bucket) == {}
         assert agent.lines("ERROR", "WARNING") == []
+
+
+class HeldStorage:
+    """A storage that keeps PUTs back, from when it is told to `hold` them until it lets them go."""
+
+    def __init__(self) -> None:
+        self.fault = Fault(wait=self._wait, after=self._after)
+        self.held = self.answered = 0
+        self._going = asyncio.Event()
+        self._going.set()
+
+    def hold(self) -> None:
+        self._going.clear()
+
+    def let_go(self) -> None:
+        self._going.set()
+
+    async def _wait(self, seen: Seen) -> None:
+        if seen.method == "PUT" and not self._going.is_set():
+            self.held += 1
+            await self._going.wait()
+
+    def _after(self, seen: Seen, raw: bytes) -> bytes:
+        del seen
+        self.answered += 1
+        return raw
 
 
 @pytest.mark.parametrize("state", ["barrier", "preparing"])

@@ -67,7 +67,7 @@ def test_idle_can_be_reached_again_from_wherever_a_walk_leads(steps: list[AgentS
             machine.to(step)
     if machine.state is AgentState.IDLE:
         return
-    if machine.live:
+    if machine.state in LIVE:
         machine.to(AgentState.FAILED)
     if machine.state is AgentState.ABORTING:
         machine.to(AgentState.ABORTED)

@@ -68,6 +68,7 @@ def run_agent(options: AgentOptions) -> int:
 
 async def _serve(host: str, port: int, access: Access, options: AgentOptions, *, insecure: bool) -> int:
     from sai3tui.agent.listen import add_port, address_text, make_server
+    from sai3tui.agent.run_thread import RunThread
     from sai3tui.agent.service import AgentService
     from sai3tui.agent.setup import AgentLimits
     from sai3tui.proto.sai3tui_pb2_grpc import add_AgentServicer_to_server
@@ -83,11 +84,11 @@ async def _serve(host: str, port: int, access: Access, options: AgentOptions, *,
     server = make_server(access)
     port = add_port(server, host, port, access)
     data_dir = (options.data_dir or Path(user_data_dir("sai3tui")) / f"agent-{port}").absolute()
-    with _locked(data_dir):
+    with _locked(data_dir), RunThread() as thread:
         async with asyncio.TaskGroup() as runs:
             allowed = tuple(path.absolute() for path in options.allow_path)
             limits = AgentLimits(data_dir, allowed, allow_custom=options.allow_custom)
-            service = AgentService(limits, os.environ, runs, insecure=insecure, encrypted=access.encrypts)
+            service = AgentService(limits, os.environ, runs, thread, insecure=insecure, encrypted=access.encrypts)
             add_AgentServicer_to_server(service, server)
             await server.start()
             # A thread that nobody waits for: the agent may end before.

@@ -98,15 +98,19 @@ class _OpenStage:
 
 class AgentRun:
     """Owns everything that a run needs: workers, state cache, tasks. `run()` is the whole of it; the other methods
-    are how the service passes on what a controller says."""
+    are how the service passes on what a controller says, from its own thread: `post` brings that to the run's."""
 
-    def __init__(self, setup: RunSetup, machine: StateMachine, spool: Spool) -> None:
+    def __init__(
+        self, setup: RunSetup, machine: StateMachine, spool: Spool, post: Callable[[Callable[[], object]], None]
+    ) -> None:
+        self._post = post
         self.setup = setup
         self.spool = spool
         self.stage_name = ""
-        self.ended = asyncio.Event()
+        self.over = False
+        """Nothing of it goes on any more, and its end is being told."""
         self._machine = machine
-        self.seats = Leadership(self._stir)
+        self.seats = Leadership(lambda: post(self._stir))
         self._releases: dict[int, int] = {}
         self._exclusions = Exclusions()
         self._signal = asyncio.Event()
@@ -135,10 +139,13 @@ class AgentRun:
     def goodbye(self) -> None:
         """The controller needs nothing more."""
         self._said_goodbye = True
-        self._stir()
+        self._post(self._stir)
 
     def release(self, release: pb.Release) -> None:
         """The barrier is open; it may be one that has not been reached yet. The first word on a barrier counts."""
+        self._post(lambda: self._release(release))
+
+    def _release(self, release: pb.Release) -> None:
         if release.stage_index not in self._releases:
             self._releases[release.stage_index] = release.start_time_ns
             if release.generation_complete:
@@ -146,19 +153,32 @@ class AgentRun:
             self._say(released=release)
             self._stir()
 
-    def assign(self, assignment: pb.Assignment) -> None:
-        """There is something to do in a stage. Raises Sai3Error for what cannot be."""
-        self._assignments.add(assignment)
+    def assign(self, assignment: pb.Assignment, work: Work) -> None:
+        """There is something to do in a stage: `work`, as `assignment` says."""
+        self._post(lambda: self._assign(assignment, work))
+
+    def _assign(self, assignment: pb.Assignment, work: Work) -> None:
+        self._assignments.add(assignment.stage_index, work)
         self._say(assigned=echo_of(assignment))
+
+    def shared(self, part: pb.SharedPart) -> None:
+        """Another agent has found something out."""
+        self._post(lambda: self.sharing.take(part))
 
     def exclude(self, stage_index: int, reason: str) -> None:
         """The others have gone past this barrier: stop its stage, and wait at the next one."""
+        self._post(lambda: self._exclude(stage_index, reason))
+
+    def _exclude(self, stage_index: int, reason: str) -> None:
         if stage_index >= self._machine.stage_index:
             self._exclusions.add(stage_index, reason)
             self._stir()
 
     def end_stage(self, stage_index: int) -> None:
         """The controller has seen enough of this execute stage. It may be over already."""
+        self._post(lambda: self._end_stage(stage_index))
+
+    def _end_stage(self, stage_index: int) -> None:
         if self._machine.state is AgentState.RUNNING and stage_index == self._machine.stage_index:
             pool = self._pool
             if pool is not None:
@@ -166,11 +186,11 @@ class AgentRun:
 
     def abort(self, reason: str) -> bool:
         """End the run; False if it had ended, or was ending, already."""
-        if self._abort_reason is not None or not (self._machine.live or self._machine.state is AgentState.FAILED):
+        if self._abort_reason is not None or self.over:
             return False
         self._abort_reason = reason
-        self._abort_asked.set()
-        self._stir()
+        self._post(self._abort_asked.set)
+        self._post(self._stir)
         return True
 
     def objects(self) -> Objects:
@@ -185,7 +205,6 @@ class AgentRun:
             await self._run()
         finally:
             self.spool.close()
-            self.ended.set()
 
     async def _run(self) -> None:
         self._machine.to(AgentState.VALIDATING)
@@ -207,10 +226,11 @@ class AgentRun:
                 logger.warning("while aborting: %s", failure.sentence())
             self._machine.to(AgentState.ABORTED, reason=self._abort_reason or "")
         else:
-            await self._over(failure)
+            await self._farewell(failure)
+        self.over = True
         self._machine.to(AgentState.IDLE)
 
-    async def _over(self, failure: Failure | None) -> None:
+    async def _farewell(self, failure: Failure | None) -> None:
         """Completed or failed: stay so until the controller has seen it."""
         if failure is None:
             self._machine.to(AgentState.COMPLETED)

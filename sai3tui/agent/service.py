@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -16,9 +17,11 @@ from sai3tui.agent.controls import Controls
 from sai3tui.agent.leadership import Seat
 from sai3tui.agent.preflight import preflight_step
 from sai3tui.agent.run import AgentRun
+from sai3tui.agent.run_thread import RunThread
 from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
 from sai3tui.agent.spool import Spool
 from sai3tui.agent.state import StateMachine, Transition
+from sai3tui.agent.work import read_work
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
 from sai3tui.event_codec import failure_to_proto, finding_to_proto, objects_to_proto
 from sai3tui.events import (
@@ -50,13 +53,15 @@ _REFUSED = {
 
 
 class AgentService(AgentServicer):
-    """One per agent process. Runs live in `runs`, a task group of whoever serves this."""
+    """One per agent process. Runs live on `thread`, so that whatever they do, heartbeats and queries are answered; each
+    is looked after in `runs`, a task group of whoever serves this."""
 
     def __init__(
         self,
         limits: AgentLimits,
         environ: Mapping[str, str],
         runs: asyncio.TaskGroup,
+        thread: RunThread,
         *,
         insecure: bool = False,
         encrypted: bool = False,
@@ -64,10 +69,13 @@ class AgentService(AgentServicer):
         self._limits = limits
         self._environ = environ
         self._runs = runs
+        self._thread = thread
         self._insecure = insecure
         self._encrypted = encrypted
         self._machine = StateMachine(self._on_change)
         self._run: AgentRun | None = None
+        self._ended = asyncio.Event()
+        """The current run, or the last one, is over and gone."""
         self._spool: Spool | None = None
         self._starting = ""
         self._last_ended_ns = 0
@@ -98,6 +106,7 @@ class AgentService(AgentServicer):
     async def Preflight(
         self, request: pb.PreflightRequest, context: grpc.aio.ServicerContext[pb.PreflightRequest, pb.Finding]
     ) -> AsyncIterator[pb.Finding]:
+        await self._let_go()
         if self._busy:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self._busy_text())
         try:
@@ -160,7 +169,7 @@ class AgentService(AgentServicer):
         was_running = run.abort(request.reason or "asked by the controller")
         try:
             async with asyncio.timeout(min(request.wait_ms / 1000.0, MAX_ABORT_WAIT_S)):
-                await run.ended.wait()
+                await self._ended.wait()
         except TimeoutError:
             logger.info("an abort is still going on when its caller stops waiting")
         return pb.AbortReply(state=_wire_state(self._machine.state), was_running=was_running)
@@ -202,7 +211,7 @@ class AgentService(AgentServicer):
         run.goodbye()
         try:
             async with asyncio.timeout(SHUTDOWN_S):
-                await run.ended.wait()
+                await self._ended.wait()
         except TimeoutError:
             logger.error("the run did not end within %g s", SHUTDOWN_S)
 
@@ -216,7 +225,16 @@ class AgentService(AgentServicer):
         run_id = self._run.setup.run_id if self._run is not None else self._starting
         return f"this agent is busy with run {run_id} ({self._machine.state.word})"
 
+    async def _let_go(self) -> None:
+        """A run that has told its end is given the moment that it needs to be gone."""
+        run = self._run
+        if run is not None and run.over:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SHUTDOWN_S):
+                    await self._ended.wait()
+
     async def _start(self, spec: pb.RunSpec, context: Stream) -> AgentRun:
+        await self._let_go()
         if self._busy:
             await _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, self._busy_text())
         if not spec.run_id:
@@ -244,13 +262,14 @@ class AgentService(AgentServicer):
     def _begin(self, setup: RunSetup) -> AgentRun:
         logger.info("run %s: %s as agent %s", setup.run_id, setup.config.path, setup.agent.id)
         self._spool = Spool(setup.run_id)
-        run = self._run = AgentRun(setup, self._machine, self._spool)
-        self._runs.create_task(self._keep(run))
+        run = self._run = AgentRun(setup, self._machine, self._spool, self._thread.post)
+        self._ended = asyncio.Event()
+        self._runs.create_task(self._keep(run, self._ended))
         return run
 
-    async def _keep(self, run: AgentRun) -> None:
+    async def _keep(self, run: AgentRun, ended: asyncio.Event) -> None:
         try:
-            await run.run()
+            await self._thread.run(run.run())
         except Exception:
             # One run's defect must not end the agent; whatever state it left the table in is gone with it.
             logger.exception("this is a defect of sai3tui")
@@ -258,6 +277,7 @@ class AgentService(AgentServicer):
         finally:
             self._run = None
             self._last_ended_ns = time.time_ns()
+            ended.set()
         logger.info("run %s is over", run.setup.run_id)
 
     async def _find(self, run_id: str, context: Stream) -> AgentRun:
@@ -325,9 +345,9 @@ class AgentService(AgentServicer):
             elif body == "end_stage":
                 run.end_stage(message.end_stage.stage_index)
             elif body == "assignment":
-                run.assign(message.assignment)
+                run.assign(message.assignment, read_work(message.assignment))
             elif body == "shared":
-                run.sharing.take(message.shared)
+                run.shared(message.shared)
             elif body == "exclude":
                 run.exclude(message.exclude.stage_index, message.exclude.reason)
             else:

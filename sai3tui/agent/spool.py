@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 from sai3tui.proto import sai3tui_pb2 as pb
 
@@ -44,7 +46,8 @@ class _Shelf:
 
 
 class Spool:
-    """The numbered messages of one run. Interval reports are bounded apart, so that they push nothing else out."""
+    """The numbered messages of one run, appended on one thread and read on any. Interval reports are bounded apart, so
+    that they push nothing else out."""
 
     def __init__(self, run_id: str, *, report_bytes: int = REPORT_BYTES, other_bytes: int = OTHER_BYTES) -> None:
         self.run_id = run_id
@@ -52,7 +55,9 @@ class Spool:
         self._reports = _Shelf(report_bytes)
         self._others = _Shelf(other_bytes)
         self._shared = _Shelf(SHARED_BYTES)
-        self._news = asyncio.Event()
+        self._lock = threading.Lock()
+        self._followers: set[Callable[[], object]] = set()
+        """To be called when there is something new."""
         self._closed = False
 
     @property
@@ -62,36 +67,47 @@ class Spool:
 
     def append(self, message: pb.AgentMessage) -> None:
         """Number `message` and keep it; whoever follows is woken."""
-        self.last_sequence += 1
-        message.run_id = self.run_id
-        message.sequence = self.last_sequence
         shelves = {"report": self._reports, "shared": self._shared}
-        shelves.get(message.WhichOneof("body") or "", self._others).put(message)
-        self._wake()
+        with self._lock:
+            message.run_id = self.run_id
+            message.sequence = self.last_sequence + 1
+            shelves.get(message.WhichOneof("body") or "", self._others).put(message)
+            self.last_sequence += 1
+            self._wake()
 
     def close(self) -> None:
         """Nothing will be appended any more: those who follow come to an end."""
-        self._closed = True
-        self._wake()
+        with self._lock:
+            self._closed = True
+            self._wake()
 
     def since(self, cursor: int) -> list[pb.AgentMessage]:
         """What is kept from sequence number `cursor` on, in order."""
-        kept = (shelf.since(cursor) for shelf in (self._reports, self._others, self._shared))
+        with self._lock:
+            kept = [list(shelf.since(cursor)) for shelf in (self._reports, self._others, self._shared)]
         return [message for _, message in heapq.merge(*kept, key=lambda entry: entry[0])]
 
     async def follow(self, cursor: int) -> AsyncIterator[pb.AgentMessage]:
         """What is kept from `cursor` on, then everything new, until the spool is closed."""
-        while True:
-            news = self._news
-            for message in self.since(cursor):
-                yield message
-                cursor = message.sequence + 1
-            if self.last_sequence >= cursor:
-                continue
-            if self._closed:
-                return
-            await news.wait()
+        news = asyncio.Event()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, news.set)
+        with self._lock:
+            self._followers.add(wake)
+        try:
+            while True:
+                news.clear()
+                # In this order: nothing is appended after it is closed.
+                closed = self._closed
+                for message in self.since(cursor):
+                    yield message
+                    cursor = message.sequence + 1
+                if closed:
+                    return
+                await news.wait()
+        finally:
+            with self._lock:
+                self._followers.discard(wake)
 
     def _wake(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        for wake in self._followers:
+            wake()

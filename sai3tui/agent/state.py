@@ -54,10 +54,6 @@ class StateMachine:
         self.stage_index = 0
         self._on_change = on_change
 
-    @property
-    def live(self) -> bool:
-        return self.state in LIVE
-
     def to(
         self, state: AgentState, stage_index: int | None = None, *, reason: str = "", failure: Failure | None = None
     ) -> None:

@@ -77,9 +77,8 @@ class Assignments:
         self._waiting: dict[int, list[Work]] = {}
         self._done: dict[int, int] = {}
 
-    def add(self, message: pb.Assignment) -> None:
-        """Raises Sai3Error for what cannot be."""
-        self._waiting.setdefault(message.stage_index, []).append(read_work(message))
+    def add(self, stage_index: int, work: Work) -> None:
+        self._waiting.setdefault(stage_index, []).append(work)
         self._stir()
 
     def waiting(self, stage_index: int) -> bool:
