@@ -37,7 +37,7 @@ distributed:
     - {{name: execute, type: execute, order: 2, completion: duration, duration: {seconds}s}}
 """
 GET = "{op: get, path: data/*, weight: 1}"
-PUT = "{op: put, path: out/, object_size: SIZE, weight: 1}"
+PUT = "{op: put, path: out/, object_size: SIZE, fill: FILL, weight: 1}"
 SKIPPED = 1
 """Intervals of the stage before the first that counts: workers start, caches fill."""
 START_S = 30.0
@@ -58,18 +58,21 @@ class AgentCost:
     main_rss_mib: float
 
 
-def measure(op: str, size: int, connections: int, seconds: float, delay_s: float = 0.0) -> AgentCost:
-    """Run it. Raises RuntimeError if the run fails or is too short to tell."""
+def measure(
+    op: str, size: int, connections: int, seconds: float, *, delay_s: float = 0.0, fill: str = "random"
+) -> AgentCost:
+    """Run it. With `fill: zero` a PUT's body takes no making. Raises RuntimeError if the run fails or is too short to
+    tell."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, CORES[:1])
     try:
-        return _measure(op, size, connections, seconds, delay_s)
+        workload = GET if op == "get" else PUT.replace("SIZE", str(size)).replace("FILL", fill)
+        return _measure(workload, size, connections, seconds, delay_s)
     finally:
         os.sched_setaffinity(0, allowed)
 
 
-def _measure(op: str, size: int, connections: int, seconds: float, delay_s: float) -> AgentCost:
-    workload = GET if op == "get" else PUT.replace("SIZE", str(size))
+def _measure(workload: str, size: int, connections: int, seconds: float, delay_s: float) -> AgentCost:
     with (
         null_s3(delay_s, size) as port,
         tempfile.TemporaryDirectory(prefix="sai3tui-bench-", ignore_cleanup_errors=True) as name,

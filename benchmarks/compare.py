@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.agent import measure as measure_agent
+from benchmarks.budgets import UNMADE as UNMADE_ROW
 from benchmarks.clients import CLIENTS, LIBRARIES
 from benchmarks.null_s3 import CORES, null_s3
 from benchmarks.payload import payload_us
@@ -36,6 +37,9 @@ YARDSTICKS = ("wire", *PROGRAMS)
 """Measured beside the agent, in the same rounds."""
 AGENT_SECONDS = 4
 YARDSTICK_S = 0.5
+UNMADE = ("put", 8 * KIB**2)
+"""Measured with bodies that take no making as well: what making them costs beside sending cannot be had otherwise, as
+they compete for caches."""
 MEMORY_CONNECTIONS = 256
 MEMORY_S = 12
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
@@ -98,7 +102,7 @@ class Comparison:
                     found = self._one(client, "get", KIB, DELAY_CONNECTIONS, max(1.0, self._seconds), port)
                     if found is not None:
                         rounds.setdefault(client, []).append(found)
-            agent = measure_agent("get", KIB, DELAY_CONNECTIONS, AGENT_SECONDS, DELAY_S)
+            agent = measure_agent("get", KIB, DELAY_CONNECTIONS, AGENT_SECONDS, delay_s=DELAY_S)
             rounds.setdefault("agent", []).append(asdict(agent))
             self._say(f"5 ms server: round {number + 1} of {self._rounds}")
         self._found["delayed"] = {client: _medians(found) for client, found in rounds.items()}
@@ -110,6 +114,9 @@ class Comparison:
             rounds: dict[str, list[Found]] = {}
             for _ in range(self._rounds):
                 rounds.setdefault("agent", []).append(asdict(measure_agent(op, size, CONNECTIONS, AGENT_SECONDS)))
+                if (op, size) == UNMADE:
+                    cost = measure_agent(op, size, CONNECTIONS, AGENT_SECONDS, fill="zero")
+                    rounds.setdefault(UNMADE_ROW, []).append(asdict(cost))
                 with null_s3() as port:
                     for client in YARDSTICKS:
                         found = self._one(client, op, size, CONNECTIONS, YARDSTICK_S, port)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.budgets import Row, rows
+from benchmarks.budgets import UNMADE, Row, rows
 
 KIB = 1024
 CELLS = (("get", KIB), ("put", KIB), ("get", 64 * KIB), ("put", 64 * KIB), ("get", 8 * KIB**2), ("put", 8 * KIB**2))
@@ -66,7 +66,7 @@ def _agent(found: dict[str, dict[str, Found]]) -> list[str]:
     names = [name for name in NAMES if name in found]
     lines = ["", "CPU µs per operation (user + system) of the agent and, in the same rounds, of its yardsticks:", ""]
     lines += _header("client", names)
-    clients = ("agent", "payload", "wire", "minio-go", "wrk", "c")
+    clients = ("agent", UNMADE, "payload", "wire", "minio-go", "wrk", "c")
     for client in clients:
         shown = [_cost(found[name].get(client)) for name in names]
         if any(each != "–" for each in shown):

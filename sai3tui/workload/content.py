@@ -31,6 +31,7 @@ _XOR: Final = np.bitwise_xor
 _STARTS: Final = POOL_BYTES // BLOCK_BYTES
 _POOL_SALT: Final = 0x5A13
 STAMP: Final = struct.Struct("<QQ")
+_ZEROS: Final = memoryview(bytes(CHUNK_BYTES))
 _INDEX_BITS: Final = 48
 _INDEX_MASK: Final = (1 << _INDEX_BITS) - 1
 _BLOCK_BITS: Final = 40
@@ -172,15 +173,19 @@ class Payload:
 
     def piece(self, offset: int, length: int) -> memoryview:
         """Bytes [offset, offset + length) of the object; `length` is at most 256 KiB."""
+        maker = self._maker
+        assert maker is not None
+        if maker.zero:
+            return _ZEROS[:length]
         if offset % CHUNK_BYTES:
             return self._crossing(offset, length)
         size = self.size
         if size <= KEPT_BYTES:
-            view, maker = self._view, self._maker
+            view = self._view
             if view.nbytes != size:
                 self._keep(size)
                 view = self._view
-            if self._single and maker is not None and maker.stamped:
+            if self._single and maker.stamped:
                 # What `_fill` does, without its calls: small objects are made tens of thousands of times a second.
                 words, key = self._words, self._key
                 start = (key >> 32) % _STARTS * _BLOCK_WORDS
