@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sai3tui.storage.engine import PIECE_BYTES, Request
+from sai3tui.storage.engine import PIECE_BYTES, Body, Request
 
 
 def take_piece(request: Request, offset: int) -> memoryview:
@@ -13,7 +13,11 @@ def take_piece(request: Request, offset: int) -> memoryview:
     body = request.body
     if body is None:
         raise ValueError(f"a PUT of {request.size} bytes has no body")
-    length = min(PIECE_BYTES, request.size - offset)
+    return checked_piece(body, offset, min(PIECE_BYTES, request.size - offset))
+
+
+def checked_piece(body: Body, offset: int, length: int) -> memoryview:
+    """`length` bytes of the body. Raises ValueError if it gives another number of them, and whatever it raises."""
     piece = body.piece(offset, length)
     if len(piece) != length:
         raise ValueError(f"the body gave {len(piece)} bytes at {offset} where {length} were asked for")

@@ -107,7 +107,8 @@ class Request:
     `key` is relative to the endpoint's prefix; for LIST it is the prefix to list (`limit` keys at most, one page).
     `size` is the number of body bytes of a PUT. `index` and `tag` are the caller's own; engines only pass them on
     into failures (`index` is the object index, -1 if there is none). A GET reads `length` bytes from `offset`, or the
-    whole object if `length` is -1; `sink` sees them. `call` is for the wire engine only, and makes it something else.
+    whole object if `length` is -1; `sink` sees them. For the wire engine only: `call` makes it something else; `made`
+    is a PUT as `made_put` has it, which is sent once and then forgotten, and made from the rest if it is sent again.
     """
 
     op: Op = Op.GET
@@ -123,6 +124,7 @@ class Request:
     length: int = -1
     sink: Sink | None = None
     call: Call | None = None
+    made: bytes = b""
 
 
 class Connection(Protocol):

@@ -33,7 +33,7 @@ from sai3tui.storage.http1 import (
     parse_head,
     plain_length,
 )
-from sai3tui.storage.s3requests import METHOD, check_range
+from sai3tui.storage.s3requests import METHOD, check_range, put_head
 from sai3tui.storage.s3send import BODY, CHUNKS, DEAD, HEAD, IDLE, UNTIL_CLOSE, SendingLink
 from sai3tui.storage.s3xml import is_error, is_listing, parse_error
 from sai3tui.storage.sigv4 import encode_query
@@ -119,6 +119,14 @@ class Link(SendingLink):
         self._mode = HEAD
         self._t_first = self._offset = self._size = self._got = self._flags = 0
         self._watched = False
+        made = request.made
+        if made:
+            request.made = b""
+            self._plain = True
+            self._offset = self._size = request.size
+            t0 = monotonic_ns()
+            self._transport.write(made)
+            return t0
         if request.call is not None or request.length >= 0 or (op is Op.PUT and not slot.maker.plain_put):
             self._plain = False
             if request.sink is not None:
@@ -126,8 +134,7 @@ class Link(SendingLink):
             return self._start_made(request)
         self._plain = True
         if op is Op.PUT:
-            head = slot.signer.object_head(b"PUT", request.key, b"Content-Length: %d\r\n" % request.size)
-            return self._start_put(request, head)
+            return self._start_put(request, put_head(slot.signer, request.key, request.size))
         if op is Op.LIST:
             self._plain = False
             prefix = encode_query(slot.key_prefix + request.key)

@@ -87,6 +87,11 @@ class RequestMaker:
         return Outgoing(head, size, trailer, expect)
 
 
+def put_head(signer: RequestSigner, key: str, size: int) -> bytes:
+    """The head of a PUT of `size` bytes that needs nothing more (`RequestMaker.plain_put`)."""
+    return signer.object_head(b"PUT", key, b"Content-Length: %d\r\n" % size)
+
+
 def check_range(request: Request, length: int, head: bytes) -> None:
     """Raises MalformedAnswerError if the answer with this head, of `length` bytes, is not the range asked for.
 

@@ -17,9 +17,10 @@ from time import monotonic_ns
 from sai3tui.config.ops import Op
 from sai3tui.config.storage_options import Addressing
 from sai3tui.errors import ConfigError, ErrorContext, Failure, StorageError, failure_of
+from sai3tui.storage.bodies import checked_piece
 from sai3tui.storage.credentials import find_credentials, region_of
 from sai3tui.storage.drain import CAN_DRAIN, Drain, Drains
-from sai3tui.storage.engine import CallAnswer, Connection, Endpoint, EngineOptions, OnDone, Request
+from sai3tui.storage.engine import Body, CallAnswer, Connection, Endpoint, EngineOptions, OnDone, Request
 from sai3tui.storage.failures import (
     cancelled_failure,
     context_of,
@@ -32,7 +33,7 @@ from sai3tui.storage.failures import (
 )
 from sai3tui.storage.lanes import deal
 from sai3tui.storage.s3link import Link
-from sai3tui.storage.s3requests import RequestMaker
+from sai3tui.storage.s3requests import RequestMaker, put_head
 from sai3tui.storage.sigv4 import RequestSigner
 from sai3tui.storage.tls import ResumingContext, tls_context
 
@@ -145,6 +146,13 @@ class WireConnection:
         if self.failure is not None:
             raise storage_error(self.failure)
         return moved
+
+    def made_put(self, key: str, body: Body, size: int) -> bytes:
+        """The PUT of at most `PIECE_BYTES` as it goes out, for `Request.made`; only if `maker.plain_put`. It is signed
+        for now, and can be sent on every connection to the same endpoint. Raises ValueError if the body is not so
+        long, and what the body raises."""
+        piece = checked_piece(body, 0, size) if size else b""
+        return b"".join((put_head(self.signer, key, size), piece))
 
     @property
     def transport(self) -> asyncio.BaseTransport | None:

@@ -136,6 +136,7 @@ class Payload:
         "_key",
         "_key_word",
         "_maker",
+        "_of",
         "_second",
         "_single",
         "_view",
@@ -158,7 +159,10 @@ class Payload:
         self._single = False
         """What is kept has one stamp."""
         self._maker: ContentMaker | None = None
-        self._key = 0
+        self._of = (0, 0, 0)
+        """Generation, index and version."""
+        self._key = -1
+        """The first chunk's; below zero until a piece is asked for, which is not always."""
         self._first = self._second = 0
         """The stamp of the first block."""
 
@@ -166,10 +170,19 @@ class Payload:
         """From now on, be the content of this object. `size` in bytes."""
         self._maker = maker
         self.size = size
-        self._key = maker.key(generation, index, version)
+        self._of = (generation, index, version)
+        self._key = -1
+
+    def _hash(self) -> int:
+        """What depends on which object it is."""
+        maker = self._maker
+        assert maker is not None
+        generation, index, version = self._of
         # As `stamp_of` has it.
         self._first = (generation & 0xFFFF) << _INDEX_BITS | index & _INDEX_MASK
         self._second = (version & 0xFF_FFFF) << _BLOCK_BITS
+        self._key = maker.key(generation, index, version)
+        return self._key
 
     def piece(self, offset: int, length: int) -> memoryview:
         """Bytes [offset, offset + length) of the object; `length` is at most 256 KiB."""
@@ -187,7 +200,8 @@ class Payload:
                 view = self._view
             if self._single and maker.stamped:
                 # What `_fill` does, without its calls: small objects are made tens of thousands of times a second.
-                words, key = self._words, self._key
+                words = self._words
+                key = self._key if self._key >= 0 else self._hash()
                 start = (key >> 32) % _STARTS * _BLOCK_WORDS
                 piece = maker.slices(words.size).get(start)
                 if piece is None:
@@ -233,7 +247,8 @@ class Payload:
     def _fill(self, words: Words, length: int, chunk: int) -> None:
         maker = self._maker
         assert maker is not None
-        maker.fill(words, length, self._key, chunk, self._word)
+        key = self._key if self._key >= 0 else self._hash()
+        maker.fill(words, length, key, chunk, self._word)
         # A stamp is whole or missing, and only the object's end decides which.
         if not maker.stamped or length < STAMP.size:
             return

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic_ns
+from typing import cast
 
 from sai3tui.agent.lease import Job, SetSpec
 from sai3tui.agent.worker.attempts import AttemptLog
@@ -18,6 +19,7 @@ from sai3tui.config.ops import Op
 from sai3tui.errors import RETRYABLE, ErrorKind, Failure
 from sai3tui.metrics.recorder import Recorder
 from sai3tui.storage.engine import OK, Connection
+from sai3tui.storage.s3wire import WireConnection
 from sai3tui.workload.content import Words
 
 FAILED_PAUSE_S = 0.1
@@ -70,6 +72,9 @@ class Driver(ABC):
         self._missing_is_done = False
         self._sets = {spec.set_id: runtime_of(spec, context) for spec in job.sets}
         self.supply = Supply(start.stage, context.send, context.loop.call_soon, context.loop.call_later)
+        self._puts_ahead = all(
+            isinstance(lane.connection, WireConnection) and lane.connection.maker.plain_put for lane in context.lanes
+        )
         self._busy = 0
         self._started = False
         self._stopping = False
@@ -320,15 +325,23 @@ class Driver(ABC):
     def put(self, lane: Lane, runtime: SetRuntime, index: int, generation: int, version: int) -> None:
         """Issue the PUT of an object."""
         request = lane.request
-        size = runtime.size(index)
+        connection, held = lane.connection, lane.held
+        made = None
+        if self._puts_ahead and held is not None and not lane.moved:
+            made = held.ahead.take(cast(WireConnection, connection), runtime, generation, index)
+        if made is not None:
+            request.key, request.size, request.made = made
+        else:
+            request.key = runtime.key(index)
+            request.size = runtime.size(index)
+            request.made = b""
+        # Also where it is made already: it may have to be sent again.
         payload = lane.payload
-        payload.become(runtime.maker, generation, index, version, size)
+        payload.become(runtime.maker, generation, index, version, request.size)
         request.op = Op.PUT
-        request.key = runtime.key(index)
-        request.size = size
         request.body = payload
         request.index = index
-        lane.connection.issue(request)
+        connection.issue(request)
 
     # --- to the main process ---
 

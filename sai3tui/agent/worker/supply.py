@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from sai3tui.agent.lease import Lease
+from sai3tui.agent.worker.ahead import PutsAhead
 from sai3tui.agent.worker.messages import Finished, Granted, Settled, Unused, Wanted
 from sai3tui.errors import Failure
 
@@ -17,10 +18,11 @@ REPORT_S = 0.1
 class Held:
     """One lease, with what has become of its indices."""
 
-    __slots__ = ("done", "failed", "lease", "left")
+    __slots__ = ("ahead", "done", "failed", "lease", "left")
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
+        self.ahead = PutsAhead(lease)
         self.done = array("Q")
         self.failed: list[tuple[int, Failure]] = []
         self.left = lease.count
