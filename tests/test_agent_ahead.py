@@ -11,7 +11,7 @@ import pytest
 from sai3tui.agent.lease import Lease, SetSpec
 from sai3tui.agent.stages.names import new_names
 from sai3tui.agent.worker import ahead
-from sai3tui.agent.worker.ahead import AT_ONCE, MAX_BYTES, PutsAhead
+from sai3tui.agent.worker.ahead import AT_ONCE, MAX_BYTES, HeadsAhead, PutsAhead
 from sai3tui.agent.worker.lane import SetRuntime
 from sai3tui.config.model import SizeSpec, fixed_size
 from sai3tui.config.ops import Op
@@ -128,3 +128,52 @@ async def test_signatures_are_made_anew_when_they_are_old(monkeypatch: pytest.Mo
     made = puts.take(connection, objects, 1, third)
     assert made is not None
     assert b"20231114T221331Z" in made.data
+
+
+async def test_heads_are_made_ahead_of_what_is_drawn_and_of_nothing_else() -> None:
+    objects, drawn = runtime(), iter([4, 9, 4])
+    async with FaultServer([Step(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab")] * 3) as server:
+        harness = await Harness.open([server.endpoint], CREDENTIALS)
+        heads = HeadsAhead(Op.GET, objects, lambda: next(drawn, None))
+        for index in (4, 9, 4):
+            made = heads.take(connection_of(harness))
+            assert made is not None
+            assert (made.object_index, made.key) == (index, objects.key(index))
+            assert (await harness(Request(Op.GET, made.key, made=made.data))).ok
+        assert heads.take(connection_of(harness)) is None
+        await harness.engine.close()
+    lines = [head.split(b"\r\n")[0].decode() for head in server.heads]
+    assert lines == [f"GET /bucket/pre/{objects.key(index)} HTTP/1.1" for index in (4, 9, 4)]
+
+
+async def test_what_was_drawn_is_not_drawn_again_when_its_date_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection, objects, drawn = await _unconnected(), runtime(), iter(range(100))
+    now = [1_000]
+    monkeypatch.setattr(ahead, "monotonic_ns", lambda: now[0])
+    heads = HeadsAhead(Op.STAT, objects, lambda: next(drawn))
+    found = []
+    for turn in range(3 * AT_ONCE):
+        connection.signer.refresh(1_700_000_000.0 + turn)
+        now[0] += ahead.KEPT_NS // 3
+        made = heads.take(connection)
+        assert made is not None
+        found.append(made.object_index)
+        made_at = int(made.data.partition(b"20231114T2213")[2][:2]) - 20
+        assert turn - 3 <= made_at <= turn
+    assert found == list(range(3 * AT_ONCE))
+
+
+async def test_what_could_not_be_sent_is_not_sent_as_something_else() -> None:
+    """The request is used again for another operation: what was made for the first one must be gone."""
+    connection_lost = Request(Op.GET, "a", made=b"GET /bucket/pre/a HTTP/1.1\r\n\r\n")
+    async with FaultServer([Step(OK_EMPTY)]) as server:
+        harness = await Harness.open([server.endpoint], CREDENTIALS)
+        connection = connection_of(harness)
+        ended = asyncio.ensure_future(harness(connection_lost))
+        await asyncio.sleep(0)
+        connection.cancel()
+        assert not (await ended).ok
+        connection_lost.key = "b"
+        assert (await harness(connection_lost)).ok
+        await harness.engine.close()
+    assert [head.split(b" ")[1] for head in server.heads] == [b"/bucket/pre/b"]

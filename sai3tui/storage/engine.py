@@ -108,7 +108,8 @@ class Request:
     `size` is the number of body bytes of a PUT. `index` and `tag` are the caller's own; engines only pass them on
     into failures (`index` is the object index, -1 if there is none). A GET reads `length` bytes from `offset`, or the
     whole object if `length` is -1; `sink` sees them. For the wire engine only: `call` makes it something else; `made`
-    is a PUT as `made_put` has it, which is sent once and then forgotten, and made from the rest if it is sent again.
+    is the whole of it as `made_put` or `made_head` has it, which is forgotten with the first attempt: others are made
+    from the rest.
     """
 
     op: Op = Op.GET

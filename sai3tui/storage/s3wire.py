@@ -33,7 +33,7 @@ from sai3tui.storage.failures import (
 )
 from sai3tui.storage.lanes import deal
 from sai3tui.storage.s3link import Link
-from sai3tui.storage.s3requests import RequestMaker, put_head
+from sai3tui.storage.s3requests import METHOD, RequestMaker, put_head
 from sai3tui.storage.sigv4 import RequestSigner
 from sai3tui.storage.tls import ResumingContext, tls_context
 
@@ -154,6 +154,10 @@ class WireConnection:
         piece = checked_piece(body, 0, size) if size else b""
         return b"".join((put_head(self.signer, key, size), piece))
 
+    def made_head(self, op: Op, key: str) -> bytes:
+        """A plain GET or STAT as it goes out, likewise."""
+        return self.signer.object_head(METHOD[op], key)
+
     @property
     def transport(self) -> asyncio.BaseTransport | None:
         """Of the socket, None while there is none."""
@@ -199,6 +203,8 @@ class WireConnection:
         if not self._in_flight:
             return
         self.failure = failure
+        if self.request is not None:
+            self.request.made = b""
         self.finished(1 + failure.kind, 0, t_first, t_last)
 
     def refused(self) -> None:

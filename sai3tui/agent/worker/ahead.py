@@ -1,12 +1,16 @@
-"""PUTs of small objects made ahead, several of a lease in a row: what the first of them brings into the processor's
-caches, code above all, serves the others as well (benchmarks/profile_worker)."""
+"""Requests made ahead, several in a row: PUTs of small objects as their lease has them, heads of what is drawn. What
+the first of them brings into the processor's caches, code above all, serves the others as well
+(benchmarks/profile_worker)."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import TYPE_CHECKING, NamedTuple
 
 from sai3tui.agent.lease import Lease
+from sai3tui.config.ops import Op
 from sai3tui.storage.s3wire import WireConnection
 from sai3tui.workload.content import Payload
 
@@ -66,3 +70,42 @@ class PutsAhead:
             payload.become(runtime.maker, generation, each, 0, size)
             made[each] = MadePut(key, size, connection.made_put(key, payload, size))
         return made
+
+
+class MadeHead(NamedTuple):
+    """One request without a body as it goes out."""
+
+    object_index: int
+    key: str
+    data: bytes
+
+
+class HeadsAhead:
+    """Of the objects that are drawn for one endpoint; `draw` gives the index of the next one, None if there is none."""
+
+    __slots__ = ("_draw", "_made", "_op", "_runtime", "_until")
+
+    def __init__(self, op: Op, runtime: SetRuntime, draw: Callable[[], int | None]) -> None:
+        self._op = op
+        self._runtime = runtime
+        self._draw = draw
+        self._made: deque[MadeHead] = deque()
+        self._until = 0
+
+    def take(self, connection: WireConnection) -> MadeHead | None:
+        """The next request, None if nothing is drawn. `connection`: any one to the endpoint."""
+        if not self._made or monotonic_ns() >= self._until:
+            self._make(connection)
+        return self._made.popleft() if self._made else None
+
+    def _make(self, connection: WireConnection) -> None:
+        made, key_of = self._made, self._runtime.key
+        self._until = monotonic_ns() + KEPT_NS
+        # What was drawn is kept where only its date is too old.
+        indices = [each.object_index for each in made]
+        made.clear()
+        while len(indices) < AT_ONCE and (index := self._draw()) is not None:
+            indices.append(index)
+        for index in indices:
+            key = key_of(index)
+            made.append(MadeHead(index, key, connection.made_head(self._op, key)))

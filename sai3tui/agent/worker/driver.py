@@ -72,8 +72,9 @@ class Driver(ABC):
         self._missing_is_done = False
         self._sets = {spec.set_id: runtime_of(spec, context) for spec in job.sets}
         self.supply = Supply(start.stage, context.send, context.loop.call_soon, context.loop.call_later)
-        self._puts_ahead = all(
-            isinstance(lane.connection, WireConnection) and lane.connection.maker.plain_put for lane in context.lanes
+        self._wire = all(isinstance(lane.connection, WireConnection) for lane in context.lanes)
+        self._puts_ahead = self._wire and all(
+            cast(WireConnection, lane.connection).maker.plain_put for lane in context.lanes
         )
         self._busy = 0
         self._started = False
@@ -334,7 +335,6 @@ class Driver(ABC):
         else:
             request.key = runtime.key(index)
             request.size = runtime.size(index)
-            request.made = b""
         # Also where it is made already: it may have to be sent again.
         payload = lane.payload
         payload.become(runtime.maker, generation, index, version, request.size)

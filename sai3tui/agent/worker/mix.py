@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from time import monotonic_ns
+from typing import cast
 
 from sai3tui.agent.lease import FleetPart, MixJob, MixOp
+from sai3tui.agent.worker.ahead import HeadsAhead
 from sai3tui.agent.worker.alarm import Alarm
 from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.lane import Lane, SetRuntime
@@ -15,6 +17,7 @@ from sai3tui.agent.worker.supply import Held, Shelf
 from sai3tui.config.model import IoRate
 from sai3tui.config.ops import Op
 from sai3tui.events import Lateness
+from sai3tui.storage.s3wire import WireConnection
 from sai3tui.workload.drawing import Drawer, Drawing
 from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.rng import combine
@@ -29,6 +32,13 @@ _COMMON = -1
 
 def _usable(op: MixOp) -> bool:
     return op.leased or op.made or any(draw.count or draw.listed for draw in op.draws)
+
+
+def _plain(op: MixOp) -> bool:
+    """Whether its requests are heads of objects that were there before, and nothing else."""
+    if op.op not in (Op.GET, Op.STAT) or op.leased or op.made or op.fresh:
+        return False
+    return not op.verify and op.read_range is None and op.split is None
 
 
 def _rate_of(op: MixOp, job: MixJob) -> IoRate | None:
@@ -58,6 +68,7 @@ class Entry:
     __slots__ = (
         "drawers",
         "generation",
+        "heads",
         "leased",
         "limit",
         "op",
@@ -84,7 +95,15 @@ class Entry:
         self.drawers: list[Drawing] = [
             Drawer(draw, combine(seed, place), runtime.expect) for place, draw in enumerate(op.draws)
         ]
+        self.heads: list[HeadsAhead] = []
+        """By endpoint, where requests are made ahead."""
         self.stream: Stream | None = None
+
+    def make_heads(self, endpoints: int) -> None:
+        """Make requests ahead from now on."""
+        drawers = self.drawers
+        draws = [drawers[place if len(drawers) > 1 else 0].next for place in range(endpoints)]
+        self.heads = [HeadsAhead(self.op, self.runtime, draw) for draw in draws]
 
 
 class MixDriver(Driver):
@@ -110,6 +129,11 @@ class MixDriver(Driver):
             )
             for number, op in enumerate(job.ops)
         ]
+        if self._wire:
+            endpoints = 1 + max((lane.endpoint for lane in context.lanes), default=-1)
+            for entry, op in zip(self._entries, job.ops, strict=True):
+                if _plain(op):
+                    entry.make_heads(endpoints)
         self._streams = self._make_streams(job, seed)
         self._paced = [stream for stream in self._streams if stream.paced]
         self._unpaced = next((stream for stream in self._streams if not stream.paced), None)
@@ -334,6 +358,11 @@ class MixDriver(Driver):
             index, held = taken
             if not held.lease.lease_id:
                 held = None
+        elif entry.heads:
+            made = entry.heads[lane.endpoint].take(cast(WireConnection, lane.connection))
+            if made is None:
+                return False
+            index, lane.request.key, lane.request.made = made
         else:
             drawers = entry.drawers
             drawer = drawers[lane.endpoint] if len(drawers) > 1 else drawers[0]
@@ -362,7 +391,8 @@ class MixDriver(Driver):
             return
         request = lane.request
         request.op = op
-        request.key = runtime.key(index)
+        if not request.made:
+            request.key = runtime.key(index)
         request.index = index
         request.recursive = entry.recursive
         request.size = runtime.size(index) if self._sized and op is Op.GET else 0
