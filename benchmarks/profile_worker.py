@@ -28,6 +28,7 @@ from benchmarks.engine import ENVIRON
 from benchmarks.null_s3 import CORES, null_s3
 from sai3tui.agent.lease import Lease, MixJob, MixOp, SetSpec, lease_size
 from sai3tui.agent.stages.names import NewNames, new_names
+from sai3tui.agent.worker.ahead import HeadsAhead, PutsAhead
 from sai3tui.agent.worker.driver import Driver, WorkerContext
 from sai3tui.agent.worker.lane import Lane
 from sai3tui.agent.worker.messages import Granted, Idle, StartStage, Wanted
@@ -68,6 +69,9 @@ LAYERS = (
     ("size", NewNames, ("size",)),
     ("body", Payload, ("become", "piece")),
     ("sign, make the head", RequestSigner, ("object_head",)),
+    ("several requests ahead", PutsAhead, ("take",)),
+    ("several requests ahead", HeadsAhead, ("take",)),
+    ("several requests ahead", WireConnection, ("made_put", "made_head")),
     ("start a request", Link, ("start",)),
     ("send a body's pieces", SendingLink, ("_send_pieces", "_start_put")),
     ("record", Recorder, ("success",)),
@@ -243,7 +247,7 @@ def table(timers: Timers, costs: list[float]) -> str:
         found.append(((spent - calls * own) / timers.operations / 1e3, calls / timers.operations, layer))
     # Every call but one an operation, the outermost, was made inside another layer, which has paid for its timer.
     nested = sum(calls for _, calls, _ in found) * around / 1e3
-    parents = [layer for layer in timers.spent if layer.startswith(("bookkeeping", "start", "send", "read"))]
+    parents = [layer for layer in timers.spent if layer.startswith(("bookkeeping", "start", "send", "read", "several"))]
     inside = sum(cost for cost, _, layer in found if layer in parents)
     found = [
         (cost - (nested * cost / inside if layer in parents else 0.0), calls, layer) for cost, calls, layer in found
