@@ -90,8 +90,9 @@ def _large(cells: dict[str, dict[str, Found]]) -> list[Row]:
     made = []
     for op, required, goal in (("GET", 0.75, 0.9), ("PUT", 0.85, 0.95)):
         cell = cells.get(f"{op} {LARGE}", {})
-        if "c" in cell:
-            cost = cell[UNMADE if op == "PUT" else "agent"]["cpu_us"]
+        agent = UNMADE if op == "PUT" else "agent"
+        if "c" in cell and agent in cell:
+            cost = cell[agent]["cpu_us"]
             what = f"bytes per CPU second of {op}s of {LARGE}, times those of a plain C loop"
             if op == "PUT":
                 what += " (bodies that take no making)"

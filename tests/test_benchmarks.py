@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import programs
-from benchmarks.budgets import Row, rows
+from benchmarks.budgets import UNMADE, Row, rows
 from benchmarks.job import Job
 from benchmarks.table import markdown
 from sai3tui.storage.null_sink import null_sink
@@ -31,7 +31,7 @@ FOUND: Mapping[str, Any] = {
         "GET 1 KiB": cell(agent=30.0, wrk=10.0, minio_go=100.0),
         "PUT 64 KiB": cell(agent=60.0, payload=9.0, wire=20.0),
         "GET 8 MiB": cell(agent=1000.0, c=700.0),
-        "PUT 8 MiB": cell(agent=2500.0, payload=500.0, c=1900.0, wire=1800.0),
+        "PUT 8 MiB": cell(agent=2500.0, payload=500.0, c=1900.0, wire=1800.0) | {UNMADE: cell(agent=2000.0)["agent"]},
     },
     "delayed": {"wrk": {"p50_ms": 5.0, "p99_ms": 9.0, "ops_per_s": 9.0}, "agent": cell(agent=1.0)["agent"]},
     "workers": {"get": {"1": 30.0, "2": 39.0}},
@@ -48,7 +48,7 @@ def test_budgets_are_held_missed_or_reached() -> None:
         "the same, times that of wrk (which does not sign), GET": ("3.00", "held"),
         "the same, so many times less than minio-go, GET": ("3.33", "held"),
         "bytes per CPU second of GETs of 8 MiB, times those of a plain C loop": ("0.70", "**not held**"),
-        "bytes per CPU second of PUTs of 8 MiB, times those of a plain C loop (without making the bodies)": (
+        "bytes per CPU second of PUTs of 8 MiB, times those of a plain C loop (bodies that take no making)": (
             "0.95",
             "goal",
         ),

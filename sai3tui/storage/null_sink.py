@@ -24,8 +24,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LISTING = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 _GONE = b"HTTP/1.1 204 No Content\r\n\r\n"
 _AWAKE_NS = 2_000_000
-"""So long it asks again and again before it sleeps: to wake it up would cost the client, which is on the same host here,
-half as much as its request. A storage on a network is not woken up by the client's processor."""
+"""So long it asks again and again before it sleeps: to wake it up would cost the client, which is on the same host,
+half as much as its request does. A storage on a network is not woken up by the client's processor."""
 START_S = 20.0
 
 
