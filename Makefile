@@ -58,11 +58,11 @@ demo: $(VENV)/.stamp-demo ## run the demo (control room on a terminal, else batc
 
 .PHONY: test
 test: venv ## run the test suite
-	@$(BIN)/pytest -q -n $(TEST_PROCESSES) -m "not slow"
+	@$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist worksteal -m "not slow"
 
 .PHONY: test-long
 test-long: venv ## run the test suite and the slow tests
-	@$(BIN)/pytest -q -n $(TEST_PROCESSES)
+	@$(BIN)/pytest -q -n $(TEST_PROCESSES) --dist worksteal
 
 .PHONY: test-ceph
 test-ceph: venv ## test the S3 engines against Ceph's gateway (apt-get install radosgw ceph-mon ceph-mgr ceph-osd)

@@ -26,7 +26,7 @@ from tests.waiting import gone, wait_until
 OBJECTS = 400
 CONNECTIONS = 4
 IN_FLIGHT = max(min(OBJECTS // 100, MAX_OUTSTANDING), LEASES_PER_CONNECTION * CONNECTIONS)
-SAMPLE = 6
+SAMPLE = 3
 POINTS = 200
 
 

@@ -85,6 +85,7 @@ def test_a_run_outlives_its_terminal_and_its_controller(tmp_path: Path, number: 
     assert files_with(token.encode(), tmp_path, Path(os.environ["XDG_DATA_HOME"])) == [tmp_path / "token"]
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_leads_is_refused_by_name_and_can_be_ended(tmp_path: Path) -> None:
     results = tmp_path / "results"
     with two_agents(tmp_path, seconds=30) as (text, agents):

@@ -25,8 +25,8 @@ def family(pid: int) -> list[int]:
     [
         (signal.SIGKILL, -signal.SIGKILL),
         (signal.SIGTERM, 143),
-        (signal.SIGHUP, 129),
-        (signal.SIGINT, 130),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
     ],
 )
 def test_everything_is_gone_when_the_demo_is_stopped(number: signal.Signals, code: int, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.servers import ServerUnderTest
 from tests.waiting import wait_until_async
 
 OBJECTS = 600
-SAMPLE = 2
+SAMPLE = 1
 POINTS = 200
 
 
@@ -191,6 +191,7 @@ async def test_a_prepare_resumes_on_other_hosts_and_with_another_number_of_agent
     assert stage["objects"] == many
 
 
+@pytest.mark.slow
 async def test_more_agents_than_before_clean_up_what_one_has_made(s3_server: ServerUnderTest, tmp_path: Path) -> None:
     bucket = s3_server.bucket("more-agents")
     with ExitStack() as stack:

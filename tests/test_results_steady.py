@@ -170,6 +170,7 @@ async def test_a_mix_ends_early_as_if_its_time_were_up() -> None:
     assert sum(stats.errors for stats in ended.totals.ops) == 0
 
 
+@pytest.mark.slow
 async def test_agents_stop_when_the_controller_says_so(tmp_path: Path) -> None:
     async with scripted_agent(Script(intervals=600, interval_s=0.5)) as agent:
         text = config_text([agent.address]).decode()
