@@ -1,6 +1,6 @@
 """All clients against the null server, interleaved, each in a fresh process; and the whole agent beside yardsticks.
 
-    python -m benchmarks.compare [--parts clients,delay,agent,worker,tls] [--rounds 3] [--seconds 0.3]
+    python -m benchmarks.compare [--parts clients,limit,delay,agent,worker,tls] [--rounds 3] [--seconds 0.3]
                                  [--others PYTHON] [--json FILE] [--docs FILE]
 
 `--others` is the interpreter of an environment that has the other clients. Prints tables, writes JSON and the tables
@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,8 @@ from typing import Any
 from benchmarks.agent import measure as measure_agent
 from benchmarks.budgets import UNMADE as UNMADE_ROW
 from benchmarks.clients import CLIENTS, LIBRARIES
+from benchmarks.nginx import available as nginx_available
+from benchmarks.nginx import nginx
 from benchmarks.null_s3 import CORES, null_s3
 from benchmarks.payload import payload_us
 from benchmarks.pool import cost_by_workers
@@ -94,6 +97,26 @@ class Comparison:
             for client in CLIENTS
         }
 
+    def limit(self) -> None:
+        """GETs of 1 KiB from the null server and from nginx, whichever is the limit."""
+        if not nginx_available():
+            self._found["missing"]["nginx"] = "nginx is not installed"
+            return
+        servers: dict[str, Callable[[], AbstractContextManager[int]]] = {"null": null_s3, "nginx": lambda: nginx(KIB)}
+        rounds: dict[tuple[str, str], list[Found]] = {}
+        for number in range(self._rounds):
+            for server, start in servers.items():
+                with start() as port:
+                    for client in YARDSTICKS:
+                        found = self._one(client, "get", KIB, CONNECTIONS, YARDSTICK_S, port)
+                        if found is not None:
+                            rounds.setdefault((client, server), []).append(found)
+            self._say(f"nginx: round {number + 1} of {self._rounds}")
+        self._found["limit"] = {
+            client: {server: _medians(found) for (name, server), found in rounds.items() if name == client}
+            for client in YARDSTICKS
+        }
+
     def delay(self) -> None:
         rounds: dict[str, list[Found]] = {}
         for number in range(self._rounds):
@@ -143,6 +166,7 @@ class Comparison:
 
 PARTS: dict[str, Callable[[Comparison], None]] = {
     "clients": Comparison.clients,
+    "limit": Comparison.limit,
     "delay": Comparison.delay,
     **{
         f"agent-{op}-{size // KIB}": lambda each, cell=(op, size): each.agent([cell])  # type: ignore[misc]

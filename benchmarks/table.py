@@ -35,6 +35,7 @@ def markdown(found: Found) -> str:
     lines += _budgets(rows(found))
     lines += _agent(found.get("agent", {}))
     lines += _clients(found.get("clients", {}))
+    lines += _limit(found.get("limit", {}))
     lines += _delayed(found.get("delayed", {}))
     if "tls" in found:
         lines += ["", "The wire engine with TLS 1.3, against another minimal server, CPU µs per operation:", ""]
@@ -97,6 +98,20 @@ def _clients(found: dict[str, dict[str, Found]]) -> list[str]:
     lines += ["", "Clients, operations a second:", "", *_header("client", NAMES)]
     for client, by_cell in measured.items():
         shown = [f"{by_cell[cell]['ops_per_s']:,.0f}" if cell in by_cell else "–" for cell in NAMES]
+        lines.append(f"| {client} | {' | '.join(shown)} |")
+    return lines
+
+
+def _limit(found: dict[str, dict[str, Found]]) -> list[str]:
+    if not found:
+        return []
+    lines = ["", "GETs of 1 KiB from the null server and from nginx, operations a second (CPU µs of the client):", ""]
+    lines += _header("client", ["null server", "nginx"])
+    for client, by_server in found.items():
+        shown = [
+            f"{each['ops_per_s']:,.0f} ({each['cpu_us']:,.0f})" if (each := by_server.get(server)) else "–"
+            for server in ("null", "nginx")
+        ]
         lines.append(f"| {client} | {' | '.join(shown)} |")
     return lines
 

@@ -13,6 +13,9 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4096
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _MAX_SIZE_DIGITS = 15
+_CONNECTION = b"\r\nconnection:"
+_KEPT = b" keep-alive"
+_ENDS = (b"\r", b"")
 
 
 class MalformedAnswerError(ValueError):
@@ -51,13 +54,21 @@ def parse_head(head: bytes | bytearray) -> tuple[int, int, int]:
 
 def plain_length(head: bytes | bytearray) -> int:
     """The Content-Length of an answer whose head is in lower case and says nothing else about its body or the end of
-    the connection; -1 if `parse_head` has to look at it. A third of what that costs, and nearly all heads are so.
+    the connection, unless that it is kept; -1 if `parse_head` has to look at it. A third of what that costs, and nearly
+    all heads are so.
 
     `head` begins with its status line and need not end with a CRLF.
     """
     parts = head.split(b"\r\ncontent-length:")
-    if len(parts) != 2 or b"\r\ntransfer-encoding:" in head or b"\r\nconnection:" in head:
+    if len(parts) != 2 or b"\r\ntransfer-encoding:" in head:
         return -1
+    at = head.find(_CONNECTION)
+    if at >= 0:
+        value = at + len(_CONNECTION)
+        if head[value : value + len(_KEPT)] != _KEPT or head[value + len(_KEPT) : value + len(_KEPT) + 1] not in _ENDS:
+            return -1
+        if head.find(_CONNECTION, value) >= 0:
+            return -1
     digits = parts[1].partition(b"\r")[0].strip()
     return int(digits) if digits.isdigit() and len(digits) <= 18 else -1
 
