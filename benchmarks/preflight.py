@@ -63,11 +63,11 @@ def main() -> None:
             bad = [each for each in found if each["level"] in ("warning", "error")]
             if done.returncode or bad:
                 sys.exit(f"preflight found something: {done.stderr} {bad[:4]}")
-            at = sorted((each["ts_ns"], each["duration_ms"]) for each in found)
+            at = sorted((each["time_ns"], each["took_ms"]) for each in found)
             first = min(stamp - took * 1e6 for stamp, took in at)
             checks.append((at[-1][0] - first) / 1e9)
-            slow = sorted(found, key=lambda each: -each["duration_ms"])[:5]
-            shown = ", ".join(f"{each['check']} {each['duration_ms']:.0f} ms" for each in slow)
+            slow = sorted(found, key=lambda each: -each["took_ms"])[:5]
+            shown = ", ".join(f"{each['check']} {each['took_ms']:.0f} ms" for each in slow)
             print(f"round {number + 1}: {whole[-1]:.2f} s, checks {checks[-1]:.2f} s, {len(found)} findings ({shown})")
         print(
             f"{options.agents} agents x {ENDPOINTS} endpoints: the command takes {statistics.median(whole):.2f} s "
