@@ -6,11 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sai3tui.controller.space import TO_CREATE, Space
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state import wire
 from sai3tui.state.deal import deal, hand_over, work_in
 from sai3tui.state.generations import Generation, Holding, Known, unite
 from sai3tui.state.layout import LayoutCache
@@ -128,6 +132,18 @@ def test_states_survive_the_wire(count: int, slots: int, created: float, seed: i
     assert again.record == known.record
     for place, states in known.slots.items():
         assert again.slots[place].packed() == states.packed()
+
+
+@pytest.mark.parametrize("count", [1 << 50, 1 << 62, (1 << 64) - 1])
+def test_states_that_unpack_to_more_than_there_can_be_are_refused(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no memory is made room for by what a message claims."""
+    monkeypatch.setattr(wire, "MAX_UNPACKED", 8 * 1024 * 1024)
+    bomb = zstandard.compress(bytes(64 * 1024 * 1024))
+    message = pb.GenerationStates(number=1, slots=1, sets={0: count}, states=[pb.SlotChunks(chunks=bomb)])
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(ValueError, match=r"are not the states|more objects than"):
+        known_from_proto(message)
+    assert psutil.Process().memory_info().rss - before < 64 * 1024 * 1024
 
 
 def test_states_that_cannot_be_are_refused() -> None:

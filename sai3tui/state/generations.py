@@ -25,6 +25,10 @@ class Holding:
     epoch: int = 0
 
 
+MOST_OBJECTS = 1 << 53
+"""In a set."""
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What is fixed when a generation begins, whether it is complete, and what the keeper of this record holds of it.
@@ -38,6 +42,13 @@ class Generation:
     sets: Mapping[int, int] = field(default_factory=dict)
     holdings: tuple[Holding, ...] = ()
     complete: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what cannot be: records come from others, too."""
+        if self.slots < 1:
+            raise ValueError(f"a generation of {self.slots} slots")
+        if any(not 0 <= count <= MOST_OBJECTS for count in self.sets.values()):
+            raise ValueError("a generation with more objects than there can be")
 
     def count(self, set_id: int, slot: int) -> int:
         """How many objects of a set are in a slot."""
@@ -66,8 +77,6 @@ class Generation:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a generation record: {text[:200]!r}") from error
-        if record.slots < 1:
-            raise ValueError(f"a generation of {record.slots} slots")
         return record
 
 

@@ -11,6 +11,9 @@ from sai3tui.state.generations import Generation, Holding, Known, Slots
 from sai3tui.state.names import NamePool, NamesTaken, names_from_json, names_to_json
 from sai3tui.state.states import CHUNK_BYTES, SlotStates, chunk_count
 
+MAX_UNPACKED = 1024 * 1024 * 1024
+"""Bytes of the states of one slot."""
+READ_BYTES = 1024 * 1024
 _NUMBER = 4
 _LEVEL = 1
 
@@ -47,8 +50,6 @@ def known_to_proto(known: Known) -> pb.GenerationStates:
 
 
 def known_from_proto(message: pb.GenerationStates) -> Known:
-    if not message.slots:
-        raise ValueError("a generation without slots")
     holdings = tuple(holding_from_proto(each) for each in message.holdings)
     record = Generation(message.number, message.slots, message.seed, dict(message.sets), holdings, message.complete)
     return Known(record, slots_from_proto(message.states, record))
@@ -85,10 +86,16 @@ def _chunks(data: bytes, most: int) -> dict[int, bytes]:
     row = _NUMBER + CHUNK_BYTES
     try:
         with zstandard.ZstdDecompressor().stream_reader(data) as reader:
-            plain = reader.read(most * row + 1)
+            # No more is made room for than comes, and no more is taken than there can be.
+            limit = min(most * row, MAX_UNPACKED)
+            blocks, left = [], limit + 1
+            while left and (block := reader.read(min(left, READ_BYTES))):
+                blocks.append(block)
+                left -= len(block)
+            plain = b"".join(blocks)
     except zstandard.ZstdError as error:
         raise ValueError("states that cannot be unpacked") from error
-    if len(plain) % row or len(plain) > most * row:
+    if len(plain) % row or len(plain) > limit:
         raise ValueError(f"{len(plain)} bytes are not the states of at most {most} chunks")
     return {
         int.from_bytes(plain[at : at + _NUMBER], "little"): plain[at + _NUMBER : at + row]
