@@ -47,6 +47,8 @@ class Script:
     optional_failure: int = 0
     hang_stage: int = 0
     die_stage: int = 0
+    mute_stage: int = 0
+    """From when that stage works it does not answer pings and queries, but lives."""
     lose_reports: bool = False
     protocol: int = PROTOCOL_VERSION
     busy_run: str = ""
@@ -115,7 +117,13 @@ class ScriptedAgent(AgentServicer):
         await wait_until_async(lambda: self.state is AgentState.IDLE, request.wait_ms / 1000)
         return pb.AbortReply(state=wire(self.state), was_running=was)
 
+    @property
+    def mute(self) -> bool:
+        return bool(self.script.mute_stage) and self.working.is_set()
+
     async def Status(self, request, context):
+        if self.mute:
+            await asyncio.Event().wait()
         return pb.StatusReply(state=wire(self.state), run_id=self.run_id)
 
     async def FetchLog(self, request, context):
@@ -153,6 +161,8 @@ class ScriptedAgent(AgentServicer):
                 self.assigned(out, message.assignment)
             elif kind == "ping":
                 self.pings += 1
+                if self.mute:
+                    continue
                 pong = pb.Pong(
                     controller_time_ns=message.ping.controller_time_ns, received_ns=self.now(), state=wire(self.state)
                 )
@@ -246,7 +256,7 @@ class ScriptedAgent(AgentServicer):
             if number == script.die_stage:
                 self.dying.set()
                 await asyncio.Event().wait()
-            if number == script.hang_stage:
+            if number in (script.hang_stage, script.mute_stage):
                 await asyncio.Event().wait()
             if number == script.fail_stage:
                 seen = pb.FailureSeen(stage_index=number, count=3, sample=failure_to_proto(script.failure))

@@ -191,6 +191,22 @@ async def test_best_effort_goes_on_without_a_lost_agent_and_says_so(tmp_path: Pa
     assert states["a1"] is AgentState.LOST
 
 
+async def test_an_agent_that_lives_although_it_is_lost_is_told_to_stop(tmp_path: Path) -> None:
+    beats = "heartbeat_interval: 1, missed_threshold: 1, query_timeout: 1, query_retries: 0"
+    async with scripted_agent(Script(mute_stage=1)) as mute, scripted_agent(Script()) as other:
+        text = config_text([mute.address, other.address], "best_effort").decode()
+        text = text.replace("agent_barrier_timeout: 20", f"agent_barrier_timeout: 60, {beats}")
+        session = RunSession(request(tmp_path, text.encode()))
+        outcome = await asyncio.wait_for(session.run(), 60)
+        assert mute.aborts == ["it was taken for lost"]
+        assert other.aborts == []
+    assert (outcome.status, outcome.exit_code) == ("incomplete", 6)
+    snapshot = session.snapshot()
+    assert snapshot.coverage == 0.5
+    assert {agent.id: agent.state for agent in snapshot.agents}["a1"] is AgentState.LOST
+    assert any(line.agent == "a1" and "lives after all" in line.text for line in snapshot.log)
+
+
 async def test_a_barrier_timeout_names_who_is_missing(tmp_path: Path) -> None:
     outcome, *_ = await play(tmp_path, Script(hang_stage=1), Script(), timeout=1)
 

@@ -229,16 +229,15 @@ class AgentLink:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
             self.last_words = Sai3Error(f"goodbye to agent {self.id} failed: {error}")
 
-    async def abort(self, reason: str) -> AgentState | None:
-        """End the agent's run now; returns its state then, or None if it did not answer in time."""
+    async def abort(self, reason: str) -> pb.AbortReply | None:
+        """End the agent's run now; returns what it answers, or None if it did not in time."""
         self._leaving = True
         request = pb.AbortRequest(run_id=self._run_id, reason=reason, wait_ms=ABORT_WAIT_MS)
         try:
-            reply = await self._stub.Abort(request, timeout=ABORT_WAIT_MS / 1000 + 1.5)
+            return await self._stub.Abort(request, timeout=ABORT_WAIT_MS / 1000 + 1.5)
         except grpc.aio.AioRpcError as error:
             self.last_words = link_error(error, self.id, self.address, "abort")
             return None
-        return AgentState(reply.state)
 
     async def status(self, timeout_s: float, *, with_spec: bool = False) -> pb.StatusReply | None:
         """What the agent answers within `timeout_s`; None if it does not."""

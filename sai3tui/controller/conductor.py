@@ -44,6 +44,11 @@ RELEASE_MARGIN_S = 0.2
 COMPLETED_TIMEOUT_S = 10.0
 STREAM_END_TIMEOUT_S = 5.0
 STAGE_GRACE_S = 30.0
+RETRY_S = 2.0
+"""So long after a lost agent could not be told to stop is it tried again."""
+LAST_WORD_S = 2.0
+_STOPPED = frozenset({AgentState.ABORTING, AgentState.ABORTED, AgentState.FAILED})
+"""States that an agent says itself in which there is nothing to stop."""
 _LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
 """Failures that are one host's, and say nothing about what the others can do."""
 
@@ -76,6 +81,8 @@ class Conductor:
         self._heard_work: list[tuple[str, pb.AgentMessage]] = []
         self._taken_by = ""
         self._asking: set[asyncio.Task[None]] = set()
+        self._untold: set[str] = set()
+        """Agents that are lost, and have not been told so."""
         self._changed = asyncio.Event()
         self._streams: dict[str, asyncio.Task[None]] = {}
         self._work = StageWork(plan, coordinator, self._assign, journal.emit)
@@ -193,6 +200,9 @@ class Conductor:
         lost = self._machine.lost
         async with asyncio.TaskGroup() as group:
             for agent, link in self._links.items():
+                if agent in self._untold:
+                    group.create_task(self._last_word(link))
+                    continue
                 if agent in self._left or agent not in self._streams:
                     continue
                 if ending.clean or agent in lost:
@@ -504,6 +514,8 @@ class Conductor:
     def _hand_on(self, agent: str, failure: Failure) -> None:
         """If the loss is the fault of its host, others may do its work."""
         self._tell_of_loss(agent, failure)
+        if failure.kind is ErrorKind.AGENT_LOST:
+            self._stop_lost(agent)
         if failure.kind not in _LOST:
             return
         lost = self._machine.lost
@@ -511,6 +523,31 @@ class Conductor:
             self._machine.takes_back(name)
         for name in self._work.excused:
             self._machine.excuse(name)
+
+    def _stop_lost(self, agent: str) -> None:
+        """It may live: then it is to stop, and not to hold at a barrier that nobody opens for it."""
+        if self._links[agent].state not in _STOPPED:
+            self._untold.add(agent)
+            self._spawn(self._keep_telling(self._links[agent]))
+
+    async def _keep_telling(self, link: AgentLink) -> None:
+        while not await self._tell_to_stop(link):  # noqa: ASYNC110 - the condition is a call
+            await asyncio.sleep(RETRY_S)
+
+    async def _tell_to_stop(self, link: AgentLink) -> bool:
+        """Whether a lost agent has taken it."""
+        reply = await link.abort("it was taken for lost")
+        if reply is None:
+            return False
+        self._untold.discard(link.id)
+        if reply.was_running:
+            self._journal.note(Level.WARNING, "lives after all, and was told to stop", agent=link.id, code="fenced")
+        return True
+
+    async def _last_word(self, link: AgentLink) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORD_S):
+                await self._tell_to_stop(link)
 
     def _tell_loss(self, agent: str, failure: Failure) -> None:
         if agent in self._completed:
@@ -549,10 +586,10 @@ class Conductor:
         ).failure()
 
     async def _abort(self, link: AgentLink, reason: str) -> None:
-        state = await link.abort(reason)
-        if state is None:
+        reply = await link.abort(reason)
+        if reply is None:
             words = link.last_words
             text = f"abort was not answered: {words.message}" if words is not None else "abort was not answered"
             self._journal.note(Level.WARNING, text, agent=link.id)
-        elif state is not AgentState.IDLE:
-            self._journal.note(Level.WARNING, f"still {state.word} after the abort", agent=link.id)
+        elif reply.state != pb.IDLE:
+            self._journal.note(Level.WARNING, f"still {AgentState(reply.state).word} after the abort", agent=link.id)

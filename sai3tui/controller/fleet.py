@@ -224,7 +224,8 @@ class Fleet:
                 agent.history.append(agent.rates.get_bytes + agent.rates.put_bytes)
             agent.reported_ns = max(agent.reported_ns, item.end_ns)
         elif isinstance(item, StateChanged):
-            agent.state = item.state
+            # Who is lost is so for this run, though it may live and say what it does.
+            agent.state = AgentState.LOST if agent.state is AgentState.LOST else item.state
             agent.stage_index = item.stage_index
             if item.state is not AgentState.RUNNING:
                 agent.rates = Rates()

@@ -24,6 +24,9 @@ class Viewer(Conductor):
         """There is nothing to end: the run is not ours."""
         await self.leave()
 
+    def _stop_lost(self, agent: str) -> None:
+        """Whoever leads the run does."""
+
     def _take(self, item: Item) -> None:
         super()._take(item)
         if self._held is None and isinstance(item, ReleaseSeen) and item.stage_index not in self._opened:
