@@ -1,5 +1,5 @@
-"""Every file of a real run, read by pandas: their sums agree with each other, with what was printed, and with what the
-storage itself was asked for."""
+"""Every file of a real run, read by pandas and HdrHistogram's own reader: their sums agree with each other, with what
+was printed, and with what the storage itself was asked for. tests/test_ui_figures.py is the same for the screen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
 
 from sai3tui.events import event_json
 from sai3tui.results.events_log import read_events
 from sai3tui.results.export import TABLES
+from sai3tui.results.hdr import HIGHEST_NS
 from sai3tui.results.reader import load_run
 from sai3tui.results.report_data import load_report_data
 from tests.access_log import AccessLog
@@ -42,6 +45,16 @@ def tables(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     first, second = path.read_text().split("# Per-Agent Details\n")
     whole = pd.read_csv(io.StringIO(first), sep="\t", comment="#")
     return whole[whole["size_bucket"] == "ALL"].set_index("operation"), pd.read_csv(io.StringIO(second), sep="\t")
+
+
+def hdr_histograms(path: Path) -> dict[str, HdrHistogram]:
+    """Per tag, all intervals together."""
+    reader = HistogramLogReader(str(path), HdrHistogram(1, HIGHEST_NS, 3))
+    found: dict[str, HdrHistogram] = {}
+    while (interval := reader.get_next_interval_histogram()) is not None:
+        found.setdefault(interval.get_tag(), HdrHistogram(1, HIGHEST_NS, 3)).add(interval)
+    reader.close()
+    return found
 
 
 async def test_all_files_of_a_run_agree_with_each_other_and_with_the_storage(
@@ -105,6 +118,25 @@ async def test_all_files_of_a_run_agree_with_each_other_and_with_the_storage(
         assert endpoints["bytes_read"].sum() + endpoints["bytes_written"].sum() == stage["bytes"]
         result = next(each for each in lines[-1]["stages"] if each["index"] == stage["index"])
         assert (result["ops"], result["bytes"]) == (stage["ops"], stage["bytes"])
+    named = {stage["index"]: f"{stage['index']:02d}_{stage['name']}" for stage in stages.values() if stage["ops"]}
+    histograms = hdr_histograms(run / "histograms.hlog")
+    for index, name in named.items():
+        service = {tag: found for tag, found in histograms.items() if tag.startswith(f"{name}.") and "service" in tag}
+        assert sum(found.get_total_count() for found in service.values()) == next(
+            stage["ops"] for stage in stages.values() if stage["index"] == index
+        )
+        whole, _ = tables(run / f"{name}_results.tsv")
+        for tag, found in service.items():
+            op = tag.split(".")[1].upper()
+            if op not in ("GET", "PUT"):
+                # One row of the table is all of these.
+                continue
+            row = whole.loc[op]
+            assert found.get_total_count() == row["count"]
+            for q, column in ((50, "p50_us"), (99, "p99_us")):
+                # Their rank is rounded to the nearest, ours up: with few samples that can be another one.
+                assert found.get_value_at_percentile(q + 0.5) * 1.002 >= row[column] * 1000
+                assert found.get_value_at_percentile(q - 5) <= row[column] * 1000 * 1.002
     ledger = pd.read_csv(run / "populate_ledger.tsv", sep="\t")
     assert ledger[ledger["agent_id"] == "AGGREGATE"]["objects_created"].tolist() == [60]
     assert ledger[ledger["agent_id"] != "AGGREGATE"]["total_bytes"].sum() == 60 * 4096

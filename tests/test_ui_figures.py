@@ -1,10 +1,12 @@
-"""What the screens say about a run that really took place is what its files say."""
+"""What the screens say about a run that really took place is what its files say, and what the storage was asked for."""
 
 from __future__ import annotations
 
 import csv
 import json
 from pathlib import Path
+
+import pytest
 
 from sai3tui.app import Sai3App
 from sai3tui.app_services import LiveServices
@@ -13,12 +15,15 @@ from sai3tui.screens.results import ResultsScreen
 from sai3tui.widgets.columns import GAP, fitting
 from sai3tui.widgets.stage_table import COLUMNS, StageTable
 from sai3tui.widgets.text import millis, number
+from tests.access_log import AccessLog
+from tests.e2e import environment
+from tests.servers import ServerUnderTest
 from tests.ui_help import screen_text, until
 from tests.waiting import wait_until_async
 
 RUN_LIMIT_S = 60.0
 CONFIG = """\
-target: file://DATA/
+target: s3+http://ADDRESS/BUCKET/
 concurrency: 4
 prepare:
   ensure_objects:
@@ -51,10 +56,21 @@ def columns_of(table: StageTable) -> list[dict[str, str]]:
     return rows
 
 
-async def test_results_on_the_screen_are_those_of_the_files(tmp_path: Path) -> None:
+async def test_results_on_the_screen_are_those_of_the_files(
+    tmp_path: Path, s3_server: ServerUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = s3_server.bucket("screen")
+    for name in ("set", "written"):
+        (s3_server.data_dir / bucket / name).mkdir(parents=True, exist_ok=True)
+    for name, value in environment(s3_server).items():
+        monkeypatch.setenv(name, value)
     config = tmp_path / "small.yaml"
-    (tmp_path / "data").mkdir()
-    config.write_text(CONFIG.replace("DATA", str(tmp_path / "data")))
+    async with AccessLog(s3_server.host_port) as log:
+        config.write_text(CONFIG.replace("ADDRESS", log.address).replace("BUCKET", bucket))
+        await compared_with_files(tmp_path, config, bucket, log)
+
+
+async def compared_with_files(tmp_path: Path, config: Path, bucket: str, log: AccessLog) -> None:
     app = Sai3App(LiveServices(tmp_path, (), verbose=False), (config, config.read_bytes()), start=True)
     async with app.run_test(size=(150, 40)) as pilot:
         assert await wait_until_async(lambda: isinstance(app.screen, LiveScreen | ResultsScreen), RUN_LIMIT_S), (
@@ -94,6 +110,18 @@ async def test_results_on_the_screen_are_those_of_the_files(tmp_path: Path) -> N
             assert columns[f"{key}99"] == millis(float(row["p99_us"]))
     assert f"{stages['execute']['ops']:,} operations" in text
     assert [s.total_ops for s in snapshot.stages] == [stages[s.name]["ops"] for s in snapshot.stages]
+
+    asked = {
+        (method, prefix): sum(each.path.startswith(f"{bucket}/{prefix}/") for each in log.done(method, f"{bucket}/"))
+        for method, prefix in (("PUT", "set"), ("GET", "set"), ("PUT", "written"))
+    }
+    rows = rows_of(directory, stages["execute"]["index"])
+    assert asked == {
+        ("PUT", "set"): stages["prepare"]["ops"],
+        ("GET", "set"): int(rows["GET"]["count"]),
+        ("PUT", "written"): int(rows["PUT"]["count"]),
+    }
+    assert stages["execute"]["ops"] == asked["GET", "set"] + asked["PUT", "written"]
 
 
 def about(value: float, off: float) -> set[str]:
