@@ -67,6 +67,7 @@ def _record_lines(record: RunRecord) -> list[str]:
     lines = [
         f"run {record.meta.run_id} of {record.meta.config_name}: {ended}",
         f"started {utc_text(record.meta.started_ns)} on {', '.join(agent.id for agent in record.meta.agents)}",
+        *(f"caution: {doubt}" for doubt in record.doubts),
         "",
         *stage_table(record.stages),
         *stage_notes(record.stages),
@@ -91,6 +92,7 @@ def _record_json(record: RunRecord) -> dict[str, Any]:
         "status": outcome.status if outcome else "unfinished",
         "exit": outcome.exit_code if outcome else None,
         "failure": failure_json(outcome.failure) if outcome and outcome.failure else None,
+        "doubts": list(record.doubts),
         "agents": [asdict(agent) for agent in record.meta.agents],
         "stages": [stage_json(stage) for stage in record.stages],
         "thresholds": [threshold_json(view) for view in record.thresholds],

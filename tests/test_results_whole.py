@@ -143,6 +143,7 @@ async def test_all_files_of_a_run_agree_with_each_other_and_with_the_storage(
 
     # The run log, read back.
     record = load_run(run)
+    assert record.doubts == ()
     assert {stage.index: stage.total_ops for stage in record.stages} == {s["index"]: s["ops"] for s in stages.values()}
     data = load_report_data(run)
     for name, (columns, rows) in TABLES.items():

@@ -147,6 +147,7 @@ def _caveats(first: LoadedRun, second: LoadedRun) -> list[str]:
         if outcome is None or outcome.exit_code:
             status = outcome.status.replace("_", " ") if outcome else "never ended"
             found.append(f"{record.path.name} {'is ' if outcome else ''}{status}: its figures are of what it got to")
+    found += [f"{record.path.name}: {doubt}" for record in (a, b) for doubt in record.doubts]
     if not (a.meta.layout_hash and b.meta.layout_hash):
         found.append("whether the objects were the same is not known: sai3-bench does not say")
     elif a.meta.layout_hash != b.meta.layout_hash:

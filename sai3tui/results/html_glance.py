@@ -97,6 +97,7 @@ def _wrong(record: RunRecord) -> list[str]:
     lines = []
     if record.outcome is None:
         lines.append("The run log breaks off: figures are of what was written until then.")
+    lines += record.doubts
     for view in record.thresholds:
         if view.failed:
             value = show_value(view.value, view.unit) if view.value is not None else "nothing was measured"

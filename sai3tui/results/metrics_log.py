@@ -53,12 +53,13 @@ class MetricsLog:
             self._file.add(agent.encode(), message)
 
 
-def read_reports(path: Path, start: int = 0) -> Iterator[Report]:
+def read_reports(path: Path, start: int = 0, damage: list[str] | None = None) -> Iterator[Report]:
     """Reports in the order written, up to where the file is whole; from byte `start` on, where a frame begins.
 
-    Raises OSError if it cannot be read, ValueError if it is another kind of file.
+    `damage` gets a sentence if it is not only cut off there. Raises OSError if it cannot be read, ValueError if it is
+    another kind of file.
     """
-    records = read_records(path, MAGIC, start)
+    records = read_records(path, MAGIC, start, damage=damage)
     for name in records:
         body = next(records, None)
         if body is None:
@@ -66,6 +67,8 @@ def read_reports(path: Path, start: int = 0) -> Iterator[Report]:
         try:
             report = report_from_proto(pb.Report.FromString(body), name.decode())
         except (DecodeError, ValueError, OverflowError):
+            if damage is not None:
+                damage.append(f"{path.name} holds something that is no report: what follows it is left out")
             return
         yield report
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.events import Level, Note, Report
 from sai3tui.results.bands import StageBand, read_bands
 from sai3tui.results.details import StageDetail, stage_detail
+from sai3tui.results.doubts import doubts
 from sai3tui.results.events_log import read_events
 from sai3tui.results.figures import rates_of
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
@@ -98,12 +101,16 @@ class RunRecord:
     """Where the baseline was, as it was written."""
     notes: tuple[str, ...] = ()
     """Warnings and worse that were told."""
+    doubts: tuple[str, ...] = ()
+    """What does not fit in its files: figures may be wrong then."""
 
 
-def _seconds_of(path: Path, tally: Tally, ended_ns: int, notes: dict[str, None]) -> Iterator[FleetSecond]:
-    """Fill the tally and give the seconds of the fleet; `notes` gets warnings."""
+def _seconds_of(
+    path: Path, tally: Tally, ended_ns: int, notes: dict[str, None], damage: list[str]
+) -> Iterator[FleetSecond]:
+    """Fill the tally and give the seconds of the fleet; `notes` gets warnings, `damage` what is wrong with files."""
     totals = read_totals(path)
-    for item in read_items(path, totals.metrics_bytes if totals is not None else 0):
+    for item in read_items(path, totals.metrics_bytes if totals is not None else 0, damage):
         if isinstance(item, Note) and item.level >= Level.WARNING:
             notes[f"{item.agent}: {item.text}" if item.agent else item.text] = None
         if totals is not None and isinstance(item, Report) and item.stage_index in totals.waiting:
@@ -163,16 +170,22 @@ def load_run(
     connections = {agent.id: agent.concurrency for agent in read.meta.agents}
     tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
     notes: dict[str, None] = {}
-    for second in _seconds_of(path, tally, read.ended_ns, notes):
-        if on_second is not None:
-            on_second(second)
+    damage: list[str] = []
+    try:
+        for second in _seconds_of(path, tally, read.ended_ns, notes, damage):
+            if on_second is not None:
+                on_second(second)
+    except (ValueError, KeyError, OverflowError, DecodeError) as error:
+        hint = "without totals.zst and seconds.zst its figures are made from all reports"
+        raise Sai3Error(f"the run log in {path} is broken", hint=hint, kind=ErrorKind.RESOURCE) from error
     ended_ns = read.ended_ns or max((line.time_ns for line in tally.log), default=read.meta.started_ns)
+    views = tally.views(ended_ns)
     return RunRecord(
         path=path,
         meta=read.meta,
         outcome=read.outcome,
         ended_ns=ended_ns,
-        stages=tally.views(ended_ns),
+        stages=views,
         endpoints={index: endpoint_views(stage) for index, stage in tally.stages.items()},
         agents={index: agent_stage_views(stage) for index, stage in tally.stages.items()},
         series=tally.series,
@@ -182,6 +195,7 @@ def load_run(
         files=_files(path),
         details={index: stage_detail(tally, stage) for index, stage in tally.stages.items() if stage.agents},
         notes=tuple(notes),
+        doubts=(*damage, *doubts(path, read.stages, views, ended=read.outcome is not None)),
         baseline=read.baseline,
         bands=read_bands(path),
         thresholds=read.thresholds,
@@ -324,8 +338,9 @@ def read_run_metadata(path: Path) -> ReadMeta:
         raise Sai3Error(f"{file} is broken: {error}", hint=hint, kind=ErrorKind.RESOURCE) from error
 
 
-def read_items(path: Path, start: int = 0) -> Iterator[Item]:
-    """Events, and reports from byte `start` of metrics.zst on, as they ended. Raises Sai3Error if that fails.
+def read_items(path: Path, start: int = 0, damage: list[str] | None = None) -> Iterator[Item]:
+    """Events, and reports from byte `start` of metrics.zst on, as they ended; `damage` gets what is not as it was
+    written. Raises Sai3Error if that fails.
 
     Events are few, but reports are not held: with their histograms they take some 200 KiB each.
     """
@@ -333,7 +348,7 @@ def read_items(path: Path, start: int = 0) -> Iterator[Item]:
     try:
         happened = list(read_events(events)) if events.exists() else []
         happened.sort(key=lambda event: event.time_ns)
-        reports = _in_order(read_reports(metrics, start)) if metrics.exists() else iter(())
+        reports = _in_order(read_reports(metrics, start, damage)) if metrics.exists() else iter(())
         place = 0
         for report in reports:
             while place < len(happened) and happened[place].time_ns < report.end_ns:

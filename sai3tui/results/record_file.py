@@ -23,7 +23,7 @@ class RecordFile:
 
     def __init__(self, path: Path, on_error: OnError, magic: bytes, kept: Iterator[bytes] | None = None) -> None:
         """A file that exists is gone on with, after it was written anew with the records `kept`, if they are given."""
-        self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._compressor = _compressor().compressobj()
         self._pending: list[bytes] = []
         fresh = kept is not None or not path.is_file()
         if kept is not None:
@@ -50,7 +50,7 @@ class RecordFile:
         """Until the disk has it; returns where the next frame begins."""
         self.flush()
         self._write(self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
-        self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._compressor = _compressor().compressobj()
         self._file.sync()
         return self.size
 
@@ -72,24 +72,46 @@ def packed(magic: bytes, records: Iterator[bytes]) -> bytes:
     parts = [magic]
     for record in records:
         parts += [varint(len(record)), record]
-    return zstandard.ZstdCompressor(level=LEVEL).compress(b"".join(parts))
+    return compressed(b"".join(parts))
 
 
-def read_records(path: Path, magic: bytes, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+def compressed(data: bytes) -> bytes:
+    """As one frame, with a checksum."""
+    return _compressor().compress(data)
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+
+
+def read_records(
+    path: Path, magic: bytes, start: int = 0, end: int | None = None, damage: list[str] | None = None
+) -> Iterator[bytes]:
     """Records in the order written, up to where the file is whole; of the frames between two places in it.
 
-    Raises OSError if it cannot be read, ValueError if it is another kind of file.
+    `damage` gets a sentence if it is not only cut off there. Raises OSError if it cannot be read, ValueError if it is
+    another kind of file.
     """
     with path.open("rb") as file:
+        stream = _Stream(file, end)
         if start == 0:
-            stream = _Stream(file, end)
             if stream.read(len(magic)) != magic:
                 raise ValueError(f"{path} is no {magic.decode().split('-')[1]} file")
         else:
             file.seek(start)
-            stream = _Stream(file, end)
         while (record := _sized(stream)) is not None:
             yield record
+        if stream.damaged and damage is not None:
+            damage.append(f"{path.name} is damaged: what follows byte {stream.frame_at} is not to be relied on")
+
+
+def whole_frames(path: Path, end: int) -> bool:
+    """Whether the frames up to `end` are there and as they were written, by their checksums. Raises OSError."""
+    with path.open("rb") as file:
+        stream = _Stream(file, end)
+        while stream.read(CHUNK):
+            pass
+        return stream.complete and file.tell() == end
 
 
 class _Stream:
@@ -100,6 +122,15 @@ class _Stream:
         self._end = end
         self._buffer = bytearray()
         self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._begun = False
+        self.damaged = False
+        self.frame_at = 0
+        """Where the frame begins that is read."""
+
+    @property
+    def complete(self) -> bool:
+        """All that was read was whole frames."""
+        return not self.damaged and (self._frame.eof or not self._begun)
 
     def read(self, size: int) -> bytes:
         """`size` bytes; fewer at the end or where the file is broken."""
@@ -110,17 +141,21 @@ class _Stream:
         return data
 
     def _fill(self) -> bool:
+        if self.damaged:
+            return False
         data = self._frame.unused_data if self._frame.eof else b""
         left = CHUNK if self._end is None else min(CHUNK, self._end - self._file.tell())
         data = data or self._file.read(max(0, left))
         if not data:
             return False
-        if self._frame.eof:
+        if self._frame.eof or not self._begun:
+            self.frame_at = self._file.tell() - len(data)
             self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._begun = True
         try:
             self._buffer += self._frame.decompress(data)
         except zstandard.ZstdError:
-            self._file.seek(0, 2)
+            self.damaged = True
             return False
         return True
 

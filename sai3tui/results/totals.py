@@ -32,7 +32,7 @@ from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.attribution_facts import AgentSums
 from sai3tui.results.figures import OpTable
 from sai3tui.results.files import OnError, write_whole
-from sai3tui.results.record_file import LONGEST, RecordFile, read_records
+from sai3tui.results.record_file import LONGEST, RecordFile, compressed, read_records, whole_frames
 from sai3tui.results.rollup import resolution_s
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 from sai3tui.results.stage_tally import AgentStage, StageTally
@@ -85,8 +85,7 @@ class TotalsLog:
         self._end_block()
         totals = pb.RunTotals(metrics_bytes=metrics_bytes, seconds_bytes=self._file.end_frame())
         totals.stages.extend(_stage(tally, stage) for stage in tally.stages.values() if stage.agents)
-        data = zstandard.ZstdCompressor(level=1).compress(TOTALS_MAGIC + totals.SerializeToString())
-        write_whole(self._path, data, self._on_error)
+        write_whole(self._path, compressed(TOTALS_MAGIC + totals.SerializeToString()), self._on_error)
 
     def close(self) -> None:
         """Idempotent."""
@@ -166,7 +165,7 @@ def read_totals(directory: Path) -> RunTotalsFile | None:
         if not data.startswith(TOTALS_MAGIC):
             return None
         totals = pb.RunTotals.FromString(data[len(TOTALS_MAGIC) :])
-        enough = (directory / SECONDS).stat().st_size >= totals.seconds_bytes
+        enough = whole_frames(directory / SECONDS, totals.seconds_bytes)
         enough = enough and (directory / "metrics.zst").stat().st_size >= totals.metrics_bytes
     except (OSError, zstandard.ZstdError, DecodeError):
         return None
