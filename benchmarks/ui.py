@@ -27,7 +27,8 @@ from sai3tui.app import Sai3App
 from sai3tui.controller.frames import Frames
 from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.screens.live import LiveScreen
-from tests.scripted_session import ScriptedServices, ScriptedSession, running
+from tests.canned_runs import running
+from tests.scripted_session import ScriptedServices, ScriptedSession
 
 SECONDS = 20
 WARMUP_S = 6.0

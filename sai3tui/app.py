@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from rich.console import RenderableType
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.screen import ModalScreen, Screen
+from textual.scrollbar import ScrollBar
 from textual.widget import Widget
 
-from sai3tui.access import NO_ACCESS, Access
-from sai3tui.config.stage_choice import StageChoice
-from sai3tui.controller.request import AttachOrder
-from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import Failure, Sai3Error
 from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.confirm import ConfirmScreen
@@ -31,7 +27,6 @@ from sai3tui.screens.files import read_config, text_of
 from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.jump import JumpScreen
-from sai3tui.screens.keymap import keymap_file, read_keymap
 from sai3tui.screens.leaving import abort_question, quit_question
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
@@ -56,41 +51,24 @@ from sai3tui.screens.services import (
     StartRun,
 )
 from sai3tui.screens.template_list import template_chooser, templates
-from sai3tui.terminal import is_served, log_file, terminal_for_screen, terminal_is_gone
-from sai3tui.theme import DARK, SIXTEEN, THEMES
+from sai3tui.terminal import log_file, terminal_is_gone
+from sai3tui.theme import DARK, GREY, SIXTEEN, THEMES
 from sai3tui.widgets.plain_charts import PlainCharts
 from sai3tui.widgets.run_views import report_of
+from sai3tui.widgets.scroll_bar import SlimScrollBar
 from sai3tui.widgets.states import run_look
 from sai3tui.widgets.text import clean
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 EXIT_ABORTED = 128 + signal.SIGINT
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HANGUP_S = 1.0
 ABORT_LIMIT_S = 10.0
 STOP_LIMIT_S = 5.0
+MOUNT_POLLS = 50
 POLL_S = 0.1
 TITLE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class AppOptions:
-    """What the command line said. `start`: run `config` at once. `results`: None for the current directory;
-    `baseline`: a run that those started here are compared with."""
-
-    config: Path | None = None
-    results: Path | None = None
-    start: bool = False
-    agents: tuple[str, ...] = ()
-    only: StageChoice = StageChoice.ALL
-    verbose: bool = False
-    plain_charts: bool = False
-    access: Access = NO_ACCESS
-    baseline: Path | None = None
-    attach: AttachOrder | None = None
-    owned: bool = False
 
 
 class Sai3App(App[None]):
@@ -137,9 +115,10 @@ class Sai3App(App[None]):
         """What to tell who leaves, once the terminal is given back."""
         self.wants_demo = False
         """Somebody left for the demo."""
+        ScrollBar.renderer = SlimScrollBar
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = DARK.name
+        self.theme = GREY.name if self.no_color else DARK.name
         if plain_charts:
             # The one place where a filter can be had; Textual's own for NO_COLOR stands there too.
             self._filters.append(PlainCharts())
@@ -148,7 +127,7 @@ class Sai3App(App[None]):
     # --- starting and ending ---------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
-        if not self.is_headless and self.console.color_system == "standard":
+        if not self.is_headless and self.console.color_system == "standard" and not self.no_color:
             self.theme = SIXTEEN.name
         if self._signals:
             loop = asyncio.get_running_loop()
@@ -231,8 +210,15 @@ class Sai3App(App[None]):
             self._part("the viewer left", EXIT_OK)
             return
 
+        if snapshot.phase is Phase.WRITING:
+            self._leave("", EXIT_FAILED)
+            return
+
         def answered(answer: str | None) -> None:
-            if answer == "abort":
+            if answer in ("abort", "detach") and not self.live:
+                # It ended while the question stood.
+                self._leave("", self._code_of_run())
+            elif answer == "abort":
                 self._leave("aborted in the control room", EXIT_ABORTED)
             elif answer == "detach":
                 self._part("detached in the control room", EXIT_FAILED)
@@ -289,18 +275,36 @@ class Sai3App(App[None]):
             elif outcome is not None:
                 # It ended before we could leave.
                 code = outcome.exit_code
-        self.exit(return_code=code)
+        await self._end(code)
 
     @work(group="leave")
     async def _leave_in_order(self, reason: str, code: int) -> None:
+        """Without a `reason`, wait for a run that is about to be over by itself."""
         session = self._session
         if session is not None:
-            if self.live:
+            if self.live and reason:
                 self.notify("aborting: results are kept", timeout=60, markup=False)
                 session.abort(reason, code)
                 await self._until_over(session)
+            elif self.live:
+                self.notify("the last files are being written", timeout=60, markup=False)
+                await self._until_over(session)
+                code = self._code_of_run()
             await asyncio.to_thread(session.stop, STOP_LIMIT_S)
+        await self._end(code)
+
+    async def _end(self, code: int) -> None:
+        """Exit, but not while a screen is being made: what it has composed would be gone when it is mounted."""
+        for _ in range(MOUNT_POLLS):
+            if self.screen.is_mounted:
+                break
+            await asyncio.sleep(POLL_S)
         self.exit(return_code=code)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keys and clicks mean nothing any more to somebody who is on the way out."""
+        if not (self._leaving and isinstance(event, events.InputEvent)):
+            await super().on_event(event)
 
     @property
     def left_in_order(self) -> bool:
@@ -366,7 +370,7 @@ class Sai3App(App[None]):
             self.pop_screen()
 
     def on_run_is_live(self, _message: RunIsLive) -> None:
-        if self._session is not None and isinstance(self.screen, PreflightScreen):
+        if self._session is not None and not self._leaving and isinstance(self.screen, PreflightScreen):
             self.switch_screen(LiveScreen(self._session, self.arrangements))
 
     @work(thread=True, exclusive=True, group="open")
@@ -412,7 +416,8 @@ class Sai3App(App[None]):
             self.call_from_thread(self.notify, f"written: {written}", markup=False)
 
     def on_show_report(self, message: ShowReport) -> None:
-        self.push_screen(ResultsScreen(message.report))
+        if not self._leaving:
+            self.push_screen(ResultsScreen(message.report))
 
     def _complain(self, failure: Failure) -> None:
         text = failure.sentence() + (f"\n{failure.hint}" if failure.hint else "")
@@ -514,69 +519,3 @@ def _free_name(path: Path) -> Path:
         candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
         number += 1
     return candidate
-
-
-def run_app(options: AppOptions) -> int:
-    """Run the control room until it is left; returns the exit code of its last run, or of the signal that ended it.
-
-    Exit code 2 without a terminal, or if the configuration cannot be read.
-    """
-    if not is_served() and not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
-        sys.stderr.write(
-            "sai3tui: the control room needs a terminal on stdin, stdout and stderr; use --batch CONFIG without one\n"
-        )
-        return EXIT_USAGE
-    config = None
-    if options.config is not None:
-        try:
-            data = read_config(options.config)
-            text_of(data, options.config)
-        except Sai3Error as error:
-            sys.stderr.write(f"sai3tui: {error.message}\n  hint: {error.hint}\n")
-            return EXIT_USAGE
-        config = (options.config, data)
-    try:
-        keys = read_keymap(keymap_file())
-    except Sai3Error as error:
-        sys.stderr.write(f"sai3tui: {error.message}\n  hint: {error.hint}\n")
-        return EXIT_USAGE
-    log = log_file()
-    with terminal_for_screen(log, verbose=options.verbose):
-        # gRPC is loaded with these: only now, with descriptor 2 out of its reach.
-        from sai3tui.app_services import LiveServices
-
-        services = LiveServices(
-            options.results,
-            options.agents,
-            options.access,
-            verbose=options.verbose,
-            baseline=options.baseline,
-            attach=options.attach,
-            owned=options.owned,
-            only=options.only,
-        )
-        arrangements = Arrangements(log.parent / "arrangement.json")
-        app = Sai3App(
-            services,
-            config,
-            start=options.start,
-            signals=True,
-            arrangements=arrangements,
-            recent=RecentConfigs(log.parent / "recent.json"),
-            keys=keys,
-            plain_charts=options.plain_charts,
-        )
-        app.run()
-        app.end_session()
-        code = app.return_code if app.return_code is not None else EXIT_FAILED
-    if app.wants_demo and not terminal_is_gone():
-        # Another program on the same terminal: it has servers and agents of its own to end.
-        place = ["--results", str(options.results)] if options.results is not None else []
-        os.execv(sys.executable, [sys.executable, "-m", "sai3tui", "demo", *place])
-    if app.parting and not terminal_is_gone():
-        sys.stderr.write(app.parting)
-    if not app.left_in_order:
-        sys.stderr.write(f"sai3tui: the control room broke off because of a defect; what is known of it is in {log}\n")
-    elif code == EXIT_FAILED and options.verbose:
-        sys.stderr.write(f"sai3tui: the log is in {log}\n")
-    return code

@@ -127,7 +127,7 @@ def _storage(server: S3Server | None, directory: Path) -> tuple[Mapping[str, str
 def _front(options: DemoOptions, config: Path, access: Access) -> int:
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
     if on_terminal and not options.batch:
-        from sai3tui.app import AppOptions, run_app
+        from sai3tui.control_room import AppOptions, run_app
 
         return run_app(
             AppOptions(

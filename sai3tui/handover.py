@@ -55,6 +55,11 @@ def is_written(directory: Path) -> bool:
     return False
 
 
+def led_runs(root: Path) -> list[Path]:
+    """The results directories below `root` that a controller writes into."""
+    return [path for path in sorted(root.glob("sai3-*")) if is_written(path)]
+
+
 def parting_words(directory: Path, pid: int) -> str:
     """What somebody needs to know who has left a run."""
     return (

@@ -73,10 +73,6 @@ def _variables(roles: Palette, **others: str) -> dict[str, str]:
     return {
         **named,
         **others,
-        "footer-key-foreground": roles.key,
-        "footer-background": others["bar"],
-        "footer-foreground": roles.muted,
-        "footer-description-foreground": roles.text,
         "border": others["rule-focus"],
         "border-blurred": others["rule"],
     }
@@ -122,7 +118,7 @@ LIGHT = Theme(
 
 SIXTEEN_ROLES = Palette(
     get="#55ffff",
-    put="#aa5500",
+    put="#ffffff",
     meta="#ff55ff",
     ok="#55ff55",
     info="#55ffff",
@@ -155,4 +151,39 @@ SIXTEEN = Theme(
     ),
 )
 
-THEMES = (DARK, LIGHT, SIXTEEN)
+GREY_ROLES = Palette(
+    get="#c8c8c8",
+    put="#9c9c9c",
+    meta="#b0b0b0",
+    ok="#a8a8a8",
+    info="#b8b8b8",
+    warn="#ffffff",
+    bad="#ffffff",
+    muted="#8e8e8e",
+    faint="#505050",
+    text="#d4d4d4",
+    bright="#ffffff",
+    key="#e0e0e0",
+)
+"""Greys by weight instead of those that colours would become: what is wrong is the brightest."""
+
+GREY = Theme(
+    name="sai3-no-colour",
+    primary=GREY_ROLES.info,
+    secondary=GREY_ROLES.muted,
+    accent=GREY_ROLES.key,
+    warning=GREY_ROLES.warn,
+    error=GREY_ROLES.bad,
+    success=GREY_ROLES.ok,
+    foreground=GREY_ROLES.text,
+    background="#121212",
+    surface="#121212",
+    panel="#1e1e1e",
+    dark=True,
+    variables=_variables(
+        GREY_ROLES,
+        **{"bar": "#232323", "rule": "#404040", "rule-focus": "#e0e0e0", "pick": "#363636", "dim": "#1d1d1d"},
+    ),
+)
+
+THEMES = (DARK, LIGHT, SIXTEEN, GREY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before Textual is imported anywhere: it reads its settings once.
@@ -17,7 +17,9 @@ for _name in [name for name in os.environ if name.startswith("AWS_")]:
 import pytest
 import pytest_textual_snapshot
 from hypothesis import HealthCheck, settings
+from syrupy.assertion import SnapshotAssertion
 from syrupy.location import PyTestLocation
+from textual.app import App
 from textual.widgets import Input, TextArea
 
 from tests.servers import ServerUnderTest, running_server
@@ -32,15 +34,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "anywhere")
 
 
 class TopLevelSVG(pytest_textual_snapshot.SVGImageExtension):
-    """Keeps baselines in <repository>/snapshots/<test module>/<test name>.svg."""
+    """Keeps baselines in <repository>/snapshots/<test module>/<test name>.svg, with the picture's name in brackets
+    where a test has several."""
 
     @classmethod
     def dirname(cls, *, test_location: PyTestLocation) -> str:
         return str(REPOSITORY / "snapshots" / test_location.basename)
-
-
-# snap_compare looks the name up in its module whenever it is called.
-pytest_textual_snapshot.SVGImageExtension = TopLevelSVG
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +73,12 @@ def steady_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TextArea, "_toggle_cursor_blink_visible", lambda self: None)
 
 
-@pytest.fixture(scope="session")
-def svg_extension() -> type[TopLevelSVG]:
-    """For async tests: `assert app.export_screenshot() == snapshot.use_extension(svg_extension)(name="...")`."""
-    return TopLevelSVG
+@pytest.fixture
+def pictured(snapshot: SnapshotAssertion) -> Callable[..., None]:
+    """Compares what an app shows with the picture of this test and name."""
+    ours = snapshot.use_extension(TopLevelSVG)
+
+    def compare(app: App[None], name: str = "") -> None:
+        assert app.export_screenshot(simplify=True) == (ours(name=name) if name else ours)
+
+    return compare

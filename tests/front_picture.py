@@ -15,8 +15,9 @@ from sai3tui.controller.snapshot import AgentView, EndpointCell, LogLine, Rates,
 from sai3tui.events import AgentState, Level, Vitals
 from sai3tui.metrics.attribution import Attribution, Cause, Evidence
 from sai3tui.screens.live import LiveScreen
-from tests.scripted_session import MIB, START_NS, ScriptedSession, judged
-from tests.ui_help import on_screen, room, shows
+from tests.canned_runs import MIB, START_NS, judged
+from tests.scripted_session import ScriptedSession
+from tests.ui_help import on_screen, room
 
 SIZE = (132, 41)
 ENDPOINTS = tuple(f"s3://10.9.0.{number}:9000/bench/" for number in (21, 22, 23))
@@ -123,7 +124,6 @@ async def draw() -> str:
     app = room(ScriptedSession(snapshot()))
     async with app.run_test(size=SIZE) as pilot:
         await on_screen(pilot, LiveScreen)
-        await shows(pilot, "q Quit f1 Help")
         return app.export_screenshot(title="sai3tui", simplify=True)
 
 

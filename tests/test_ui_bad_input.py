@@ -21,7 +21,7 @@ from sai3tui.theme import DARK_ROLES
 from sai3tui.widgets.agent_grid import COLUMNS, AgentGrid, agent_look
 from sai3tui.widgets.columns import fitting
 from sai3tui.widgets.plain_charts import plain
-from tests import scripted_session as canned
+from tests import canned_runs as canned
 from tests.scripted_session import ScriptedSession
 from tests.ui_help import NARROW, WIDE, on_screen, room, screen_text, settled
 

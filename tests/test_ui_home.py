@@ -11,7 +11,7 @@ from sai3tui.results.views import Outcome
 from sai3tui.screens.comparison import ComparisonScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.widgets.run_list import RunList
-from tests import scripted_session as canned
+from tests import canned_runs as canned
 from tests.scripted_session import ScriptedServices
 from tests.test_results_files import written
 from tests.ui_help import WIDE, on_screen, screen_text, shows

@@ -23,7 +23,7 @@ from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.recent import MOST, RecentConfigs
 from sai3tui.widgets.home_lists import ConfigList, KnownAgents
-from tests import scripted_session as canned
+from tests import canned_runs as canned
 from tests.scripted_session import ScriptedServices
 from tests.ui_help import DEMO, NARROW, WIDE, on_screen, screen_text, shows, until
 

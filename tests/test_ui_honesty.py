@@ -13,7 +13,7 @@ from sai3tui.widgets.agent_card import agent_lines
 from sai3tui.widgets.run_views import report_of
 from sai3tui.widgets.stage_line import detail_line
 from sai3tui.widgets.stage_table import stage_words, verdict_lines
-from tests import scripted_session as canned
+from tests import canned_runs as canned
 
 WHY = "agent-1: a worker process used 99 % of its core (in 40 of 45 s)"
 RESET = AttemptStats(ErrorKind.NETWORK, "reset", 0, "s3://e/", Op.GET, 1250, 1249)

@@ -1,49 +1,57 @@
-"""Pictures of every screen, wide and narrow. `pytest --snapshot-update` makes them anew; look at them then."""
+"""Pictures of every screen, wide and narrow. `make snapshots` makes them anew; look at them then."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.screen import Screen
 
 from sai3tui.app import Sai3App
+from sai3tui.errors import ResourceError
+from sai3tui.results.reader import RunEntry
 from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.barriers import BarrierScreen
-from sai3tui.screens.confirm import ConfirmScreen, PathScreen
+from sai3tui.screens.confirm import ConfirmScreen, PathScreen, ReadScreen
 from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.failures import FailuresScreen
 from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
+from sai3tui.screens.jump import JumpScreen
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
 from sai3tui.screens.recent import RecentConfigs
 from sai3tui.screens.replay import ReplayScreen
 from sai3tui.screens.results import ResultsScreen
 from sai3tui.screens.run_log import LogScreen
-from sai3tui.theme import LIGHT
-from tests import scripted_session as canned
+from sai3tui.theme import LIGHT, SIXTEEN
+from sai3tui.widgets.key_line import MOST, KeyLine
+from sai3tui.widgets.run_views import RunReport
+from tests import canned_runs as canned
 from tests.scripted_session import ScriptedServices, ScriptedSession
 from tests.test_ui_home_lists import AGENTS
-from tests.ui_help import DEMO, NARROW, WIDE, on_screen, room, settled
+from tests.ui_help import DEMO, NARROW, WIDE, on_screen, room, settled, shows
 
-# The pictures are made on one Python: highlighting and wrapping may differ elsewhere.
-SIZES = {"120x36": WIDE, "80x24": NARROW}
+Pictured = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """`keys` are pressed on `first`, `then` on `screen` once that is drawn; there the picture is taken."""
+    """`keys` are pressed on `first`, `then` on `screen` once that is drawn; there the picture is taken. `anew`: they do
+    something else in a narrow window."""
 
     make: Callable[[], Sai3App]
     first: type[Screen[Any]]
     keys: tuple[str, ...] = ()
     screen: type[Screen[Any]] | None = None
     then: tuple[str, ...] = ()
+    anew: bool = False
 
 
 def _broken() -> Sai3App:
@@ -76,6 +84,9 @@ PICTURES = {
     "preflight-adopt": Picture(lambda: room(ScriptedSession(canned.foreign())), PreflightScreen, ("o",), PathScreen),
     "live": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen),
     "live-troubled": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen),
+    "why": Picture(lambda: room(ScriptedSession(canned.judged())), LiveScreen, ("w",), ReadScreen),
+    "palette": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("ctrl+p",), CommandPalette),
+    "jump": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("ctrl+o",), JumpScreen),
     "live-256-agents": Picture(lambda: room(ScriptedSession(canned.running(count=256))), LiveScreen, ("end",)),
     "live-judged": Picture(lambda: room(ScriptedSession(canned.judged())), LiveScreen),
     "live-by-host": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("h", "m")),
@@ -86,7 +97,7 @@ PICTURES = {
     "replay": Picture(
         lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("t",), ReplayScreen, ("right_square_bracket",)
     ),
-    "live-endpoints": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("p",)),
+    "live-endpoints": Picture(lambda: room(ScriptedSession(canned.running())), LiveScreen, ("p",), anew=True),
     "agent": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("enter",), AgentScreen),
     "barriers": Picture(lambda: room(ScriptedSession(canned.troubled())), LiveScreen, ("b",), BarrierScreen),
     "barriers-without": Picture(
@@ -109,34 +120,105 @@ PICTURES = {
 }
 
 
-def _steps(picture: Picture, theme: str = "") -> Callable[[Pilot[None]], Awaitable[None]]:
-    async def steps(pilot: Pilot[None]) -> None:
-        await on_screen(pilot, picture.first)
-        if theme:
-            pilot.app.theme = theme
-        await pilot.press(*picture.keys)
-        await on_screen(pilot, picture.screen or picture.first)
+NO_COLOUR = "no-colour"
+LOOKS = (
+    *((name, LIGHT.name) for name in ("home", "editor-problems", "preflight-checking", "live-troubled", "results")),
+    *((name, SIXTEEN.name) for name in ("live-troubled", "results")),
+    *((name, NO_COLOUR) for name in ("live-troubled", "preflight-blocked")),
+)
+
+
+async def _show(pilot: Pilot[None], picture: Picture, theme: str = "") -> None:
+    await on_screen(pilot, picture.first)
+    if theme:
+        pilot.app.theme = theme
+    await pilot.press(*picture.keys)
+    await on_screen(pilot, picture.screen or picture.first)
+    if picture.then:
+        await pilot.press(*picture.then)
         await settled(pilot)
-        if picture.then:
-            await pilot.press(*picture.then)
-            await settled(pilot)
-
-    return steps
+    # Only what concerns this screen is worth a key: more are not read.
+    for line in pilot.app.screen.query(KeyLine):
+        assert len(line.keys) <= MOST
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", PICTURES)
-def test_screen(name: str, size: str, snap_compare: Callable[..., bool]) -> None:
+async def test_screen(name: str, pictured: Pictured) -> None:
+    """Wide, and narrow after that: a window that is made smaller looks like one that always was."""
     picture = PICTURES[name]
-    assert snap_compare(picture.make(), terminal_size=SIZES[size], run_before=_steps(picture))
+    app = picture.make()
+    async with app.run_test(size=WIDE) as pilot:
+        await _show(pilot, picture)
+        pictured(app, "120x36")
+        if not picture.anew:
+            await pilot.resize_terminal(*NARROW)
+            await settled(pilot)
+            pictured(app, "80x24")
+    if picture.anew:
+        app = picture.make()
+        async with app.run_test(size=NARROW) as pilot:
+            await _show(pilot, picture)
+            pictured(app, "80x24")
 
 
-@pytest.mark.parametrize("name", ["home", "editor-problems", "preflight-checking", "live-troubled", "results"])
-def test_light(name: str, snap_compare: Callable[..., bool]) -> None:
-    picture = PICTURES[name]
-    assert snap_compare(picture.make(), terminal_size=WIDE, run_before=_steps(picture, LIGHT.name))
+@pytest.mark.parametrize(("name", "look"), LOOKS, ids=lambda value: value.removeprefix("sai3-"))
+async def test_look(name: str, look: str, pictured: Pictured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other colours, or none."""
+    if look == NO_COLOUR:
+        monkeypatch.setenv("NO_COLOR", "1")
+    app = PICTURES[name].make()
+    async with app.run_test(size=WIDE) as pilot:
+        await _show(pilot, PICTURES[name], "" if look == NO_COLOUR else look)
+        pictured(app)
 
 
-def test_too_small(snap_compare: Callable[..., bool]) -> None:
-    picture = PICTURES["live"]
-    assert snap_compare(picture.make(), terminal_size=(52, 14), run_before=_steps(picture))
+async def test_too_small(pictured: Pictured) -> None:
+    app = PICTURES["live"].make()
+    async with app.run_test(size=(52, 14)) as pilot:
+        await on_screen(pilot, LiveScreen)
+        pictured(app)
+
+
+async def test_a_controller_that_stopped(pictured: Pictured) -> None:
+    session = ScriptedSession(canned.running())
+    app = room(session)
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        await on_screen(pilot, LiveScreen)
+        session.failure = RuntimeError("the session's loop has ended")
+        await shows(pilot, "CONTROLLER STOPPED")
+        await shows(pilot, "loop has ended")
+        pictured(app, "120x36")
+        await pilot.resize_terminal(*NARROW)
+        await settled(pilot)
+        pictured(app, "80x24")
+
+
+async def test_a_directory_that_is_being_read(pictured: Pictured) -> None:
+    go_on = threading.Event()
+
+    class Slow(ScriptedServices):
+        def list_runs(self) -> tuple[RunEntry, ...]:
+            go_on.wait(60)
+            return super().list_runs()
+
+    app = Sai3App(Slow(runs=canned.runs()))
+    async with app.run_test(size=WIDE) as pilot:
+        try:
+            await shows(pilot, "reading the runs")
+            pictured(app)
+        finally:
+            go_on.set()
+        await shows(pilot, "warp-put.yaml")
+
+
+async def test_a_run_that_cannot_be_read(pictured: Pictured) -> None:
+    class Broken(ScriptedServices):
+        def load_run(self, path: Path) -> RunReport:
+            raise ResourceError(f"cannot read {path.name}: metadata.json is cut", hint="copy the directory again")
+
+    app = Sai3App(Broken(runs=canned.runs()))
+    async with app.run_test(size=NARROW, notifications=True) as pilot:
+        await on_screen(pilot, HomeScreen)
+        await pilot.press("enter")
+        await shows(pilot, "copy the directory again")
+        pictured(app)

@@ -16,7 +16,7 @@ from sai3tui.widgets.agent_grid import AgentGrid, Sort, limit_bar, sorted_agents
 from sai3tui.widgets.braille import line_over
 from sai3tui.widgets.event_log import EventLog
 from sai3tui.widgets.playhead import SPEEDS, Playhead
-from tests import scripted_session as canned
+from tests import canned_runs as canned
 from tests.scripted_session import ScriptedServices, ScriptedSession
 from tests.ui_help import NARROW, WIDE, on_screen, room, screen_text, settled, shows
 

@@ -25,7 +25,7 @@ from sai3tui.widgets.run_views import report_of
 from sai3tui.widgets.stage_line import detail_line, strip_line
 from sai3tui.widgets.stage_table import stage_words, verdict_lines
 from sai3tui.widgets.text import bar, clean, clock, fit, fit_path, millis, number, rate, span, sparkline, unit_for
-from tests import scripted_session as canned
+from tests import canned_runs as canned
 
 positive = st.one_of(st.just(0.0), st.floats(1e-6, 1e12))
 
@@ -247,6 +247,7 @@ def test_the_stage_line_says_what_is_waited_for() -> None:
         (Phase.PREFLIGHT, "checks are running"),
         (Phase.READY, "f5 starts"),
         (Phase.ABORTING, "results are kept"),
+        (Phase.WRITING, "the last files are being written"),
     ],
 )
 def test_the_stage_line_says_what_goes_on_outside_of_stages(phase: Phase, words: str) -> None:

@@ -18,7 +18,7 @@ from tests.waiting import wait_until_async
 DEMO = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
 WIDE = (120, 36)
 NARROW = (80, 24)
-LOADING = frozenset({"card", "check", "list", "open"})
+LOADING = frozenset({"agents", "card", "check", "list", "open"})
 
 
 def room(*sessions: ScriptedSession, services: ScriptedServices | None = None, started: bool = True) -> Sai3App:

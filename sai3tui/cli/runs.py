@@ -82,8 +82,8 @@ def _control_room(options: argparse.Namespace) -> int:
 
     if not is_served() and not _on_a_terminal():
         return usage("the control room needs a terminal on stdin, stdout and stderr; use --batch CONFIG without one")
-    from sai3tui.app import AppOptions, run_app
     from sai3tui.config.stage_choice import StageChoice
+    from sai3tui.control_room import AppOptions, run_app
 
     return run_app(
         AppOptions(
@@ -184,7 +184,10 @@ def _preflight(options: argparse.Namespace) -> int:
 
 def add_attach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "targets", metavar="AGENT:PORT|RESULTS", nargs="+", help="agents of the run, or its results directory"
+        "targets",
+        metavar="AGENT:PORT|RESULTS",
+        nargs="*",
+        help="agents of the run, or its results directory (default: the one run that is led from below --results)",
     )
     parser.add_argument("--batch", action="store_true", help="without a screen")
     add_json(parser, _JSON_LINES)
@@ -201,11 +204,20 @@ def _attach(options: argparse.Namespace) -> int:
 
     if options.view and (options.take_over or options.abort):
         return usage("--view only watches; it cannot be combined with --take-over or --abort")
-    order = AttachOrder(tuple(options.targets), options.view, options.take_over or options.abort)
+    targets = tuple(options.targets)
+    if not targets:
+        from sai3tui.handover import led_runs
+
+        root = options.results or Path()
+        targets = tuple(str(path) for path in led_runs(root))
+        if len(targets) != 1:
+            found = ", ".join(targets) if targets else "none"
+            return usage(f"name the run to attach to; runs that are led from {root.absolute()}: {found}")
+    order = AttachOrder(targets, options.view, options.take_over or options.abort)
     if not (options.batch or options.abort or options.json):
         if not _on_a_terminal():
             return usage("the control room needs a terminal on stdin, stdout and stderr; use attach --batch without")
-        from sai3tui.app import AppOptions, run_app
+        from sai3tui.control_room import AppOptions, run_app
 
         return run_app(
             AppOptions(results=options.results, verbose=options.verbose, access=access(options), attach=order)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import TypeVar
 
+from sai3tui.config.locations import CONTROL
 from sai3tui.config.model import Placed, Position
 from sai3tui.config.problems import ProblemList
 from sai3tui.config.thresholds import Bound, parse_bound
@@ -93,7 +94,7 @@ class Block:
         if not isinstance(node, ScalarNode):
             self.wrong(name, node, "a text")
             return default
-        if len(node.text) > MAX_TEXT or any(ord(c) < 0x20 or ord(c) == 0x7F for c in node.text):
+        if len(node.text) > MAX_TEXT or CONTROL.search(node.text):
             self.error(node.at, "type", f"{self._said(name)} is too long or has control characters in it")
             return default
         return node.text
@@ -234,7 +235,10 @@ class Block:
         """Say which of the fields that are given have no effect: unknown ones, those that are not acted on yet, and
         those that mean nothing for `tag`, the value of the block's tag. Call it once, when all have been read."""
         self.warn_of_unknown()
+        present = {field.name for key in self._entries if (field := self.spec.find(key)) is not None}
         for field in self.spec.fields:
+            if field.name not in present:
+                continue
             given = [self._entries[name] for name in field.names if name in self._entries]
             given = [entry for entry in given if not _is_null(entry.value)]
             if not given:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sai3tui.errors import ConfigError, ErrorContext
 
@@ -12,6 +13,9 @@ RUNNABLE_SCHEMES = frozenset({"s3", "file", "direct"})
 """Schemes that an engine exists for."""
 
 _HINT = "write s3://BUCKET/PREFIX/, s3+http://HOST:PORT/BUCKET/PREFIX/, s3+https://... or file:///ABSOLUTE/DIR/"
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+"""What a text of one line has not in it."""
+
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\.?")
 _IPV6 = re.compile(r"[0-9A-Fa-f:.%a-z]+")
@@ -65,9 +69,10 @@ def is_absolute(uri: str) -> bool:
     return "://" in uri
 
 
+@lru_cache(maxsize=4096)
 def parse_location(uri: str) -> Location:
     """The location that `uri` names. Raises ConfigError, with a hint, for anything else."""
-    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in uri) or uri != uri.strip():
+    if CONTROL.search(uri) or uri != uri.strip():
         raise _bad(uri, "has blanks around it or control characters in it", "remove them")
     scheme, separator, rest = uri.partition("://")
     if not separator:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from itertools import product
 
 NUMBER = "\0"
@@ -117,6 +118,7 @@ def _tokens(pattern: str) -> list[str]:
     return tokens
 
 
+@lru_cache(maxsize=1024)
 def _meet(glob: str, template: str) -> bool:
     """Whether a text exists that both describe; `*` in `glob` is anything, a number in `template` one digit or more.
 

@@ -6,8 +6,11 @@ field that is not in them does not exist.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 
 
 class Kind(StrEnum):
@@ -87,13 +90,16 @@ class BlockSpec:
     example: str = ""
     tag: str = ""
     nested: str = ""
+    _by_name: Mapping[str, Field] = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # The first field of a name counts.
+        by_name = {name: field for field in reversed(self.fields) for name in field.names}
+        object.__setattr__(self, "_by_name", MappingProxyType(by_name))
 
     def find(self, name: str) -> Field | None:
         """The field with that name or alias."""
-        for field in self.fields:
-            if name == field.name or name in field.aliases:
-                return field
-        return None
+        return self._by_name.get(name)
 
     def field(self, name: str) -> Field:
         """The field with that name or alias. Raises KeyError."""
@@ -105,7 +111,7 @@ class BlockSpec:
     @property
     def names(self) -> list[str]:
         """All names that a file may use, sorted."""
-        return sorted({name for field in self.fields for name in field.names})
+        return sorted(self._by_name)
 
 
 def words_of(choices: type[StrEnum]) -> tuple[str, ...]:

@@ -169,20 +169,7 @@ def _build(stream: Iterator[events.Event]) -> Node:
     for event in stream:
         at = _position(event.start_mark)
         match event:
-            case events.DocumentStartEvent():
-                if root is not None:
-                    raise YamlError("there is a second document", at, "remove the line '---' and what follows")
-                continue
-            case events.StreamStartEvent() | events.StreamEndEvent() | events.DocumentEndEvent():
-                continue
-            case events.AliasEvent():
-                if event.anchor in pending:
-                    raise YamlError(f"*{event.anchor} stands inside what it names", at, "an alias cannot be recursive")
-                if event.anchor not in anchors:
-                    raise YamlError(f"*{event.anchor} names no anchor", at, f"write &{event.anchor} before it")
-                node, weight = anchors[event.anchor]
-                total += weight
-                close(node, weight, None)
+            # The most frequent ones first: each case is a test.
             case events.ScalarEvent():
                 _refuse_tag(event, at)
                 plain = event.implicit[0]
@@ -202,6 +189,20 @@ def _build(stream: Iterator[events.Event]) -> Node:
                 items = tuple(done.items)
                 node = _mapping(items, done.at) if done.mapping else SequenceNode(items, done.at)
                 close(node, done.weight, done.anchor)
+            case events.DocumentStartEvent():
+                if root is not None:
+                    raise YamlError("there is a second document", at, "remove the line '---' and what follows")
+                continue
+            case events.StreamStartEvent() | events.StreamEndEvent() | events.DocumentEndEvent():
+                continue
+            case events.AliasEvent():
+                if event.anchor in pending:
+                    raise YamlError(f"*{event.anchor} stands inside what it names", at, "an alias cannot be recursive")
+                if event.anchor not in anchors:
+                    raise YamlError(f"*{event.anchor} names no anchor", at, f"write &{event.anchor} before it")
+                named, weight = anchors[event.anchor]
+                total += weight
+                close(named, weight, None)
         if total > MAX_NODES:
             raise YamlError(f"more than {MAX_NODES:,} values once its aliases are expanded", at)
     if root is None:

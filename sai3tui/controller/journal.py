@@ -144,6 +144,7 @@ class Journal:
         self._tell_crossings()
         outcome = judged(outcome, met=fleet.judge.finish(whole=outcome.status in COMPLETE))
         self.emit(RunFinished(now, "", outcome.status, outcome.exit_code, outcome.failure))
+        self.phase(Phase.WRITING)
         writer = self._writer
         if writer is not None:
             outcome = with_results(outcome, str(writer.directory), writer.problems)

@@ -49,13 +49,15 @@ __all__ = [
 
 
 class Phase(StrEnum):
-    """Where the session is. `READY`: preflight is done and the session waits for `proceed()`."""
+    """Where the session is. `READY`: preflight is done and the session waits for `proceed()`; `WRITING`: only the last
+    files are missing."""
 
     CONNECTING = "connecting"
     PREFLIGHT = "preflight"
     READY = "ready"
     RUNNING = "running"
     ABORTING = "aborting"
+    WRITING = "writing"
     FINISHED = "finished"
 
 

@@ -133,6 +133,15 @@ class StageView:
     """Who limits the stage, and by which facts."""
 
     @property
+    def left_s(self) -> float | None:
+        """Seconds that the rest of the work takes at the pace so far; None while that is not known. What existed
+        already says nothing about the pace."""
+        made = self.done - self.existed
+        if self.status is not StageStatus.RUNNING or not self.planned or made <= 0 or self.elapsed_s <= 0:
+            return None
+        return max(0, self.planned - self.done) * self.elapsed_s / made
+
+    @property
     def retries(self) -> int:
         """Attempts that failed and were made again."""
         return sum(stats.retried for stats in self.failed_attempts)

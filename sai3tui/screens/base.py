@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from sai3tui.theme import Palette
+from sai3tui.widgets.key_line import KeyLine
 from sai3tui.widgets.painted import Painted
 from sai3tui.widgets.status_line import StatusLine
 
@@ -86,7 +86,7 @@ class RoomScreen(Screen[None]):
         yield TooSmall(id="too-small")
         yield StatusLine(id="status")
         yield from self.body()
-        yield Footer(show_command_palette=False, compact=True)
+        yield KeyLine(id="keys")
 
     def body(self) -> Iterable[Widget]:
         """The widgets between status line and footer."""

@@ -55,7 +55,8 @@ class ConfirmScreen(ModalScreen[str]):
             Button(Text(f" {answer.key}  {answer.label} "), id=f"answer-{i}", compact=True)
             for i, answer in enumerate(self._answers)
         ]
-        answers = (Vertical if self._upright else Horizontal)(*buttons, id="answers")
+        shape = Vertical if self._upright else Horizontal
+        answers = shape(*buttons, id="answers", classes="-upright" if self._upright else "")
         box = Vertical(Static(text, id="question"), answers, classes="dialog")
         box.border_title = Text(self._question)
         yield box

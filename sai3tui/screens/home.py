@@ -23,6 +23,7 @@ from sai3tui.screens.files import config_again
 from sai3tui.screens.recent import RecentConfigs
 from sai3tui.screens.services import OpenConfig, OpenRun, RunDemo, Services
 from sai3tui.terminal import is_served
+from sai3tui.widgets.filter_box import FilterBox
 from sai3tui.widgets.home_lists import ConfigList, KnownAgents, answer_look, short_path
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.run_list import RunList, card_lines, summary_look
@@ -75,7 +76,9 @@ class HomeScreen(RoomScreen):
 
     def body(self) -> Iterable[Widget]:
         yield Horizontal(
-            Pane("Runs", Input(id="filter", compact=True, placeholder="filter"), RunList(id="runs"), id="runs-pane"),
+            Pane(
+                "Runs", FilterBox(id="filter", compact=True, placeholder="filter"), RunList(id="runs"), id="runs-pane"
+            ),
             Vertical(
                 Pane("Selected run", TextRows(id="card"), id="card-pane"),
                 Pane("Configurations", ConfigList(id="configs"), id="configs-pane"),

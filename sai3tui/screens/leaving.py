@@ -33,7 +33,7 @@ def quit_question(snapshot: RunSnapshot, title: str, label: str) -> ConfirmScree
         "Leave this run, or stop it?",
         question.lines[1],
         "",
-        "Detached, it goes on in the background; `sai3tui attach` brings it back.",
+        "Detached, it goes on in the background; `sai3tui attach --take-over` brings it back.",
         "Aborted, results so far are kept, and so are the objects.",
     ]
     answers = [Answer("d", "detach", "detach"), Answer("a", label, "abort"), Answer("s", "stay", "stay")]

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.barriers import BarrierScreen
 from sai3tui.screens.leaving import abort_question
@@ -45,7 +45,9 @@ class LiveScreen(RunView):
     def show_status(self, picture: RunSnapshot) -> None:
         """The present, also while the picture is of the past."""
         badge = ""
-        if self.head.at_s is not None:
+        if self._source.failure is not None:
+            badge = "CONTROLLER STOPPED"
+        elif self.head.at_s is not None:
             badge = f"FROZEN {span(max(0.0, self._snapshot.elapsed_s - self.head.at_s))}"
         self.status.show(self._snapshot, badge)
 
@@ -66,7 +68,7 @@ class LiveScreen(RunView):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "abort":
-            return self._snapshot.outcome is None
+            return self._snapshot.outcome is None and self._snapshot.phase is not Phase.WRITING
         if action == "report":
             return self._snapshot.outcome is not None
         return True

@@ -94,7 +94,7 @@ class PreflightScreen(RoomScreen):
         Binding("r", "recheck", "Recheck", id="preflight.recheck"),
         Binding("p", "problems", "Problems", id="preflight.problems"),
         Binding("o", "override", "Override", id="preflight.override"),
-        Binding("y", "copy", "Copy", id="preflight.copy"),
+        Binding("y", "copy", "Copy", show=False, id="preflight.copy"),
         Binding("escape", "back", "Back", id="preflight.back"),
     ]
 
@@ -130,7 +130,7 @@ class PreflightScreen(RoomScreen):
         errors, warnings = findings.total(Level.ERROR), findings.total(Level.WARNING)
         parts = [(clean(snapshot.config_name), "text"), ("preflight " + verdict.reason[:1], verdict.role)]
         if snapshot.phase in (Phase.CONNECTING, Phase.PREFLIGHT) and snapshot.outcome is None:
-            parts[1] = ("preflight " + verdict.reason, verdict.role)
+            parts[1] = (verdict.reason, verdict.role)
         if errors:
             parts.append((f"✗ {plural(errors, 'error')}", "bad"))
         if warnings:
@@ -225,4 +225,4 @@ class PreflightScreen(RoomScreen):
 def _running(snapshot: RunSnapshot) -> bool:
     if snapshot.phase in (Phase.RUNNING, Phase.ABORTING):
         return True
-    return snapshot.outcome is not None and snapshot.stage_index > 0
+    return (snapshot.outcome is not None or snapshot.phase is Phase.WRITING) and snapshot.stage_index > 0

@@ -18,6 +18,7 @@ from textual.widgets import Input
 from sai3tui.controller.snapshot import LogLine, RunSnapshot, Series
 from sai3tui.errors import failure_of
 from sai3tui.events import Level
+from sai3tui.metrics.attribution import Attribution
 from sai3tui.results.bands import band_under
 from sai3tui.results.thresholds import ThresholdView
 from sai3tui.screens.agent import AgentScreen
@@ -29,9 +30,10 @@ from sai3tui.screens.services import RunSource
 from sai3tui.theme import Palette
 from sai3tui.widgets.agent_grid import AgentGrid
 from sai3tui.widgets.area_chart import AreaChart, ChartData, Mark
-from sai3tui.widgets.attribution_line import AttributionLine
+from sai3tui.widgets.attribution_line import AttributionLine, attribution_lines
 from sai3tui.widgets.endpoint_table import EndpointTable
 from sai3tui.widgets.event_log import EventLog
+from sai3tui.widgets.filter_box import FilterBox
 from sai3tui.widgets.heat_map import HeatMap
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.painted import Painted
@@ -81,6 +83,7 @@ class RunView(RoomScreen):
         Binding("left_square_bracket", "event(-1)", "Event before", show=False, id="run.event_before"),
         Binding("right_square_bracket", "event(1)", "Event after", show=False, id="run.event_after"),
         Binding("s", "sort", "Sort", show=False, id="run.sort"),
+        Binding("w", "why", "Why: who limits this stage", show=False, id="run.why"),
         Binding("slash", "filter", "Filter agents", show=False, id="run.filter"),
         Binding("h", "group", "Group by host", show=False, id="run.group"),
         Binding("m", "heat", "Heat map figure", show=False, id="run.heat"),
@@ -112,7 +115,7 @@ class RunView(RoomScreen):
             id="charts",
             classes="row",
         )
-        box = Input(id="agent-filter", compact=True, placeholder="words of a name, a host or a state")
+        box = FilterBox(id="agent-filter", compact=True, placeholder="words of a name, a host or a state")
         yield Horizontal(
             Vertical(
                 Pane("Agents", box, AgentGrid(id="agents"), id="agents-pane"),
@@ -146,6 +149,7 @@ class RunView(RoomScreen):
             self._told_failure = True
             failure = failure_of(self._source.failure)
             self.notify(failure.sentence(), title="the controller stopped", severity="error", timeout=60, markup=False)
+            self.show_status(self._shown)
         snapshot = self._source.snapshot()
         if self.head.playing:
             self._go(self.head.played(TICK_S, self._source.frames.span))
@@ -370,6 +374,13 @@ class RunView(RoomScreen):
 
     def action_errors(self) -> None:
         self.app.push_screen(FailuresScreen(lambda: self._source.snapshot().failures, self._snapshot.config_name))
+
+    def action_why(self) -> None:
+        """The verdict on the stage with all facts."""
+        stage = next((each for each in self._shown.stages if each.index == self._shown.stage_index), None)
+        verdict = stage.attribution if stage is not None else Attribution()
+        title = f"What limits {clean(stage.name)}" if stage is not None else "What limits this run"
+        self.app.push_screen(ReadScreen(title, lambda width, palette: attribution_lines(verdict, width, palette)))
 
     def action_sort(self) -> None:
         self.query_one(AgentGrid).cycle_sort()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from typing import ClassVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.binding import Binding, BindingType
 
@@ -21,19 +23,20 @@ SILENT_AFTER_S = 5.0
 LIMIT_BAR = 3
 _GONE = frozenset({AgentState.LOST, AgentState.FAILED, AgentState.CONNECTING, AgentState.COMPLETED, AgentState.IDLE})
 
+NAME, LONGEST_NAME = 9, 18
 COLUMNS = (
-    Column("agent", "agent", 9),
+    Column("agent", "agent", NAME),
     Column("state", "state", 13),
     Column("get", "GET", 6, right=True),
     Column("put", "PUT", 6, right=True),
     Column("p99", "p99 ms", 6, right=True),
     Column("errors", "err", 4, right=True),
-    Column("limit", "limit %", 7, right=True, need=2),
+    Column("limit", "limit %", 7, right=True, need=1),
     Column("done", "done", 5, right=True, need=4),
     Column("cpu", "cpu %", 5, right=True, need=3),
     Column("skew", "clock ms", 8, right=True, need=5),
     Column("host", "host", 10, need=6),
-    Column("history", "60 s", 4, need=1, grow=True),
+    Column("history", "60 s", 4, need=2, grow=True),
 )
 
 
@@ -110,7 +113,9 @@ def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
 def limit_bar(used: float) -> str:
     """How much of its nearest limit a generator uses, as a bar and a number of per cent."""
     full = max(0, min(LIMIT_BAR, round(used * LIMIT_BAR)))
-    return f"{'━' * full + '─' * (LIMIT_BAR - full)} {min(999.0, used * 100):>3.0f}"
+    if used >= 9.995:
+        return f"{'━' * (LIMIT_BAR - 1)} 999+"
+    return f"{'━' * full + '─' * (LIMIT_BAR - full)} {used * 100:>3.0f}"
 
 
 class AgentGrid(LineList):
@@ -132,6 +137,7 @@ class AgentGrid(LineList):
         self._peak = 0.0
         self._top = 0.0
         self._words: tuple[str, ...] = ()
+        self._name_width = NAME
         self.sort = Sort.PROBLEMS
         self.grouped = False
 
@@ -186,6 +192,8 @@ class AgentGrid(LineList):
             for host in by_host(shown):
                 rows += (host, *host.agents)
         self._rows = rows
+        longest = max((cell_len(clean(agent.id)) for agent in shown), default=0) + (2 if self.grouped else 0)
+        self._name_width = max(NAME, min(LONGEST_NAME, longest))
         if at is not None and self.cursor > 0:
             self.cursor = next((i for i, r in enumerate(rows) if isinstance(r, AgentView) and r.id == at.id), 0)
         self.redraw()
@@ -199,8 +207,12 @@ class AgentGrid(LineList):
     def row_count(self) -> int:
         return len(self._rows)
 
+    def _columns(self, width: int) -> tuple[tuple[Column, int], ...]:
+        """The columns that fit; names take the room they need, up to a limit."""
+        return fitting((replace(COLUMNS[0], width=self._name_width), *COLUMNS[1:]), width)
+
     def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
-        return (head_line(fitting(COLUMNS, width), palette),)
+        return (head_line(self._columns(width), palette),)
 
     def empty(self, palette: Palette) -> tuple[Text, ...]:
         text = "no agent has all these words" if self._words else "no agent has answered yet"
@@ -208,7 +220,7 @@ class AgentGrid(LineList):
 
     def row(self, index: int, width: int, palette: Palette) -> Text:
         row = self._rows[index]
-        columns = fitting(COLUMNS, width)
+        columns = self._columns(width)
         return self._host(row, columns, palette) if isinstance(row, HostView) else self._agent(row, columns, palette)
 
     def _agent(self, agent: AgentView, columns: tuple[tuple[Column, int], ...], palette: Palette) -> Text:
@@ -252,7 +264,7 @@ class AgentGrid(LineList):
     def head_clicked(self, x: int) -> None:
         """Sort by the column whose title is at `x`."""
         start = 0
-        for column, width in fitting(COLUMNS, max(1, self.scrollable_content_region.width)):
+        for column, width in self._columns(max(1, self.scrollable_content_region.width)):
             if start <= x < start + width and column.key in _BY_TITLE:
                 self.sort = _BY_TITLE[column.key]
                 self._arrange()

@@ -1,7 +1,8 @@
-"""Who limits the current stage, in one line: the verdict, then the three strongest facts for it."""
+"""Who limits the current stage, in one line: the verdict, then as many facts for it as there is room for."""
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from sai3tui.controller.snapshot import RunSnapshot
@@ -9,7 +10,8 @@ from sai3tui.metrics.attribution import Attribution, Cause
 from sai3tui.theme import Palette
 from sai3tui.widgets.painted import Painted
 from sai3tui.widgets.states import Look
-from sai3tui.widgets.text import clean
+from sai3tui.widgets.text import clean, cut, plural
+from sai3tui.widgets.wrapping import wrapped
 
 CAUSES = {
     Cause.CLIENT: Look("▲", "limited by the load generators", "warn"),
@@ -18,6 +20,7 @@ CAUSES = {
     Cause.UNCLEAR: Look("·", "limit unclear", "muted"),
 }
 FACTS = 3
+MORE = "  w: all"
 
 
 class AttributionLine(Painted):
@@ -42,10 +45,41 @@ class AttributionLine(Painted):
             self.refresh()
 
     def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
-        look = CAUSES[self._verdict.cause]
-        line = Text(f"{look.glyph} {look.word}", style=f"bold {look.colour(palette)}")
-        if self._verdict.confidence:
-            line.append(f" {self._verdict.confidence:.0%}", style=palette.muted)
-        for fact in self._verdict.facts[:FACTS]:
-            line.append(f"  · {clean(fact.text)}", style=palette.text)
+        verdict = self._verdict
+        look = CAUSES[verdict.cause]
+        facts = [clean(fact.text) for fact in verdict.facts[:FACTS]]
+        line = Text()
+        line.append(f"{look.glyph} {look.word}", style=f"bold {look.colour(palette)}")
+        if verdict.confidence:
+            line.append(f" {verdict.confidence:.0%}", style=palette.muted)
+        if facts and line.cell_len + cell_len(facts[0]) + 4 > width:
+            # The strongest fact stands in any case, so the verdict becomes one word.
+            line = Text().append(f"{look.glyph} {look.word.split()[-1]}:", style=f"bold {look.colour(palette)}")
+            line.append(f" {facts[0]}", style=palette.text)
+            if line.cell_len > width:
+                cut(line, width - len(MORE)).append(MORE, style=palette.muted)
+            return (line,)
+        for number, fact in enumerate(facts):
+            # A fact that would be cut is left out, not halved.
+            left = f"  w: {plural(len(facts) - number, 'fact')} more"
+            last = number == len(facts) - 1
+            if line.cell_len + cell_len(fact) + 4 + (0 if last else cell_len(left)) > width:
+                line.append(left, style=palette.muted)
+                break
+            line.append(f"  · {fact}", style=palette.text)
         return (line,)
+
+
+def attribution_lines(verdict: Attribution, width: int, palette: Palette) -> list[Text]:
+    """The verdict with all facts, whole."""
+    look = CAUSES[verdict.cause]
+    head = Text().append(f"{look.glyph} {look.word}", style=f"bold {look.colour(palette)}")
+    if verdict.confidence:
+        head.append(f"  {verdict.confidence:.0%} sure", style=palette.muted)
+    if not verdict.facts:
+        return [head, Text(), Text("nothing stands out so far", style=palette.muted)]
+    lines = [head, Text()]
+    for fact in verdict.facts:
+        first, *others = wrapped(clean(fact.text), width, palette.text, 2)
+        lines += [Text("· ", style=palette.muted).append_text(first[2:]), *others]
+    return lines

@@ -17,6 +17,7 @@ from sai3tui.controller.snapshot import (
 from sai3tui.theme import Palette
 from sai3tui.widgets.agent_grid import SILENT_AFTER_S, agent_look
 from sai3tui.widgets.columns import GAP, Column, fitting, row_line
+from sai3tui.widgets.endpoint_table import short_uri
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.states import STAGE
 from sai3tui.widgets.text import clean, fit, millis, number, span
@@ -77,7 +78,10 @@ class BarrierBoard(LineList):
         for position, (column, cell) in enumerate(columns):
             gap = GAP if position else ""
             stage = stages.get(column.key)
-            names.append(gap + fit(column.title, cell), style=f"bold {palette.text}" if stage else palette.muted)
+            names.append(
+                gap + fit(column.title, cell, right=column.right),
+                style=f"bold {palette.text}" if stage else palette.muted,
+            )
             kinds.append(gap + fit(clean(stage.barrier) if stage else "", cell), style=palette.muted)
             counts.append(gap)
             if stage is None:
@@ -121,7 +125,7 @@ def _details(agent: BarrierAgent, palette: Palette) -> dict[str, tuple[str, str]
         cells["rate"] = (number(agent.rate), palette.text)
     cells["eta"] = ("unknown" if agent.eta_s is None else span(agent.eta_s), palette.text)
     if agent.slowest:
-        cells["slowest"] = (f"{clean(agent.slowest)} {millis(agent.slowest_p99_us)} ms", palette.muted)
+        cells["slowest"] = (f"{short_uri(agent.slowest)} {millis(agent.slowest_p99_us)} ms", palette.muted)
     return cells
 
 
@@ -136,7 +140,7 @@ def barrier_words(barrier: BarrierView) -> tuple[tuple[str, str], ...]:
         elif holder.eta_s is not None:
             text += f", through in {span(holder.eta_s)}"
         if holder.slowest:
-            text += f", slowest on {holder.slowest}"
+            text += f", slowest on {short_uri(holder.slowest)}"
         words.append((clean(text), "warn"))
     then = []
     if barrier.left_s is not None and barrier.at_end:

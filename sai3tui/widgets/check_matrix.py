@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import set_cell_size
 from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
@@ -23,7 +24,7 @@ AGENT_WIDTH = 12
 CELL_WIDTH = 9
 MIN_CELL_WIDTH = 6
 VERDICT_WIDTH = 13
-FOLDED_WIDTH = 11
+FOLDED_WIDTH = 6
 NOT_RUN = Look("·", "", "muted")
 RUNNING = Look("◌", "running", "info")
 _LOST = frozenset({AgentState.LOST, AgentState.FAILED})
@@ -230,11 +231,12 @@ class CheckMatrix(LineList):
         columns, folded = self._layout(width)
         line = Text(fit("agent", AGENT_WIDTH), style=palette.muted)
         if folded:
-            line.append(fit(f" {folded} passed", FOLDED_WIDTH))
+            line.append(fit(f" {folded} ok", FOLDED_WIDTH))
         picked = self._picked() if columns else ""
         for check, cell in columns:
             style = f"bold {palette.text}" if check == picked else palette.muted
-            line.append(fit(fit(" " + clean(check), cell - 1), cell), style=style)
+            # A title without its end is as clear as one with an ellipsis, and longer.
+            line.append(set_cell_size(set_cell_size(" " + clean(check), cell - 1), cell), style=style)
         return (line.append(" verdict", style=palette.muted),)
 
     def empty(self, palette: Palette) -> tuple[Text, ...]:
@@ -268,6 +270,10 @@ class CheckMatrix(LineList):
         return all(self._findings.cell(name, earlier).findings for earlier in before)
 
     # --- moving ----------------------------------------------------------------------------------------------------
+
+    def on_resize(self) -> None:
+        """Other checks may have a column now, so that the cursor is at another cell."""
+        self.post_message(self.Picked(self.current))
 
     def watch_check(self) -> None:
         self.refresh()

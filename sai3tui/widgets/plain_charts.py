@@ -14,7 +14,7 @@ _TABLE = (
     {0x2800 + bits: SHADES[bits.bit_count()] for bits in range(256)}
     | {ord(block): SHADES[n] for n, block in enumerate(_BLOCKS)}
     | {ord(block): "-" if n < 3 else "=" for n, block in enumerate(_EIGHTHS)}
-    | str.maketrans({"█": "#", "░": ".", "━": "=", "─": "-", "▕": "|", "╵": "'"})
+    | str.maketrans({"█": "#", "░": ".", "━": "=", "─": "-", "▕": "|", "▐": "|", "╵": "'"})
 )
 
 

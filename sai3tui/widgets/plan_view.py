@@ -13,6 +13,8 @@ from sai3tui.widgets.endpoint_table import short_uri
 from sai3tui.widgets.text import clean, fit, fit_path, plural
 from sai3tui.widgets.wrapping import LABEL, labelled, wrapped
 
+ENDINGS = {"validation_passed": "checks passed", "tasks_done": "all done"}
+"""What ends a stage, in few words."""
 Document = Mapping[str, Any]
 """A plan as `sai3tui plan --json` prints it."""
 
@@ -26,6 +28,7 @@ def plan_lines(document: Document | None, stale: str, width: int, palette: Palet
     if document is None:
         return [*lines, *wrapped("The plan appears here once the configuration is valid.", width, palette.muted)]
     lines += _stages(document.get("stages", ()), width, palette)
+    lines += _barriers(document, width, palette)
     lines.append(Text())
     lines += _amounts(document, width, palette)
     lines.append(Text())
@@ -52,15 +55,44 @@ def _stages(stages: Sequence[Document], width: int, palette: Palette) -> list[Te
         line.append(fit(clean(str(stage.get("type", ""))), 12), style=palette.text)
         line.append(_ending(stage), style=palette.muted)
         lines.append(line)
-    barriers = {str(stage.get("barrier", {}).get("type", "")) for stage in stages}
-    lines += labelled("barriers", ", ".join(sorted(filter(None, barriers))), width, palette)
     return lines
 
 
 def _ending(stage: Document) -> str:
     duration = stage.get("duration")
-    words = str(stage.get("completion", "")).replace("_", " ")
-    return f"after {duration:g} s" if isinstance(duration, int | float) and duration else clean(words)
+    if isinstance(duration, int | float) and duration:
+        return f"after {duration:g} s"
+    completion = str(stage.get("completion", ""))
+    return ENDINGS.get(completion, clean(completion.replace("_", " ")))
+
+
+def _barriers(document: Document, width: int, palette: Palette) -> list[Text]:
+    """Each kind of barrier once, with who must come in numbers, and after which stages it stands."""
+    agents = len(document.get("agents", ()))
+    stages: Sequence[Document] = document.get("stages", ())
+    after: dict[str, list[str]] = {}
+    for stage in stages:
+        kind = str(stage.get("barrier", {}).get("type", ""))
+        if kind:
+            after.setdefault(kind, []).append(str(stage.get("name", "")))
+    lines: list[Text] = []
+    for kind, names in after.items():
+        text = f"{clean(kind)}: {quorum(kind, agents)}"
+        if len(after) > 1:
+            text += f" (after {clean(', '.join(names))})"
+        lines += labelled("barrier" if len(after) > 1 else "barriers", text, width, palette)
+    return lines
+
+
+def quorum(kind: str, agents: int) -> str:
+    """Who must arrive at a barrier of this kind, in numbers."""
+    match kind:
+        case "all_or_nothing":
+            return f"all {agents}" if agents > 1 else "the one agent"
+        case "majority":
+            return f"{agents // 2 + 1} of {agents} at its timeout"
+        case _:
+            return f"whoever of {agents} is there at its timeout"
 
 
 def _amounts(document: Document, width: int, palette: Palette) -> list[Text]:
@@ -71,8 +103,12 @@ def _amounts(document: Document, width: int, palette: Palette) -> list[Text]:
         counted += f" in {plural(directories, 'directory', 'directories')}"
     lines = labelled("objects", counted, width, palette)
     lines += labelled("bytes", format_bytes(float(document.get("bytes_expected", 0))), width, palette)
-    for sample in list(document.get("samples", ()))[:1]:
-        lines += labelled("first", fit_path(clean(str(sample.get("uri", ""))), max(20, width - LABEL)), width, palette)
+    deleted = document.get("deleted")
+    if deleted:
+        lines += labelled("cleanup", f"deletes {int(deleted):,} objects", width, palette, "warn")
+    samples: Sequence[Document] = document.get("samples", ())
+    for label, sample in zip(("first", "last"), (samples[0], samples[-1]) if samples else (), strict=False):
+        lines += labelled(label, fit_path(clean(str(sample.get("uri", ""))), max(20, width - LABEL)), width, palette)
     lines += labelled("layout", str(document.get("layout_hash", "")), width, palette, "muted")
     return lines
 

@@ -44,7 +44,7 @@ class RunList(LineList):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._runs: tuple[RunEntry, ...] = ()
-        self._hint: tuple[str, ...] = ()
+        self._hint: tuple[str, ...] = ("", "  ◌ reading the runs")
         self._marked: list[Path] = []
 
     def show(self, runs: tuple[RunEntry, ...], hint: tuple[str, ...] = ()) -> None:

@@ -11,6 +11,7 @@ from sai3tui.widgets.states import STAGE, outcome_look
 from sai3tui.widgets.text import bar, clean, plural, share, span
 
 BAR_WIDTH = 24
+LEAST_BAR = 6
 
 
 class StageLine(Painted):
@@ -66,6 +67,8 @@ def detail_line(snapshot: RunSnapshot, width: int, palette: Palette) -> Text:
         return Text("preflight is done; f5 starts the run", style=palette.info)
     if snapshot.phase is Phase.ABORTING:
         return Text("▲ aborting: agents end what is in flight, results are kept", style=palette.warn)
+    if snapshot.phase is Phase.WRITING:
+        return Text("all stages are over, the last files are being written", style=palette.info)
     stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
     if stage is None:
         return Text("agents are getting ready", style=palette.info)
@@ -104,19 +107,24 @@ def barrier_text(stage: StageView, agents: int, palette: Palette, width: int) ->
 
 def _progress(stage: StageView, palette: Palette, width: int, missed: int) -> Text:
     line = Text()
+    progress = None
     if stage.planned:
-        done, left = bar(share(stage.done, stage.planned), BAR_WIDTH)
-        line.append(done, style=palette.ok).append(left, style=palette.faint)
-        line.append(f" {share(stage.done, stage.planned):>4.0%} ", style=f"bold {palette.text}")
+        progress = share(stage.done, stage.planned)
+        line.append(f" {progress:>4.0%} ", style=f"bold {palette.text}")
         line.append(f" {stage.done:,} of {stage.planned:,}", style=palette.text)
         line.append(f"  in {span(stage.elapsed_s)}", style=palette.muted)
+        if stage.left_s is not None:
+            line.append(f", {span(stage.left_s)} left", style=palette.muted)
     elif stage.duration_s:
-        done, left = bar(share(stage.elapsed_s, stage.duration_s), BAR_WIDTH)
-        line.append(done, style=palette.ok).append(left, style=palette.faint)
-        line.append(f" {share(stage.elapsed_s, stage.duration_s):>4.0%} ", style=f"bold {palette.text}")
+        progress = share(stage.elapsed_s, stage.duration_s)
+        line.append(f" {progress:>4.0%} ", style=f"bold {palette.text}")
         line.append(f" {span(min(stage.elapsed_s, stage.duration_s))} of {span(stage.duration_s)}", style=palette.text)
     else:
         line.append(f"{clean(stage.type)} for {span(stage.elapsed_s)}", style=palette.text)
+    if stage.errors:
+        line.append("  ✗ " + plural(stage.errors, "error"), style=palette.bad)
+    if missed:
+        line.append(f"  ✗ {plural(missed, 'threshold')} missed", style=palette.bad)
     if stage.existed:
         line.append(f"  {stage.existed:,} existed", style=palette.muted)
     if stage.repeated_puts:
@@ -125,10 +133,10 @@ def _progress(stage: StageView, palette: Palette, width: int, missed: int) -> Te
         line.append(f"  ▲ {stage.retries:,} made again", style=palette.warn)
     if stage.client_limited:
         line.append("  ▲ limited by the client", style=palette.warn)
-    if stage.errors:
-        line.append("  ✗ " + plural(stage.errors, "error"), style=palette.bad)
-    if missed:
-        line.append(f"  ✗ {plural(missed, 'threshold')} missed", style=palette.bad)
     if width >= 90:
         line.append(f"   then barrier {clean(stage.barrier)}", style=palette.muted)
-    return line
+    if progress is None:
+        return line
+    # The bar gives way to what is said.
+    done, left = bar(progress, max(LEAST_BAR, min(BAR_WIDTH, width - line.cell_len)))
+    return Text().append(done, style=palette.ok).append(left, style=palette.faint).append_text(line)

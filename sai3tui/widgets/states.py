@@ -58,6 +58,7 @@ PHASE = {
     Phase.READY: Look("◆", "ready", "info"),
     Phase.RUNNING: Look("●", "running", "ok"),
     Phase.ABORTING: Look("▲", "aborting", "warn"),
+    Phase.WRITING: Look("◌", "writing results", "info"),
     Phase.FINISHED: Look("✓", "finished", "ok"),
 }
 

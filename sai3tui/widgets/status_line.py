@@ -12,6 +12,7 @@ from sai3tui.widgets.states import run_look
 from sai3tui.widgets.text import clean, clock, plural
 
 GAP = "   "
+LEAST_NAME = 6
 
 
 class StatusLine(Painted):
@@ -40,16 +41,17 @@ class StatusLine(Painted):
         self.refresh()
 
     def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
-        line = Text()
-        if width >= 90 or self._snapshot is None:
-            line.append("sai3tui" + GAP, style=f"bold {palette.key}")
+        brand = Text("sai3tui" + GAP, style=f"bold {palette.key}")
         if self._snapshot is None:
-            for text, role in self._parts:
-                line.append(clean(text) + GAP, style=getattr(palette, role))
-            return (line,)
+            facts = Text(GAP).join([Text(clean(text), style=getattr(palette, role)) for text, role in self._parts])
+            return (brand + facts if brand.cell_len + facts.cell_len <= width else facts,)
         wide = width >= 90
-        left = line.append_text(_run_facts(self._snapshot, palette, wide=wide))
         right = _health(self._snapshot, palette, self._badge, wide=wide)
+        facts = _run_facts(self._snapshot, palette, wide=wide)
+        name = Text(clean(self._snapshot.config_name) or "run", style=palette.text)
+        # Of all that stands here, the name can best be cut: the state, the stage and the time cannot be guessed.
+        name.truncate(max(LEAST_NAME, width - facts.cell_len - right.cell_len - 1), overflow="ellipsis")
+        left = (brand if wide else Text()) + name + facts
         space = width - left.cell_len - right.cell_len
         if space < 1:
             left.truncate(max(0, width - right.cell_len - 1), overflow="ellipsis")
@@ -59,8 +61,7 @@ class StatusLine(Painted):
 
 def _run_facts(snapshot: RunSnapshot, palette: Palette, *, wide: bool) -> Text:
     look = run_look(snapshot)
-    line = Text(clean(snapshot.config_name) or "run", style=palette.text)
-    line.append("  ").append(f"{look.glyph} {look.word.upper()}", style=f"bold {look.colour(palette)}")
+    line = Text("  ").append(f"{look.glyph} {look.word.upper()}", style=f"bold {look.colour(palette)}")
     stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
     if stage is not None and snapshot.outcome is None:
         line.append(f"  {'stage ' if wide else ''}{stage.index}/{len(snapshot.stages)} ", style=palette.muted)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.widgets import TextArea
@@ -9,9 +12,12 @@ from textual.widgets import TextArea
 from sai3tui.config.problems import Level, Problem
 from sai3tui.theme import Palette
 from sai3tui.widgets.states import PROBLEM
-from sai3tui.widgets.text import clean
+from sai3tui.widgets.text import clean, fit
 
 HIGHLIGHT_LINES = 5000
+
+_PATH = re.compile(r"^[\w.\[\]-]+:? (?=is |must |')")
+"""Where a problem is; at its line one sees that."""
 
 
 class YamlEditor(TextArea):
@@ -65,7 +71,11 @@ class YamlEditor(TextArea):
         worst = min(found, key=lambda p: PROBLEM[p.level].rank)
         look = PROBLEM[worst.level]
         more = f" (+{len(found) - 1})" if len(found) > 1 else ""
-        note = f"   {look.glyph} {clean(worst.message)}{more}"
+        note = f"   {look.glyph} {_PATH.sub('', clean(worst.message))}{more}"
+        # The line is as long as it is; what does not fit behind it ends with an ellipsis, not in the middle of a word.
+        room = max(0, self.wrap_width - line.cell_len % max(1, self.wrap_width) - 1)
+        if cell_len(note) > room:
+            note = fit(note, room)
         line.append(note, Style(color=look.colour(palette), italic=True))
         return line
 
