@@ -21,8 +21,9 @@ from textual.widget import Widget
 from textual.widgets import TextArea
 
 from sai3tui.config.completion import complete
+from sai3tui.config.convert import Conversion, convert_text
 from sai3tui.config.problems import Level, Problem
-from sai3tui.errors import ResourceError, Sai3Error, failure_of
+from sai3tui.errors import ConfigError, ResourceError, Sai3Error, failure_of
 from sai3tui.screens.base import Pane, RoomScreen
 from sai3tui.screens.chooser import Choice, ChooserScreen
 from sai3tui.screens.confirm import Answer, ConfirmScreen
@@ -44,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 DEBOUNCE_S = 0.1
 LOOK_S = 2.0
+MOST_TOLD = 5
 
 
 class EditorScreen(RoomScreen):
@@ -53,6 +55,7 @@ class EditorScreen(RoomScreen):
         "The configuration of a run. It is checked while you type: problems stand at their lines and in the list "
         "below; the plan on the right is what would happen, computed without contacting anything. f5 saves, checks "
         "agents and storage, and waits there for you to start. f2 puts in place what a problem offers, "
+        "f3 converts a file of an older form, "
         "f4 opens the text in $VISUAL or $EDITOR. ctrl+n offers what can stand at the cursor, with what it means; "
         "ctrl+f finds and replaces, ctrl+t begins with a template, f6 shows what changed since the last run. What is "
         "not saved survives a crash."
@@ -62,6 +65,7 @@ class EditorScreen(RoomScreen):
         Binding("f5", "run", "Preflight", id="editor.run"),
         Binding("f8", "next_problem", "Next problem", id="editor.problem"),
         Binding("f2", "fix", "Fix", show=False, id="editor.fix"),
+        Binding("f3", "convert", "Convert to the current form", show=False, id="editor.convert"),
         Binding("f4", "external", "$EDITOR", show=False, id="editor.external"),
         Binding("ctrl+n,ctrl+@", "complete", "Complete", id="editor.complete", priority=True),
         Binding("ctrl+f", "find", "Find, replace", show=False, id="editor.find", priority=True),
@@ -229,6 +233,25 @@ class EditorScreen(RoomScreen):
             self.notify("no problem here offers a fix", markup=False)
             return
         self._editor.replace(fix.text, (fix.line, fix.start), (fix.line, fix.end))
+
+    @work(thread=True, exclusive=True, group="convert")
+    def action_convert(self) -> None:
+        """Write blocks of older forms as they are written today, in one step that can be undone."""
+        text = self._editor.text
+        try:
+            conversion = convert_text(text, str(self._path))
+        except ConfigError as error:
+            self.notify(error.message, severity="error", markup=False)
+            return
+        if not conversion.changes:
+            self.notify("this is the current form already", markup=False)
+            return
+        self.app.call_from_thread(self._take_converted, text, conversion)
+
+    def _take_converted(self, before: str, conversion: Conversion) -> None:
+        if self._editor.text == before:
+            self._put(conversion.text)
+            self.notify("\n".join(conversion.changes[:MOST_TOLD]), title="converted", markup=False)
 
     def action_external(self) -> None:
         """Edit the text in $VISUAL or $EDITOR; it comes back as one step that can be undone."""

@@ -98,15 +98,19 @@ class ResultsScreen(RoomScreen):
         table = self.query_one(StageTable)
         table.show(report.stages)
         busiest = max(range(len(report.stages)), key=lambda n: report.stages[n].total_bytes, default=0)
-        rows = len(report.stages)
-        self.query_one("#stage-pane").styles.height = min(rows, 8 if self.app.size.height >= 30 else 4) + 3
-        words = len(self._verdict(max(40, self.app.size.width - 4), Palette.of(self.app)))
-        self.query_one("#verdict-pane").styles.height = min(words + 2, 9 if self.app.size.height >= 30 else 5)
         self.query_one("#stage-pane", Pane).retitle(("Stages", ""), ("  MiB/s, latency in ms", "muted"))
         self._draw_plots()
         table.cursor = busiest
         self._draw_stage()
         table.focus()
+
+    def on_resize(self) -> None:
+        """Words and stages get what they need, as long as enough is left for what is below."""
+        tall = self.app.size.height >= 30
+        words = len(self._verdict(max(40, self.app.size.width - 4), Palette.of(self.app)))
+        self.query_one("#verdict-pane").styles.height = min(words + 2, 9 if tall else 5)
+        self.query_one("#stage-pane").styles.height = min(len(self._report.stages), 8 if tall else 4) + 3
+        self._title_view()
 
     @property
     def _stage(self) -> StageView | None:
