@@ -42,6 +42,8 @@ class Script:
     interval_s: float = 0.1
     ops_per_interval: int = 50
     skew_ns: int = 0
+    late_ns: int = 0
+    """So long after the moment that it was told does it let each stage begin, as it says."""
     findings: tuple[pb.Finding, ...] = (pb.Finding(check="connect", subject=ENDPOINT, message="answers"),)
     fail_stage: int = 0
     optional_failure: int = 0
@@ -219,6 +221,9 @@ class ScriptedAgent(AgentServicer):
             self._set(out, AgentState.RUNNING, number)
             started = pb.StageStarted(stage_index=number, stage_name=name, planned_start_ns=start)
             out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), stage_started=started))
+            if self.script.late_ns:
+                late = pb.StageBegan(stage_index=number, planned_start_ns=start, began_ns=start + self.script.late_ns)
+                out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), began=late))
             self.working.set()
             summary = await self._stage(out, number, name, kind, op, start)
             if summary is None:

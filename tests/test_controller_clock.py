@@ -1,40 +1,74 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sai3tui.controller.clock import ClockEstimate, ClockFilter
+from sai3tui.controller.clock import MOST_PPM, ROUNDING_NS, ClockEstimate, ClockFilter, Echo, drift_bounds
 
 MS = 1_000_000
+SECOND = 1000 * MS
+START = 10**18
 DELAYS = st.integers(0, 50 * MS)
+WAYS = st.lists(st.tuples(DELAYS, DELAYS), min_size=1, max_size=300)
 
 
-@given(st.integers(-(10**15), 10**15), st.lists(st.tuples(DELAYS, DELAYS), min_size=1, max_size=100))
-def test_the_true_offset_is_within_the_uncertainty(offset: int, ways: list[tuple[int, int]]) -> None:
+def echo(clock: ClockFilter, at_ns: int, offset_ns: int, there: int = 0, back: int = 0) -> None:
+    """One that was at the agent at `at_ns`, when the offset was `offset_ns`."""
+    clock.add(at_ns - there, at_ns - offset_ns, at_ns + back)
+
+
+@given(st.integers(-(10**15), 10**15), st.floats(-MOST_PPM, MOST_PPM), WAYS)
+def test_the_true_offset_and_drift_are_within_what_is_said(
+    offset: int, ppm: float, ways: list[tuple[int, int]]
+) -> None:
     clock = ClockFilter()
-    now = 10**18
-    for there, back in ways:
-        clock.add(now, now + there - offset, now + there + back)
-        now += 1000 * MS
+    for number, (there, back) in enumerate(ways):
+        at = number * SECOND
+        echo(clock, START + at, offset + round(at * ppm / 1e6), there, back)
+    true = offset + round(at * ppm / 1e6)
     estimate = clock.estimate
-    assert abs(estimate.offset_ns - offset) <= estimate.uncertainty_ns + 1
-    assert estimate.uncertainty_ns <= (min(there + back for there, back in ways[-64:]) + 1) // 2
+    assert abs(estimate.offset_ns - true) <= estimate.uncertainty_ns + ROUNDING_NS
+    there, back = ways[-1]
+    assert estimate.uncertainty_ns <= (there + back + 1) // 2 * 1.001 + 1
+
+
+@given(st.floats(-400, 400), st.integers(0, 60))
+def test_drift_is_found_within_minutes_and_kept_for_hours(ppm: float, hours: int) -> None:
+    """With 0.2 ms there and back, and one echo a second for 5 minutes, then one a minute."""
+    clock = ClockFilter()
+    for at_s in (*range(300), *range(300, 300 + 3600 * hours, 60)):
+        echo(clock, START + at_s * SECOND, round(at_s * SECOND * ppm / 1e6), MS // 10, MS // 10)
+    assert abs(clock.estimate.drift_ppm - ppm) < 1.0
+    assert clock.estimate.uncertainty_ns <= MS // 10 * 1.001 + 1
 
 
 def test_one_quick_echo_outweighs_many_slow_ones() -> None:
     clock = ClockFilter()
-    for _ in range(20):
-        clock.add(0, 5000 * MS + 90 * MS, 100 * MS)
-    clock.add(0, 5000 * MS, 0)
-    assert clock.estimate == ClockEstimate(-5000 * MS, 0)
+    for number in range(20):
+        echo(clock, number * SECOND, -5000 * MS, 90 * MS, 10 * MS)
+    echo(clock, 20 * SECOND, -5000 * MS)
+    estimate = clock.estimate
+    assert (estimate.offset_ns, estimate.uncertainty_ns) == (-5000 * MS, 0)
 
 
-def test_what_is_old_is_forgotten() -> None:
-    clock = ClockFilter(window=2)
-    clock.add(0, 7 * MS, 0)
-    clock.add(0, 0, 2 * MS)
-    clock.add(0, 0, 2 * MS)
-    assert clock.estimate == ClockEstimate(MS, MS)
+@pytest.mark.parametrize("ppm", [0.0, 100.0])
+@pytest.mark.parametrize("since_s", [1, 50])
+def test_a_clock_that_is_set_is_measured_anew(ppm: float, since_s: int) -> None:
+    clock = ClockFilter()
+    for at_s in range(200):
+        step = 0 if at_s < 200 - since_s else 3 * SECOND
+        echo(clock, START + at_s * SECOND, step + round(at_s * SECOND * ppm / 1e6), MS, MS)
+    assert abs(clock.estimate.offset_ns - 3 * SECOND - round(199 * SECOND * ppm / 1e6)) <= clock.estimate.uncertainty_ns
+    assert clock.estimate.uncertainty_ns <= MS * 1.001 + 1
+    assert since_s == 1 or abs(clock.estimate.drift_ppm - ppm) < 50
+
+
+def test_bounds_of_a_drift() -> None:
+    assert drift_bounds([]) == drift_bounds([Echo(0, 5, 1)]) == (-MOST_PPM, MOST_PPM)
+    low, high = drift_bounds([Echo(0, 0, MS), Echo(100 * SECOND, 10 * MS, MS)]) or (0.0, 0.0)
+    assert (low, high) == pytest.approx((80.0, 120.0))
+    assert drift_bounds([Echo(0, 0, 0), Echo(SECOND, SECOND, 0)]) is None
 
 
 def test_an_echo_before_its_call_counts_nothing() -> None:

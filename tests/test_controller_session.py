@@ -104,6 +104,17 @@ async def test_releases_name_one_moment_on_every_agents_own_clock(tmp_path: Path
     assert [r.stage_index for r in released] == [0, 1, 2]
 
 
+async def test_how_far_apart_agents_begin_is_in_the_results(tmp_path: Path) -> None:
+    outcome, snapshot, *_ = await play(tmp_path, Script(), Script(skew_ns=-5_000_000_000, late_ns=2_000_000_000))
+
+    metadata = json.loads((Path(outcome.results) / "metadata.json").read_text())
+    for stage, told in zip(snapshot.stages, metadata["stages"], strict=True):
+        assert abs(stage.start_skew_ms - 2000) < 500
+        assert told["start_skew_ms"] == round(stage.start_skew_ms, 3)
+    status = (Path(outcome.results) / "STATUS.txt").read_text()
+    assert f"Start skew: 1 prepare {snapshot.stages[0].start_skew_ms:.1f} ms, 2 execute" in status
+
+
 async def test_a_failed_stage_ends_the_run_with_the_agents_whole_failure(tmp_path: Path) -> None:
     outcome, snapshot, (bad, good), _ = await play(tmp_path, Script(fail_stage=1), Script(hang_stage=1))
 

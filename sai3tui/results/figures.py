@@ -170,6 +170,7 @@ def stage_json(stage: StageView) -> dict[str, object]:
         "status": stage.status.value,
         "seconds": round(stage.elapsed_s, 3),
         "objects": stage.done,
+        "start_skew_ms": round(stage.start_skew_ms, 3),
         "existed": stage.existed,
         "repeated_puts": stage.repeated_puts,
         "bytes": stage.total_bytes,

@@ -92,6 +92,12 @@ def stage_notes(stages: Iterable[StageView], *, limits: bool = True) -> list[str
     return lines
 
 
+def skew_text(stages: Iterable[StageView]) -> str:
+    """How far apart agents let each stage begin, once its barrier had opened."""
+    ran = [stage for stage in stages if stage.status not in (StageStatus.PENDING, StageStatus.SKIPPED)]
+    return ", ".join(f"{stage.index} {stage.name} {stage.start_skew_ms:.1f} ms" for stage in ran) or "no stage began"
+
+
 def steady_text(steady: SteadyView) -> str:
     """From when on a stage was steady, and the mean of that part with its interval."""
     rate = f"{steady.ops:.1f} ops/s" + (f", {steady.bytes / MIB:.1f} MiB/s" if steady.bytes else "")
@@ -152,6 +158,7 @@ def status_text(
         f"Total agents: {len(meta.agents)}",
         f"Total operations: {at_least(any(s.unreported for s in stages))}{sum(stage.total_ops for stage in stages)}",
         f"Total errors: {sum(stage.errors for stage in stages)}",
+        *([f"Start skew: {skew_text(stages)}"] if len(meta.agents) > 1 else []),
         "",
         *stage_table(stages),
         *stage_notes(stages),

@@ -23,6 +23,7 @@ from sai3tui.events import (
     Report,
     RunFinished,
     RunStarted,
+    StageBegan,
     StageFinished,
     StageStarted,
     StateChanged,
@@ -171,6 +172,9 @@ class Tally:
                 if event.stage_index in self.stages:
                     # A stage is announced before its moment, so that the agent is ready for it.
                     self.stages[event.stage_index].started(event.agent, max(event.time_ns, event.planned_start_ns))
+            case StageBegan():
+                if event.stage_index in self.stages:
+                    self.stages[event.stage_index].started(event.agent, event.began_ns)
             case BarrierArrived():
                 if event.stage_index in self.stages:
                     closed, lacking = self.stages[event.stage_index].arrived(event.agent, event.time_ns, event.summary)
