@@ -19,6 +19,7 @@ HEX = "\1"
 """One run of lower-case hexadecimal digits in a template."""
 
 _MAX_VARIANTS = 16
+_VARYING = re.compile(f"[{NUMBER}{HEX}]")
 _DIGITS = {NUMBER: frozenset("0123456789"), HEX: frozenset("0123456789abcdef")}
 
 
@@ -87,6 +88,9 @@ def matches_all(pattern: str, template: str) -> bool:
 
 def may_match(pattern: str, template: str) -> bool:
     """Whether some key of `template` could match, if its numbers could be any digits."""
+    begins, fixed = literal_prefix(pattern), _VARYING.split(template, maxsplit=1)[0]
+    if not (begins.startswith(fixed) or fixed.startswith(begins)):
+        return False
     if kind_of(pattern) is PathKind.LEVEL:
         prefix = literal_prefix(pattern)
         return any(
