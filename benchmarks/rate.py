@@ -1,13 +1,15 @@
 """How exactly a rate is delivered to a real server (one that only answers): `python -m benchmarks.rate`.
 
-For each rate the operations that were begun, against those that were due, and how late they began. The yardstick is the
-schedule itself: 1 % is what may be missing while the storage keeps up.
+For each rate the operations that were done, against the rate times the seconds, and how late they began. Intervals that
+are spread give a count that is spread too: `by chance` is its standard deviation. `behind` is the yardstick: what was
+due and had not begun at the end, of which 1 % may be missing while the storage keeps up.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 from unittest.mock import patch
 
@@ -33,7 +35,7 @@ async def _run(port: int, seconds: float) -> None:
     sets = (SetSpec(0, new_names(NamePool("data/", 1, 1, 0), fixed_size(1024))),)
     ops = (MixOp(Op.GET, 1, 0, (Draw(0, 1, 1000),)),)
     place = Endpoint(f"s3://127.0.0.1:{port}/{BUCKET}/", "s3", "127.0.0.1", port, BUCKET)
-    print("rate/s  spread         due     done   off by    late on average  at most")
+    print("rate/s  spread           due     done   off by  by chance  behind    late on average  at most")
     async with WorkerPool(WorkerSetup((place,), (CONNECTIONS,), "wire"), workers=WORKERS) as pool:
         await pool.run_mix(MixJob(ops, sets, 0.5), EndlessSource(1))
         for rate in RATES:
@@ -43,10 +45,13 @@ async def _run(port: int, seconds: float) -> None:
                 due, late = rate * seconds, ended.lateness
                 assert late is not None
                 off = ended.totals.count / due - 1
+                # Intervals between 0 and twice the mean have a third of its square as their variance.
+                chance = math.sqrt(due / 3) / due if kind is ArrivalKind.UNIFORM else 0.0
+                behind = late.behind_ns / 1e9 / seconds
                 mean_ms = late.late_ns / max(1, late.begun) / 1e6
                 print(
-                    f"{rate:6}  {kind.value:13} {due:6.0f}  {ended.totals.count:7}  {off:+7.2%}"
-                    f"  {mean_ms:12.3f} ms  {late.latest_ns / 1e6:7.1f} ms"
+                    f"{rate:6}  {kind.value:13} {due:6.0f}  {ended.totals.count:7}  {off:+7.2%}  {chance:9.2%}"
+                    f"  {behind:6.2%}  {mean_ms:12.3f} ms  {late.latest_ns / 1e6:7.1f} ms"
                 )
 
 
