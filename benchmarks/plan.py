@@ -19,13 +19,15 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 
+from sai3tui.agent.lease import SetSpec
 from sai3tui.agent.stages.in_order import InOrder
+from sai3tui.agent.worker.lane import SetRuntime
 from sai3tui.config.model import ArrivalKind, PathSelection, Popularity
 from sai3tui.config.resolve import load_resolved
 from sai3tui.workload.choice import OpMix
 from sai3tui.workload.drawing import Draw, Drawer
 from sai3tui.workload.manifest import Sample
-from sai3tui.workload.objects import ObjectSet, object_sets
+from sai3tui.workload.objects import object_sets
 from sai3tui.workload.pacing import FleetSchedule
 from sai3tui.workload.plan import look_up, make_plan
 from sai3tui.workload.share import Paths
@@ -173,16 +175,17 @@ def main() -> None:
             figures[f"draw one of 10^9 objects, {popularity.value}, {selection.value}, us"] = draw_us(drawer.next)
     for (layout, tree), (spread, size) in product((("flat", False), ("tree", True)), SIZES.items()):
         objects = object_sets(load_resolved(_objects(tree=tree, size=size), "bench").require())[0]
-        drawer = Drawer(Draw(count=objects.count), 1)
+        runtime = SetRuntime(SetSpec(0, objects), {})
+        drawer = Drawer(Draw(count=objects.count), 1, runtime.expect)
 
-        def whole(objects: ObjectSet = objects, drawer: Drawer = drawer) -> None:
+        def whole(runtime: SetRuntime = runtime, drawer: Drawer = drawer) -> None:
             """What a worker does before it issues an operation at a rate."""
             mix.next()
             schedule.next()
             index = drawer.next()
             assert index is not None
-            objects.key(index)
-            objects.size(index)
+            runtime.key(index)
+            runtime.size(index)
 
         figures[f"draw an operation whole (entry, due time, object, key, {spread} size), {layout}, us"] = draw_us(whole)
     ordered = Taken(InOrder(0, [Draw(count=10**9)], once=False))

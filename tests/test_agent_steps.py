@@ -16,7 +16,7 @@ from sai3tui.agent.stages.turns import TurnSource
 from sai3tui.agent.worker.handle import stage_lanes
 from sai3tui.agent.worker.messages import Open, WorkerSetup
 from sai3tui.agent.worker.steps import part_bytes
-from sai3tui.config.model import fixed_size
+from sai3tui.config.model import ReadRange, fixed_size
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.state.names import NamePool
@@ -166,6 +166,7 @@ class Answers(FaultServer):
     async def _serve_requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
+            self.heads.append(head)
             length = re.search(rb"(?i)content-length: *(\d+)", head)
             await reader.readexactly(int(length[1]) if length else 0)
             if b"partNumber" in head:
@@ -183,6 +184,22 @@ async def test_parts_are_sent_over_all_connections(monkeypatch: pytest.MonkeyPat
     assert source.complete
     assert len(server.part_senders) > 1
     assert {stats.op: stats.errors for stats in ended.totals.ops} == {Op.PUT: 0, Op.STAT: 0}
+
+
+async def test_an_empty_object_is_written_at_once_and_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = SetSpec(0, new_names(NamePool("data/", 1, 1, 0), fixed_size(0)))
+    everything = (Draw(0, 1, 1),)
+    ops = (
+        MixOp(Op.GET, 1, 0, everything, read_range=ReadRange(4096)),
+        MixOp(Op.GET, 1, 0, everything, split=(4096, 0, 2)),
+        MixOp(Op.PUT, 1, 0, everything, part_size=5 * MIB),
+    )
+    async with Answers() as server, pool_of(monkeypatch, server.endpoint, 1) as pool:
+        ended = await asyncio.wait_for(pool.run_mix(MixJob(ops, (empty,), 60.0, turns=30), Turns(30)), 60)
+        assert {head.partition(b" ")[0] for head in server.heads} == {b"GET", b"PUT"}
+        assert not any(b"range" in head.lower() or b"uploads" in head for head in server.heads)
+    assert ended.failure is None
+    assert {stats.errors for stats in ended.totals.ops} == {0}
 
 
 async def test_an_upload_that_is_stopped_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

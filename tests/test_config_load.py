@@ -122,6 +122,11 @@ def test_every_size_dialect() -> None:
         "min_size: 524_288, max_size: 524288": fixed_size(524288),
         "min_size: '1,024', max_size: 2 048": SizeSpec(SizeKind.UNIFORM, 1024, 2048),
         "fill: zero": fixed_size(2**20),
+        "object_size: 0": fixed_size(0),
+        "size_spec: 0": fixed_size(0),
+        "size_spec: {type: uniform, min: 0, max: 2}": SizeSpec(SizeKind.UNIFORM, 0, 2),
+        "min_size: 0, max_size: 0": fixed_size(0),
+        "min_size: 0": SizeSpec(SizeKind.UNIFORM, 0, 2**20),
     }
     for form, expected in forms.items():
         config = good(MINIMAL + f"prepare: {{ensure_objects: [{{base_uri: a/, count: 5, {form}}}]}}\n")

@@ -309,3 +309,13 @@ workload: [{op: list, path: "data/", weight: 1}]
     alike = load_resolved(text.replace("STRATEGY", "round_robin"), "t")
     assert [endpoint.connections for endpoint in alike.require().agents[0].endpoints] == [4, 4, 4, 4]
     assert [problem.code for problem in alike.problems if problem.level is Level.WARNING] == ["weights"]
+
+
+def test_a_path_that_means_one_level_is_told_apart_from_everything_below() -> None:
+    tree = "target: s3://b/\nprepare: {directory_structure: {width: 2, depth: 2, files_per_dir: 3}, "
+    tree += "ensure_objects: [{base_uri: tree/, count: 0}]}\n"
+    (found,) = problems(tree + GET.format(path="tree/"))
+    assert "directly below it; 'tree/**' is everything" in found
+    assert problems(tree + GET.format(path="tree/**")) == []
+    (found,) = problems(tree + GET.format(path="tree/*.bin"))
+    assert "named like 'tree/" in found

@@ -25,9 +25,7 @@ def read_size(block: Block, plain: str = "") -> SizeSpec | None:
         return None if size is None else fixed_size(size)
     if isinstance(node, ScalarNode):
         size = block.size("size_spec", default=None)
-        if size == 0:
-            block.error(node.at, "range", f"{block.path_of('size_spec')} is 0: it must be at least 1")
-        return fixed_size(size) if size else None
+        return None if size is None else fixed_size(size)
     if isinstance(node, MappingNode):
         spec = block.block("size_spec")
         return None if spec is None else _read_size_map(spec)

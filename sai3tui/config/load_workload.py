@@ -148,7 +148,8 @@ def _read_ensure(block: Block, content: Content, default_size: SizeSpec | None) 
     if size is None and (block.has("min_size") or block.has("max_size")):
         low = block.size("min_size", default=None)
         high = block.size("max_size", default=None)
-        low, high = low or min(MIB, high or MIB), high or max(MIB, low or MIB)
+        given = [size for size in (low, high) if size is not None] or [MIB]
+        low, high = (min(MIB, *given) if low is None else low), (max(MIB, *given) if high is None else high)
         if low > high:
             block.error(
                 block.position_of("min_size"), "range", f"{block.name}: min_size {low} is above max_size {high}"

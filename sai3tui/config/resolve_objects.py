@@ -208,9 +208,11 @@ def _existing(
         message = f"{what} matches nothing: prepare makes such objects under {misplaced[0].prefix!r}"
         problems.error(entry.at, "pattern", message, f"write {misplaced[0].prefix + pattern!r}")
     elif covering and entry.weight:
-        example = _example(covering[0])
         message = f"{what} matches nothing that prepare makes under {covering[0].prefix or '/'!r}"
-        problems.error(entry.at, "pattern", message, f"its objects are named like {example!r}")
+        hint = f"its objects are named like {_example(covering[0])!r}"
+        if kind_of(pattern) is PathKind.LEVEL and any(finds_any(f"{pattern}**", s) for s in covering):
+            hint = f"that is what stands directly below it; {f'{pattern}**'!r} is everything"
+        problems.error(entry.at, "pattern", message, hint)
     elif entry.source is KeySource.PREPARE and entry.weight:
         message = f"{what} matches nothing that prepare makes"
         problems.error(entry.at, "pattern", message, "correct the path, or remove source: prepare")

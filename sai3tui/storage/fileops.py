@@ -111,7 +111,7 @@ class FileWork:
                 if not self.t_first:
                     self.t_first = monotonic_ns()
                 if got <= 0:
-                    raise ShortFileError(None, f"the file ended at {offset} of {size} bytes")
+                    raise ShortFileError(f"the file ended at {offset} of {size} bytes")
                 if reader is not None:
                     reader.take(offset - start, buffer[skipped : skipped + got])
                 offset += got

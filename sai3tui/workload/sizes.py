@@ -186,8 +186,8 @@ class Sizes:
 
 
 class SizesAhead:
-    """Sizes that are dear one by one (lognormal) of objects that are drawn, and so are no neighbours: computed for a
-    batch of them at once before they are asked for."""
+    """Sizes that are dear one by one (all but fixed ones) of objects that are drawn, and so are no neighbours: computed
+    for a batch of them at once before they are asked for."""
 
     MOST = 16384
     """So many are kept; then those that were computed before are forgotten."""

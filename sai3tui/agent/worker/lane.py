@@ -28,7 +28,7 @@ class SetRuntime:
         self.expect: Callable[[Places], None] | None = None
         """To be told which objects are drawn next, where that saves time."""
         sizes = getattr(spec.objects, "sizes", None)
-        if isinstance(sizes, Sizes) and sizes.spec.kind is SizeKind.LOGNORMAL:
+        if isinstance(sizes, Sizes) and sizes.spec.kind is not SizeKind.FIXED:
             ahead = SizesAhead(sizes)
             self.size, self.expect = ahead.size, ahead.expect
         self.maker = ContentMaker(spec.content, spec.seed, pools)

@@ -147,12 +147,13 @@ class SteppedMixDriver(SteppingDriver, MixDriver):
             version = 0 if held is not None else self._version
             upload = Upload(entry.runtime, index, held, generation, version, part_bytes(op.part_size))
             self._begin_steps(lane, upload)
-        elif op.split is not None and size >= op.split[1]:
+        elif op.split is not None and size >= max(1, op.split[1]):
             chunk, _, most = op.split
             self._begin_steps(lane, Download(entry.runtime, index, entry.generation, entry.verify, chunk, most))
         elif op.delete_many > 1 and held is not None and isinstance(lane.connection, WireConnection):
             self._begin_steps(lane, self._batch(lane, lane.connection, entry, op.delete_many, (index, held)))
-        elif op.read_range is not None:
+        elif op.read_range is not None and size:
+            # There is no part of an empty object that could be asked for.
             self._read_range(lane, entry, op, index, size)
         else:
             super()._send(lane, entry, index, held)
