@@ -150,6 +150,9 @@ async def test_somebody_intervenes_at_a_barrier() -> None:
         await pilot.press("o")
         await until(lambda: session.calls[-1] == "release_without agent-7")
         await on_screen(pilot, BarrierScreen)
+        # Twice before anything is seen of it: the second takes back the first.
+        await pilot.press("p", "p")
+        await until(lambda: session.calls[-2:] == ["pause", "go_on"])
         await pilot.press("p")
         await until(lambda: session.calls[-1] == "pause")
         snapshot = session.snapshot()

@@ -238,6 +238,9 @@ def test_the_stage_line_says_what_is_waited_for() -> None:
     detail = detail_line(snapshot, 120, DARK_ROLES).plain
     assert "9/12 arrived" in detail
     assert "waiting 12 s for agent-7, agent-12" in detail
+    assert snapshot.barrier is not None
+    held = replace(snapshot, barrier=replace(snapshot.barrier, held=True))
+    assert "kept shut" in detail_line(held, 120, DARK_ROLES).plain
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,8 @@ class BarrierScreen(RoomScreen):
         self._session = session
         self._steer = steer
         self._steerable = False
+        self._asked: tuple[bool, bool] | None = None
+        """Whether barriers were kept shut when somebody asked, and what for."""
         self._seen = -1
 
     def body(self) -> Iterable[Widget]:
@@ -133,10 +135,15 @@ class BarrierScreen(RoomScreen):
         barrier = self._session.snapshot().barrier
         if self._steer is None or barrier is None:
             return
-        if barrier.pausing:
-            self._steer.go_on()
-        else:
+        # A second key may come before the first is seen in a snapshot: what was asked for last counts until then.
+        if self._asked is None or self._asked[0] != barrier.pausing:
+            self._asked = (barrier.pausing, barrier.pausing)
+        wanted = not self._asked[1]
+        self._asked = (barrier.pausing, wanted)
+        if wanted:
             self._steer.pause_at_barrier()
+        else:
+            self._steer.go_on()
 
     def action_abort(self) -> None:
         def answered(answer: str | None) -> None:
