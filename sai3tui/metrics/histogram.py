@@ -97,14 +97,18 @@ class Histogram:
         """Add another histogram of the same layout. Raises ValueError if the layouts differ."""
         if other.bins_per_octave != self.bins_per_octave:
             raise ValueError(f"cannot merge {other.bins_per_octave} bins per octave into {self.bins_per_octave}")
-        if other._dense is None and not other._bins.size and not other.max_us:
-            return
+        bins = other._bins
         if other._dense is not None:
             np.add(self.counts, other._dense, out=self.counts)
-        elif self._dense is None and not self._bins.size:
-            self._bins, self._values = other._bins, other._values
-        elif other._bins.size:
-            self.counts[other._bins] += other._values
+        elif not bins.size:
+            if not other.max_us:
+                return
+        elif self._dense is not None:
+            self._dense[bins] += other._values
+        elif not self._bins.size:
+            self._bins, self._values = bins, other._values
+        else:
+            self.counts[bins] += other._values
         self.max_us = max(self.max_us, other.max_us)
         self.sum_us += other.sum_us
 
