@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from sai3tui.config.model import Namespace
 from sai3tui.config.resolve import load_resolved
-from sai3tui.config.resolved import NamespaceFrom, Resolved
+from sai3tui.config.resolved import NamespaceFrom, Resolved, ResolvedAgent
 from sai3tui.config.units import format_count
 from sai3tui.errors import ConfigError, ResourceError
 from sai3tui.state.generations import Known
@@ -24,7 +24,7 @@ from sai3tui.state.states import ObjectState, wanted
 from sai3tui.storage.control import open_control
 from sai3tui.storage.open import endpoint_from_location
 from sai3tui.workload.objects import layout_hash, object_sets
-from sai3tui.workload.partition import index_of
+from sai3tui.workload.partition import endpoint_of, index_of
 
 EXIT_OK = 0
 EXIT_DIFFERENT = 1
@@ -34,11 +34,13 @@ SETTLED = (Namespace.SHARED, Namespace.INDEPENDENT)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One state cache: its layout, whose it is (an agent's or the controller's) and where it stands."""
+    """One state cache: its layout, whose it is (an agent's or the controller's) and where it stands. `space`: of the
+    controller's, the number of the agent whose objects these are, where agents have objects of their own."""
 
     layout: str
     owner: str
     directory: Path
+    space: int | None = None
 
 
 def show(root: Path, layout: str, json: bool, out: TextIO) -> int:
@@ -114,7 +116,8 @@ def places(root: Path, layouts: frozenset[str] = frozenset()) -> list[Place]:
             found.append(Place(parts[at + 1], "/".join(parts[:at]) or "agent", data.parent))
         elif "coordinator" in parts[:-3]:
             at = parts.index("coordinator")
-            found.append(Place(parts[at + 1], f"controller, space {parts[at + 2]}", data.parent))
+            space = parts[at + 2]
+            found.append(Place(parts[at + 1], f"controller, space {space}", data.parent, int(space)))
     return [place for place in found if not layouts or place.layout in layouts]
 
 
@@ -174,7 +177,7 @@ def _described(place: Place) -> dict[str, Any]:
 def _compared(place: Place, resolved: Resolved) -> dict[str, Any]:
     known = _known(place)[0]
     picks = _sample(known[-1]) if known else []
-    missing = asyncio.run(_look(picks, resolved)) if picks else []
+    missing = asyncio.run(_look(picks, resolved, _agent_of(place, resolved))) if picks else []
     return {
         "directory": str(place.directory),
         "sampled": len(picks),
@@ -183,34 +186,51 @@ def _compared(place: Place, resolved: Resolved) -> dict[str, Any]:
     }
 
 
-def _sample(known: Known) -> list[tuple[int, int]]:
-    """(set, index) of objects recorded as created, spread evenly."""
+def _agent_of(place: Place, resolved: Resolved) -> ResolvedAgent:
+    """Whose endpoints have the objects. Raises ConfigError where that cannot be told."""
+    agents = resolved.agents
+    roots = {tuple(each.location for each in agent.endpoints) for agent in agents}
+    if resolved.shared or len(roots) == 1:
+        return agents[0]
+    if place.space is not None and place.space < len(agents):
+        return agents[place.space]
+    named = [agent for agent in agents if place.owner == f"agent-{agent.address.rpartition(':')[2]}"]
+    if len(named) != 1:
+        hint = "verify on the controller's host, whose caches are in the order of the agents"
+        raise ConfigError(f"{place.directory} does not say which agent of the configuration it is of", hint=hint)
+    return named[0]
+
+
+def _sample(known: Known) -> list[tuple[int, int, int]]:
+    """(set, index, k in its slot) of objects recorded as created, spread evenly."""
     created = wanted(ObjectState.CREATED)
     total = known.held(ObjectState.CREATED)
     step = max(1, total // SAMPLE)
-    picks: list[tuple[int, int]] = []
+    picks: list[tuple[int, int, int]] = []
     seen = 0
     for held in known.record.holdings:
         for ks in known.states(held.set_id, held.slot).where(created):
             mine = ks[(ks >= held.first_k) & (ks < held.end_k)]
             picks += [
-                (held.set_id, index_of(held.slot, known.record.slots, int(k))) for k in mine[(-seen) % step :: step]
+                (held.set_id, index_of(held.slot, known.record.slots, int(k)), int(k))
+                for k in mine[(-seen) % step :: step]
             ]
             seen += int(mine.size)
     return picks
 
 
-async def _look(picks: Sequence[tuple[int, int]], resolved: Resolved) -> list[str]:
-    if not resolved.shared:
-        raise ConfigError("in independent namespaces only a prepare itself can compare", hint="run it again")
+async def _look(picks: Sequence[tuple[int, int, int]], resolved: Resolved, agent: ResolvedAgent) -> list[str]:
+    """Where all endpoints show the same objects the first is asked, else the one that has the object."""
     sets = object_sets(resolved)
-    location = resolved.agents[0].endpoints[0].location
+    locations = [each.location for each in agent.endpoints][: 1 if resolved.shared else None]
     missing = []
-    async with open_control(endpoint_from_location(location, os.environ), os.environ) as control:
-        for set_id, index in picks:
-            objects = sets[set_id]
-            if await control.head(objects.key(index)) != objects.size(index):
-                missing.append(location.uri_of(objects.key(index)))
+    for number, location in enumerate(locations):
+        async with open_control(endpoint_from_location(location, os.environ), os.environ) as control:
+            for set_id, index, k in picks:
+                objects = sets[set_id]
+                here = endpoint_of(k, len(locations)) == number
+                if here and await control.head(objects.key(index)) != objects.size(index):
+                    missing.append(location.uri_of(objects.key(index)))
     return missing
 
 

@@ -74,6 +74,41 @@ async def test_what_is_gone_is_found_and_a_layout_can_be_forgotten(
     assert await in_thread("cache", "drop", layout, "--data-dir", str(root)) == 2
 
 
+INDEPENDENT = """\
+multi_endpoint: {{namespace: independent, endpoints: ["file://{root}/one/", "file://{root}/two/"]}}
+concurrency: 2
+workload: [{{op: get, path: "data/*", weight: 1}}]
+prepare:
+  ensure_objects: [{{base_uri: data/, count: 20, size_spec: 100}}]
+"""
+
+
+async def test_each_endpoint_is_asked_for_its_own_where_they_are_independent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "test.yaml"
+    config.write_text(INDEPENDENT.format(root=tmp_path))
+    resolved = load_resolved(config.read_bytes(), str(config)).require()
+    objects = object_sets(resolved)[0]
+    cache = LayoutCache.open(tmp_path / "user" / "agent-7167" / "cache" / layout_hash(resolved), 20)
+    record = Generation(1, 1, 1, {0: 20}, (Holding(0, 0, 0, 20, 1),))
+    cache.save(record)
+    cache.states(record, 0, 0).set(np.arange(20, dtype=np.int64), ObjectState.CREATED)
+    await cache.close()
+    for index in range(20):
+        path = tmp_path / ("one", "two")[index % 2] / objects.key(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(100))
+    command = ("cache", "verify", str(config), "--data-dir", str(tmp_path / "user"))
+    assert await in_thread(*command) == 0
+    assert "20 of 20 sampled objects are there" in capsys.readouterr().out
+    (tmp_path / "two" / objects.key(7)).rename(tmp_path / "one" / objects.key(7))
+    assert await in_thread(*command) == 1
+    told = capsys.readouterr().out
+    assert "19 of 20 sampled objects are there" in told
+    assert f"file://{tmp_path}/two/{objects.key(7)}" in told
+
+
 async def in_thread(*arguments: str) -> int:
     """The command starts event loops of its own."""
     import asyncio
