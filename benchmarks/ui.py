@@ -1,7 +1,7 @@
 """What the live screen costs: the real control room on a pseudo-terminal, with a made-up fleet that reports at 1 Hz.
 
 `python -m benchmarks.ui` prints, per number of agents: CPU of the control room, the time from its tick to the frame on
-the terminal, and how long a key takes to be answered; then how long the editor's check of 2,000 lines takes, and the
+the terminal, and how long a key takes to be answered; then what the editor's check of 2,000 lines costs, and the
 memory of a day's run. Headless runs would not do: Textual draws nothing then.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import os
 import pty
+import re
 import resource
 import select
 import statistics
@@ -36,6 +38,7 @@ KEYS = 12
 DAY_S = 24 * 3600
 SAMPLES_S = 3600
 CHECKS = 9
+TITLE = re.compile(rb"\x1b\]2;[^\x07]*\x07")
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "demo.yaml"
 
 
@@ -113,7 +116,6 @@ class Terminal:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._seen: list[tuple[float, bytes]] = []
-        self._tail = b""
 
     def read(self, until: float) -> None:
         """Drain until a time on the monotonic clock."""
@@ -122,8 +124,8 @@ class Terminal:
                 self._take(os.read(self._descriptor, 1 << 16))
 
     def _take(self, part: bytes) -> None:
-        self._tail = (self._tail + part)[-(1 << 18) :]
-        self._seen.append((time.monotonic(), part))
+        # The title of the terminal says the name as well, at times of its own.
+        self._seen.append((time.monotonic(), TITLE.sub(b"", part)))
 
     def first(self, text: bytes) -> float:
         """When a text came; 0 if it did not."""
@@ -202,7 +204,8 @@ def day(count: int) -> tuple[float, float]:
 
 
 def validation() -> tuple[int, float, float]:
-    """Lines of a large configuration, and how long the editor's check of it takes in ms: median and the worst."""
+    """Lines of a large configuration, and how much CPU the editor's check of it takes in ms: median and the worst."""
+    gc.freeze()  # as the control room does
     text = EXAMPLE.read_text()
     operations = "".join(f'  - {{op: get, path: "data/**/*", weight: {n % 9 + 1}}}\n' for n in range(900))
     text = text.replace("workload:\n", "workload:\n" + operations)
@@ -211,9 +214,9 @@ def validation() -> tuple[int, float, float]:
     services = ScriptedServices()
     times = []
     for _ in range(CHECKS):
-        began = time.monotonic()
+        began = time.process_time()
         checked = services.check(text, "large.yaml")
-        times.append((time.monotonic() - began) * 1000)
+        times.append((time.process_time() - began) * 1000)
         if checked.errors:
             raise SystemExit(f"the large configuration is none: {checked.errors[0]}")
     return text.count("\n"), statistics.median(times), max(times)
@@ -250,7 +253,7 @@ def main() -> None:
                 f"| {got.key_ms:.0f} ms ({got.key_worst_ms:.0f}) |"
             )
     lines, median_ms, worst_ms = validation()
-    print(f"\nThe editor's check of {lines:,} lines: {median_ms:.0f} ms, at worst {worst_ms:.0f} ms.")
+    print(f"\nThe editor's check of {lines:,} lines: {median_ms:.0f} ms of CPU, at worst {worst_ms:.0f} ms.")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.ui", "--day", "64"], capture_output=True, text=True, check=True
     )
