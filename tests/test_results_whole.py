@@ -7,10 +7,13 @@ import asyncio
 import io
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
@@ -23,6 +26,7 @@ from sai3tui.results.report_data import load_report_data
 from tests.access_log import AccessLog
 from tests.e2e import RUN_TIMEOUT_S, environment
 from tests.servers import ServerUnderTest
+from tests.waiting import wait_until
 
 CONFIG = """\
 target: s3+http://ADDRESS/BUCKET/
@@ -35,6 +39,16 @@ workload:
   - {op: put, path: "new/", object_size: 1KiB, weight: 30}
   - {op: stat, path: "d/*", weight: 10}
 duration: 2s
+"""
+KILLED = """\
+target: file://DATA/
+concurrency: 2
+prepare:
+  ensure_objects: [{base_uri: "d/", count: 50, size_spec: 4KiB}]
+workload:
+  - {op: get, path: "d/*", weight: 100}
+io_rate: {iops: 200}
+duration: 120s
 """
 GROUPS = ("get", "put", "meta")
 METHODS = ("PUT", "GET", "DELETE")
@@ -154,3 +168,36 @@ async def test_all_files_of_a_run_agree_with_each_other_and_with_the_storage(
     assert len(events) == len(list(read_events(run / "events.jsonl")))
     assert events["type"].tolist()[-1] == "RunFinished"
     assert event_json(next(iter(read_events(run / "events.jsonl"))))["type"] == events["type"].tolist()[0]
+
+
+@pytest.mark.slow
+def test_a_run_whose_controller_was_killed_is_read_with_all_that_was_written(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    config = tmp_path / "killed.yaml"
+    config.write_text(KILLED.replace("DATA", str(tmp_path / "data")))
+    command = [sys.executable, "-m", "sai3tui", "--batch", str(config), "--no-preflight", "--results", str(tmp_path)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "state")}
+    )
+
+    def measured() -> list[list[str]]:
+        files = list(tmp_path.glob("sai3-*/perf_log.tsv"))
+        rows = [line.split("\t") for line in files[0].read_text().splitlines()[1:]] if files else []
+        return [row for row in rows if len(row) == 31 and row[3] == "execute"]
+
+    try:
+        assert wait_until(lambda: len(measured()) >= 4, RUN_TIMEOUT_S)
+    finally:
+        killed_at = time.time()
+        process.kill()
+        process.wait()
+    (run,) = tmp_path.glob("sai3-*")
+    record = load_run(run)
+    rows = measured()
+    assert record.outcome is None
+    assert record.doubts == ()
+    # A second's rows stand there when all have reported it, at the next flush: on a busy host that may take longer.
+    assert killed_at - int(rows[-1][1]) / 1000 < 30
+    (execute,) = (stage for stage in record.stages if stage.type == "execute")
+    assert execute.total_ops >= sum(int(row[4]) for row in rows) > 0
+    assert (run / "events.jsonl").read_bytes().endswith(b"\n")
