@@ -173,7 +173,8 @@ def test_an_agent_that_is_down_is_named(s3_server: ServerUnderTest, tmp_path: Pa
 
 
 def test_a_missing_bucket_fails_preflight(s3_server: ServerUnderTest, agents: LocalAgents, tmp_path: Path) -> None:
-    config = config_file(tmp_path, scaled_seed_config(s3_server, "no-such-bucket", agents.addresses[0]))
+    text = scaled_seed_config(s3_server, "unused", agents.addresses[0]).replace("unused", "no-such-bucket")
+    config = config_file(tmp_path, text)
     done = run_batch(config, environ=commanding(agents))
     assert done.code == 3
     assert_one_message(done, "no-such-bucket")

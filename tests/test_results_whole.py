@@ -18,6 +18,7 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
 from sai3tui.events import event_json
+from sai3tui.metrics.histogram import FINE
 from sai3tui.results.events_log import read_events
 from sai3tui.results.export import TABLES
 from sai3tui.results.hdr import HIGHEST_NS
@@ -148,8 +149,9 @@ async def test_all_files_of_a_run_agree_with_each_other_and_with_the_storage(
             row = whole.loc[op]
             assert found.get_total_count() == row["count"]
             for q, column in ((50, "p50_us"), (99, "p99_us")):
-                # Their rank is rounded to the nearest, ours up: with few samples that can be another one.
-                assert found.get_value_at_percentile(q + 0.5) * 1.002 >= row[column] * 1000
+                # Their rank is rounded to the nearest, ours up: with few samples that can be another one. No interval
+                # has more than its own maximum, which may cut the last bin short that all have together.
+                assert found.get_value_at_percentile(q + 0.5) * (1 + 1 / FINE) >= row[column] * 1000
                 assert found.get_value_at_percentile(q - 5) <= row[column] * 1000 * 1.002
     ledger = pd.read_csv(run / "populate_ledger.tsv", sep="\t")
     assert ledger[ledger["agent_id"] == "AGGREGATE"]["objects_created"].tolist() == [60]
