@@ -17,6 +17,7 @@ from sai3tui.results.events_log import read_events
 from sai3tui.results.history import read_history
 from sai3tui.results.reader import load_run
 from sai3tui.results.tally import Item
+from sai3tui.results.thresholds import ThresholdStatus
 from tests.agents import AgentUnderTest, running_agent
 from tests.waiting import wait_until_async
 
@@ -29,6 +30,7 @@ prepare:
     - {{base_uri: "data/", count: {objects}, size_spec: 1000}}
 workload:
   - {{op: get, path: "data/*", weight: 1}}
+thresholds: [{{metric: get.max, stage: execute, max: 1h}}]
 distributed:
   shared_filesystem: true
   start_delay: 0
@@ -103,6 +105,9 @@ def check_whole(directory: Path, seconds: int = 3) -> None:
     assert [stage.status for stage in record.stages] == [StageStatus.DONE] * 3
     assert (prepare.done, prepare.total_ops) == (OBJECTS, OBJECTS)
     assert (cleanup.done, execute.errors) == (OBJECTS, 0)
+    (threshold,) = record.thresholds
+    assert (threshold.stage, threshold.status, threshold.failed) == ("execute", ThresholdStatus.MET, False)
+    assert threshold.value
     history = read_history(directory)
     for agent, known in history.known.items():
         # What agents share with each other is no part of the run log, nor of the numbers here.
