@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sai3tui.config.locations import parse_location
+from sai3tui.config.ops import Op
 from sai3tui.errors import ConfigError, ErrorKind, StorageError
 from sai3tui.storage.control import ControlPlane, open_control
 from sai3tui.storage.engine import Endpoint
@@ -65,6 +66,16 @@ async def test_more_than_one_page(place: Place) -> None:
             assert all(outcome.ok for outcome in outcomes)
         keys = [key async for key, _ in control.list("")]
     assert len(keys) == len(set(keys)) == 2100
+
+
+async def test_what_is_not_s3_is_said_to_be_none() -> None:
+    page = answer(b"Welcome! This is no storage.")
+    async with FaultServer([Step(page)] * 3) as server, ControlPlane(server.endpoint, CREDENTIALS) as control:
+        with pytest.raises(StorageError, match="not XML") as raised:
+            await control.ask("get_bucket_location", Op.LIST, "")
+        assert server.endpoint.uri in raised.value.failure().sentence()
+    assert "is this an S3 endpoint" in raised.value.hint
+    assert raised.value.failure().causes
 
 
 async def test_missing_bucket(s3_server: ServerUnderTest) -> None:

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
+from xml.etree.ElementTree import ParseError
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -27,6 +28,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.loaders import create_loader
+from botocore.parsers import ResponseParserError
 
 from sai3tui.config.storage_options import PayloadSigning, S3Options
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, cause_chain, failure_of
@@ -36,7 +38,8 @@ from sai3tui.storage.failures import Answer, answer_failure, lost_failure, os_fa
 from sai3tui.storage.s3xml import S3Error
 from sai3tui.storage.sigv4 import host_header
 
-BOTO_ERRORS = (BotoCoreError, ClientError, HttpClientError, OSError)
+_NO_XML = (ResponseParserError, ParseError)
+BOTO_ERRORS = (BotoCoreError, ClientError, HttpClientError, OSError, *_NO_XML)
 """Everything that a call can raise because of the storage or the way to it."""
 
 _STREAM_CUT = (IncompleteReadError, ResponseStreamingError, ClientPayloadError)
@@ -132,6 +135,9 @@ def boto_failure(error: BaseException, context: ErrorContext) -> Failure:
         return os_failure(error, context, during="transfer")
     if isinstance(error, (HTTPClientError, HttpClientError)):
         return lost_failure(context, "was cut off before an answer", "reset", error)
+    if isinstance(error, _NO_XML):
+        hint = "is this an S3 endpoint? Check host and port, and what stands in front of it"
+        return _failure(ErrorKind.STORAGE, "answered with something that is not XML", error, context, "malformed", hint)
     if isinstance(error, BotoCoreError):
         return _failure(ErrorKind.STORAGE, "failed", error, context, "", "")
     return failure_of(error)
