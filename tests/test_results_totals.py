@@ -18,12 +18,14 @@ from sai3tui.events import (
     BarrierReleased,
     EndpointStats,
     Event,
+    Objects,
     Report,
     RunFinished,
     RunStarted,
     StageFinished,
     StageSummary,
     Vitals,
+    WorkHandedOver,
 )
 from sai3tui.metrics.histogram import COARSE, Histogram
 from sai3tui.results.compared import load_for_comparison
@@ -188,3 +190,46 @@ def test_who_goes_on_with_a_run_makes_its_totals_anew(tmp_path: Path) -> None:
     again.finish(Outcome("success", 0), START + 12 * SECOND_NS)
     with_totals, without = both(writer.directory, tmp_path)
     assert with_totals == without
+
+
+def test_what_was_handed_over_is_taken_off_once(tmp_path: Path) -> None:
+    """It is an event, and not in what is stored of the agent's reports."""
+    items: list[Event | Report] = [RunStarted(START, "", "r1", "tiny.yaml", "abc", AGENTS)]
+    items.append(BarrierReleased(START, "", 0, START, AGENTS))
+    items += [replace(reported(agent, 0, 4), objects=Objects(planned=100, done=40)) for agent in AGENTS]
+    items.append(WorkHandedOver(START + SECOND_NS, "a", 1, 60, ("b",)))
+    items.append(replace(reported("b", 1, 4), objects=Objects(planned=160, done=80)))
+    path = write(tmp_path, items, {len(items) - 1}).directory
+    assert read_totals(path) is not None
+    assert (load_run(path).stages[0].done, load_run(path).stages[0].planned) == (160, 40 + 160 + 100)
+    (path / TOTALS).unlink()
+    assert (load_run(path).stages[0].done, load_run(path).stages[0].planned) == (160, 40 + 160 + 100)
+
+
+@given(st.permutations([0, 1, 2]))
+def test_a_summary_says_the_last_word_though_reports_come_after_it(order: list[int]) -> None:
+    """Two controllers may estimate an agent's clock differently, and what they wrote is put in order by time."""
+    told = [
+        replace(reported("a", 0, 4), objects=Objects(planned=9, done=4)),
+        replace(reported("a", 1, 5), objects=Objects(planned=9, done=6)),
+    ]
+    whole = Tally(STAGES)
+    whole.apply(BarrierReleased(START, "", 0, START, ("a",)))
+    for each in told:
+        whole.apply(each)
+    rows = tuple(whole.stages[1].agents["a"].ops.rows())
+    attempts = tuple(whole.stages[1].failed_attempts)
+    summary = StageSummary(
+        1, STAGES[0].name, STAGES[0].type, 2.0, rows, objects=Objects(planned=9, done=9), failed_attempts=attempts
+    )
+    items: list[Event | Report] = [*told, BarrierArrived(START + 2 * SECOND_NS, "a", 1, summary)]
+    tally = Tally(STAGES)
+    tally.apply(BarrierReleased(START, "", 0, START, ("a",)))
+    for place in order:
+        tally.apply(items[place])
+    stage = tally.stages[1].view(START + 3 * SECOND_NS)
+    assert (stage.total_ops, stage.errors, stage.done, stage.planned) == (9 + 6, 2, 9, 9)
+    assert stage.failed_attempts == attempts
+    assert tally.stages[1].ops.counts() == whole.stages[1].ops.counts()
+    (endpoint,) = tally.stages[1].endpoints.by_uri().values()
+    assert endpoint[Op.GET].ops == 9

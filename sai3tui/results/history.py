@@ -50,8 +50,16 @@ def read_history(directory: Path) -> History:
 
 
 def in_order(items: Iterable[Item]) -> list[Item]:
-    """As they happened: an interval counts when it ends, before what happened at the same moment."""
-    return sorted(items, key=lambda item: (item.end_ns, 0) if isinstance(item, Report) else (item.time_ns, 1))
+    """As they happened: an interval counts when it ends, before what happened at the same moment. What one agent has
+    numbered stays in that order, as controllers that estimated its clock differently may have written the times."""
+    placed: list[tuple[tuple[int, int], Item]] = []
+    latest: dict[str, tuple[int, int]] = {}
+    for item in sorted(items, key=lambda item: item.sequence):
+        place = (item.end_ns, 0) if isinstance(item, Report) else (item.time_ns, 1)
+        if item.sequence:
+            place = latest[item.agent] = max(place, latest.get(item.agent, place))
+        placed.append((place, item))
+    return [item for _, item in sorted(placed, key=lambda each: each[0])]
 
 
 def _settled(reports: Iterable[Report]) -> Iterable[Report]:

@@ -14,14 +14,15 @@ from sai3tui.results.views import StageInfo, StageStatus, StageView
 
 @dataclass(slots=True)
 class AgentStage:
-    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet. `twice` counts objects
-    that it has written after others had got them to write.
+    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet. `told` are its objects as
+    it tells of them, `handed` those of its planned ones that others have got, of which `twice` were written by both.
 
     `limited` is why its last interval was limited by the agent itself, `limited_intervals` how many in a row were.
     """
 
     ops: OpTable = field(default_factory=OpTable)
-    objects: Objects = Objects()
+    told: Objects = Objects()
+    handed: int = 0
     vitals: Vitals = Vitals()
     started_ns: int = 0
     reported_ns: int = 0
@@ -33,6 +34,16 @@ class AgentStage:
     summary: StageSummary | None = None
     lost: bool = False
     twice: int = 0
+
+    @property
+    def objects(self) -> Objects:
+        """Those that are still its own."""
+        return replace(self.told, planned=max(0, self.told.planned - self.handed)) if self.handed else self.told
+
+    @property
+    def settled(self) -> bool:
+        """Its operations are those of its summary, whatever is still heard of their intervals."""
+        return self.summary is not None and bool(self.summary.ops)
 
 
 class StageTally:
@@ -55,7 +66,7 @@ class StageTally:
         """Go on from what was kept of an agent's reports; what events say of it is not in that."""
         known = self.agents.get(agent)
         if known is not None:
-            part.started_ns = known.started_ns
+            part.started_ns, part.handed = known.started_ns, known.handed
         self.agents[agent] = part
         self.ops.add(part.ops.rows())
 
@@ -82,7 +93,8 @@ class StageTally:
         if self._aligner is None:
             self.begin(report.start_ns, (report.agent,))
         part = self._agent(report.agent)
-        part.objects = report.objects
+        if part.summary is None:
+            part.told = report.objects
         part.vitals = report.vitals
         part.reported_ns = max(part.reported_ns, report.end_ns)
         part.limited = report.client_limited_reason
@@ -90,9 +102,11 @@ class StageTally:
         if report.warmup:
             part.warmed_ns = max(part.warmed_ns, report.end_ns)
         else:
-            part.ops.add(report.ops)
-            part.attempts = merge_attempts([part.attempts, report.failed_attempts])
-            self.ops.add(report.ops)
+            if not part.settled:
+                part.ops.add(report.ops)
+                self.ops.add(report.ops)
+            if part.summary is None:
+                part.attempts = merge_attempts([part.attempts, report.failed_attempts])
             self.endpoints.add(report.endpoints)
         return self._aligner.add(report) if self._aligner is not None else []
 
@@ -103,7 +117,7 @@ class StageTally:
         lacking = 0
         if summary is not None:
             part.summary = summary
-            part.objects = summary.objects
+            part.told = summary.objects
             part.attempts = list(summary.failed_attempts)
             lacking = self._settle(part, summary)
         closed = self._aligner.leave(agent) if self._aligner is not None else []
@@ -117,9 +131,8 @@ class StageTally:
 
     def handed_over(self, agent: str, objects: int, *, given: bool) -> None:
         """A lost agent has left so many objects; if they are `given` to others, they count as planned there."""
-        part = self._agent(agent)
         if given:
-            part.objects = replace(part.objects, planned=max(0, part.objects.planned - objects))
+            self._agent(agent).handed += objects
 
     def put_twice(self, agent: str, count: int) -> None:
         """A lost agent has written so many objects that others have got."""

@@ -198,7 +198,7 @@ def _agent(name: str, part: AgentStage, sums: AgentSums) -> pb.AgentTotals:
             for uri, (ops, sum_us, size) in sums.cells.items()
         ],
         failed_attempts=[attempts_to_proto(stats) for stats in part.attempts],
-        objects=objects_to_proto(part.objects),
+        objects=objects_to_proto(part.told),
         vitals=vitals_to_proto(part.vitals),
         reported_ns=part.reported_ns,
         warmed_ns=part.warmed_ns,
@@ -215,7 +215,7 @@ def _agent(name: str, part: AgentStage, sums: AgentSums) -> pb.AgentTotals:
 
 def _agent_from(m: pb.AgentTotals) -> tuple[AgentStage, AgentSums]:
     part = AgentStage(
-        objects=objects_from_proto(m.objects),
+        told=objects_from_proto(m.objects),
         vitals=vitals_from_proto(m.vitals),
         reported_ns=m.reported_ns,
         warmed_ns=m.warmed_ns,
