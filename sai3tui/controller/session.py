@@ -62,7 +62,16 @@ from sai3tui.controller.request import (
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot
 from sai3tui.controller.viewer import Viewer
 from sai3tui.errors import ConfigError, ResourceError, Sai3Error, failure_of
-from sai3tui.events import AbortRequested, AgentConnected, Attached, Detached, Level, Report, RunStarted
+from sai3tui.events import (
+    AbortRequested,
+    AgentConnected,
+    Attached,
+    BarrierReleased,
+    Detached,
+    Level,
+    Report,
+    RunStarted,
+)
 from sai3tui.host import host_facts
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.baseline import Baseline, load_baseline
@@ -354,10 +363,13 @@ class RunSession:
             journal.note(Level.WARNING, f"its log cannot be had: {error}", agent=agent, code="history")
         items: list[Item] = [*history.events, *history.reports]
         items += [item for item in fetched if not history.knows(item)]
-        new = [item.end_ns for item in items if isinstance(item, Report) and not history.knows(item)]
-        if new:
-            journal.renew_rows(min(new) - RENEWED_NS)
-        items += started_again(items, run, plan.layout_hash) + made_again(items, plan.stages)
+        made = made_again(items, plan.stages)
+        renewed = [item.end_ns - RENEWED_NS for item in items if isinstance(item, Report) and not history.knows(item)]
+        # The start of a stage that agents tell of is not to the millisecond the one that its seconds were counted from.
+        renewed += [event.start_ns for event in made if isinstance(event, BarrierReleased)]
+        if renewed:
+            journal.renew_rows(min(renewed))
+        items += started_again(items, run, plan.layout_hash) + made
         before = {id(item) for item in (*history.events, *history.reports)}
         items = in_order(items)
         for item in items:

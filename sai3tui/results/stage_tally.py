@@ -14,8 +14,8 @@ from sai3tui.results.views import StageInfo, StageStatus, StageView
 
 @dataclass(slots=True)
 class AgentStage:
-    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet. `told` are its objects as
-    it tells of them, `handed` those of its planned ones that others have got, of which `twice` were written by both.
+    """One agent's part of a stage. Times in nanoseconds on the controller's clock; 0: not yet. `told` are its objects
+    as it tells of them, `handed` those of its planned ones that others have got, of which `twice` were written by both.
 
     `limited` is why its last interval was limited by the agent itself, `limited_intervals` how many in a row were.
     """
