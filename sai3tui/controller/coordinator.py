@@ -17,6 +17,7 @@ from pathlib import Path
 from sai3tui.config.model import StageType
 from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_count
+from sai3tui.controller.heard import Heard, as_it_followed
 from sai3tui.controller.space import TO_CREATE, TO_DELETE, HandOver, Space
 from sai3tui.errors import ResourceError
 from sai3tui.events import Level
@@ -76,7 +77,7 @@ class Coordinator:
         self._note = note
         self._agents = tuple(agent.id for agent in resolved.agents)
         self._told: dict[str, pb.Inventory] = {}
-        self._heard: list[tuple[str, pb.Assignment | pb.Surveyed | pb.StateChanges]] = []
+        self._heard: list[Heard] = []
         """What agents say that another controller has assigned to them, and what they made of it, as they said it."""
         self._spaces: list[Space] = []
         self._caches: list[LayoutCache] = []
@@ -217,11 +218,11 @@ class Coordinator:
             self._stage = _Stage(last, self._resolved.stages[last - 1].type, tuple(participants))
         looked: dict[int, tuple[str, pb.Surveyed]] = {}
         gathered: set[tuple[int, int]] = set()
-        for agent, said in heard:
+        for agent, said in as_it_followed(heard, self._space_of):
             if isinstance(said, pb.StateChanges):
                 self._changed(agent, said)
                 continue
-            number = next(n for n, space in enumerate(self._spaces) if agent in space.agents)
+            number = self._space_of(agent)
             if isinstance(said, pb.Surveyed):
                 looked[number] = agent, said
                 continue
@@ -236,6 +237,9 @@ class Coordinator:
             if number not in self._surveying and self._stage is not None and self._stage.type in WORK:
                 space.infer()
         return [order for agent, said in looked.values() for order in self._surveyed(agent, said)]
+
+    def _space_of(self, agent: str) -> int:
+        return next(number for number, space in enumerate(self._spaces) if agent in space.agents)
 
     def _cleans(self, stage_index: int) -> bool:
         return stage_index != READY and self._resolved.stages[stage_index - 1].type is StageType.CLEANUP
