@@ -12,6 +12,7 @@ import grpc
 import psutil
 import pytest
 
+from sai3tui.agent.stages.custom import end_group
 from sai3tui.config.ops import Op
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import Driver, running_agent, stub_of
@@ -223,6 +224,22 @@ def marked(value: str) -> list[int]:
         except psutil.Error:
             continue
     return found
+
+
+async def test_a_command_is_killed_though_nobody_waits_for_its_end(tmp_path: Path) -> None:
+    """An abort that is in a hurry cancels whoever waits for a command that does not listen."""
+    mark = f"{os.getpid()}-{tmp_path.name}"
+    script = f"trap 'touch {tmp_path}/heard' TERM; touch {tmp_path}/ready; sleep 300 & wait; sleep 300"
+    environ = {**os.environ, MARK: mark}
+    process = await asyncio.create_subprocess_exec("/bin/sh", "-c", script, start_new_session=True, env=environ)
+    assert await wait_until_async(lambda: (tmp_path / "ready").exists() and len(marked(mark)) == 1, 30)
+    ending = asyncio.create_task(end_group(process))
+    assert await wait_until_async(lambda: (tmp_path / "heard").exists(), 30)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL
+    assert await wait_until_async(lambda: marked(mark) == [], 30)
 
 
 async def test_commands_are_run_told_and_ended(tmp_path: Path) -> None:

