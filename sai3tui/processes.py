@@ -36,12 +36,13 @@ if os.getppid() != int(sys.argv[1]):
 os.execvp(sys.argv[3], sys.argv[3:])
 """
 
-# Removes a directory once the pipe on its standard input ends, which happens however its owner ends.
+# Removes a directory once the pipe on its standard input ends, which happens however its owner ends. What the owner
+# had started may need some seconds to end as well, and writes into it until then.
 _SWEEPER = """
 import os, shutil, sys, time
 while os.read(0, 4096):
     pass
-for _ in range(20):
+for _ in range(300):
     shutil.rmtree(sys.argv[1], ignore_errors=True)
     if not os.path.exists(sys.argv[1]):
         break
