@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TextIO
 
@@ -54,8 +56,20 @@ class SafeStream:
             self._stream.write(text + "\n")
             self._stream.flush()
         except (OSError, ValueError):
+            discard(self._stream)
             self._stream = None
             self.on_closed()
+
+
+def discard(stream: TextIO) -> None:
+    """Nobody reads a stream any more: let what it still holds go nowhere, or the interpreter fails to write it at its
+    end and exits with a code of its own."""
+    with contextlib.suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(null, stream.fileno())
+        finally:
+            os.close(null)
 
 
 class LinePrinter:

@@ -199,7 +199,9 @@ def test_what_was_handed_over_is_taken_off_once(tmp_path: Path) -> None:
     items += [replace(reported(agent, 0, 4), objects=Objects(planned=100, done=40)) for agent in AGENTS]
     items.append(WorkHandedOver(START + SECOND_NS, "a", 1, 60, ("b",)))
     items.append(replace(reported("b", 1, 4), objects=Objects(planned=160, done=80)))
-    path = write(tmp_path, items, {len(items) - 1}).directory
+    writer = write(tmp_path, items, {len(items) - 1})
+    writer.close()
+    path = writer.directory
     assert read_totals(path) is not None
     assert (load_run(path).stages[0].done, load_run(path).stages[0].planned) == (160, 40 + 160 + 100)
     (path / TOTALS).unlink()

@@ -88,7 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever read our output has left (`| head`): nothing can be told to them any more.
-        sys.stderr.close()
+        from sai3tui.batch_output import discard
+
+        for stream in (sys.stdout, sys.stderr):
+            discard(stream)
         return 128 + signal.SIGPIPE
 
 
