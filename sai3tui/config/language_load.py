@@ -17,6 +17,10 @@ from sai3tui.config.vocabulary import BlockSpec, Field, Kind, Status, words_of
 
 READING = ("get", "stat")
 
+IN_PARTS = (
+    "Larger objects are uploaded in parts of this size, by the connection that began and those to the same endpoint "
+    "that become free; one operation. S3 only."
+)
 WEIGHTED_SIZE = BlockSpec(
     "size with a weight",
     "One of several sizes.",
@@ -192,8 +196,7 @@ OP = BlockSpec(
         Field(
             "part_size",
             Kind.SIZE,
-            "Larger objects are uploaded in parts of this size, by the connection that began and those to the same "
-            "endpoint that become free; one operation. S3 only.",
+            IN_PARTS,
             least=5 * 1024 * 1024,
             only=("put",),
             ours=True,
@@ -382,8 +385,7 @@ PREPARE = BlockSpec(
         Field(
             "part_size",
             Kind.SIZE,
-            "Larger objects are uploaded in parts of this size, by the connection that began and those to the same "
-            "endpoint that become free; one operation. S3 only.",
+            IN_PARTS,
             least=5 * 1024 * 1024,
             ours=True,
         ),
