@@ -44,7 +44,7 @@ def connection_of(harness: Harness) -> WireConnection:
 
 
 async def test_what_is_made_ahead_arrives_like_what_is_made_in_time() -> None:
-    objects, puts = runtime(), PutsAhead(LEASE)
+    objects, puts = runtime(), PutsAhead(LEASE, Payload())
     indices = list(LEASE.indices())
     async with FaultServer([Step(OK_EMPTY)] * 2 * len(indices)) as server:
         harness = await Harness.open([server.endpoint], CREDENTIALS)
@@ -66,7 +66,7 @@ async def test_what_is_made_ahead_arrives_like_what_is_made_in_time() -> None:
 
 
 async def test_what_failed_is_sent_again_whole() -> None:
-    objects, puts = runtime(), PutsAhead(LEASE)
+    objects, puts = runtime(), PutsAhead(LEASE, Payload())
     index = next(iter(LEASE.indices()))
     async with FaultServer([Step(BUSY), Step(OK_EMPTY)]) as server:
         harness = await Harness.open([server.endpoint], CREDENTIALS)
@@ -98,20 +98,20 @@ async def _unconnected() -> WireConnection:
     ids=["large", "listed"],
 )
 async def test_some_are_made_in_time_only(lease: Lease, size: int) -> None:
-    connection, objects, puts = await _unconnected(), runtime(size), PutsAhead(lease)
+    connection, objects, puts = await _unconnected(), runtime(size), PutsAhead(lease, Payload())
     assert [puts.take(connection, objects, 1, index) for index in lease.indices()] == [None] * lease.count
 
 
 async def test_the_largest_and_the_empty_are_made_ahead() -> None:
     connection = await _unconnected()
     for size in (0, 1, MAX_BYTES):
-        made = PutsAhead(LEASE).take(connection, runtime(size), 1, LEASE.first_k * 2)
+        made = PutsAhead(LEASE, Payload()).take(connection, runtime(size), 1, LEASE.first_k * 2)
         assert made is not None
         assert made.data.endswith(b"\r\n\r\n" + body(runtime(size), LEASE.first_k * 2))
 
 
 async def test_signatures_are_made_anew_when_they_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection, objects, puts = await _unconnected(), runtime(), PutsAhead(LEASE)
+    connection, objects, puts = await _unconnected(), runtime(), PutsAhead(LEASE, Payload())
     first, second, third = list(LEASE.indices())[:3]
     now = [1_000]
     monkeypatch.setattr(ahead, "monotonic_ns", lambda: now[0])

@@ -34,15 +34,15 @@ class MadePut(NamedTuple):
 
 
 class PutsAhead:
-    """Of the objects of one lease, which are asked for in its order."""
+    """Of the objects of one lease, which are asked for in its order. `payload` is there to make bodies with."""
 
     __slots__ = ("_indices", "_made", "_payload", "_until")
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, payload: Payload) -> None:
         indices = lease.indices()
         # Objects that are listed one by one are what others left undone: too few to gain by it.
         self._indices = indices if isinstance(indices, range) else range(0)
-        self._payload = Payload()
+        self._payload = payload
         self._made: dict[int, MadePut] = {}
         self._until = 0
 

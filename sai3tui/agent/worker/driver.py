@@ -10,6 +10,7 @@ from time import monotonic_ns
 from typing import cast
 
 from sai3tui.agent.lease import Job, SetSpec
+from sai3tui.agent.worker.ahead import PutsAhead
 from sai3tui.agent.worker.attempts import AttemptLog
 from sai3tui.agent.worker.lane import Lane, SetRuntime, backoff_s
 from sai3tui.agent.worker.messages import AttemptsFailed, FailuresSeen, Granted, Idle, MoreWork, StartStage
@@ -20,7 +21,7 @@ from sai3tui.errors import RETRYABLE, ErrorKind, Failure
 from sai3tui.metrics.recorder import Recorder
 from sai3tui.storage.engine import OK, Connection
 from sai3tui.storage.s3wire import WireConnection
-from sai3tui.workload.content import Words
+from sai3tui.workload.content import Payload, Words
 
 FAILED_PAUSE_S = 0.1
 """After an operation that failed for good, its connection rests: a storage that refuses at once is not to be asked as
@@ -76,6 +77,7 @@ class Driver(ABC):
         self._puts_ahead = self._wire and all(
             cast(WireConnection, lane.connection).maker.plain_put for lane in context.lanes
         )
+        self._payload_ahead = Payload()
         self._busy = 0
         self._started = False
         self._stopping = False
@@ -329,7 +331,10 @@ class Driver(ABC):
         connection, held = lane.connection, lane.held
         made = None
         if self._puts_ahead and held is not None and not lane.moved:
-            made = held.ahead.take(cast(WireConnection, connection), runtime, generation, index)
+            ahead = held.ahead
+            if ahead is None:
+                ahead = held.ahead = PutsAhead(held.lease, self._payload_ahead)
+            made = ahead.take(cast(WireConnection, connection), runtime, generation, index)
         if made is not None:
             request.key, request.size, request.made = made
         else:

@@ -22,7 +22,8 @@ class Held:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
-        self.ahead = PutsAhead(lease)
+        self.ahead: PutsAhead | None = None
+        """Where its objects are PUT, and that is done ahead."""
         self.done = array("Q")
         self.failed: list[tuple[int, Failure]] = []
         self.left = lease.count
