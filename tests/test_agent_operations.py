@@ -307,6 +307,17 @@ async def test_a_command_that_fails_fails_the_run(tmp_path: Path, command: str, 
     assert driver.failure.stage == "last"
 
 
+async def test_preflight_looks_for_commands(tmp_path: Path) -> None:
+    config = CUSTOM.format(target=tmp_path / "target", talk="true", slow="true", last='"sleep 1; true"')
+    with running_agent(tmp_path, "--allow-path", str(tmp_path), "--allow-custom") as agent:
+        async with stub_of(agent) as stub:
+            request = pb.PreflightRequest(spec=Driver(stub, config).spec)
+            found = [each async for each in stub.Preflight(request, timeout=30) if each.check == "command"]
+    assert [(f.subject, f.level) for f in found] == [("talk", pb.OK), ("slow", pb.OK), ("last", pb.ERROR)]
+    assert found[0].evidence.endswith("/sh")
+    assert "args: [-c, 'sleep 1; true']" in found[2].advice
+
+
 async def test_commands_are_refused_without_leave(tmp_path: Path) -> None:
     config = CUSTOM.format(target=tmp_path / "target", talk="true", slow="true", last="/bin/true")
     with running_agent(tmp_path, "--allow-path", str(tmp_path)) as agent:

@@ -177,6 +177,18 @@ def test_a_file_without_a_fleet_runs_on_one_local_agent() -> None:
     assert config.io_rate.iops == 0
 
 
+def test_stages_without_agents_run_on_one_local_agent() -> None:
+    source = MINIMAL + "distributed: {stages: [{name: load, order: 1, type: execute, duration: 2s}]}\n"
+    loaded = load_config(source, "m")
+    config = loaded.require()
+    assert config.distributed.local
+    assert [(a.id, a.address) for a in config.agents] == [("local", "")]
+    assert [s.name for s in config.stages] == ["load"]
+    assert [p.message for p in loaded.problems] == ["distributed.agents is not given: taken as one local agent"]
+    named = load_config(source, "m", agents_override=("h",)).require()
+    assert not named.distributed.local
+
+
 def test_endpoints_expand_and_say_their_namespace() -> None:
     config = good(
         MINIMAL

@@ -44,7 +44,7 @@ def test_too_short_a_stage_has_no_verdict() -> None:
     assert meter.add(replace(CALM, seconds=0.1, worker_cpu_pct=100.0))
     assert meter.reason() == ""
     meter.add(replace(CALM, seconds=0.5, worker_cpu_pct=100.0))
-    assert meter.reason() == "a worker process used 100 % of its core (in 1 of 1 s)"
+    assert meter.reason() == "a worker process used 100 % of its core (in 0.6 of 0.6 s)"
 
 
 def test_several_limits_are_all_named() -> None:
@@ -73,4 +73,6 @@ def test_a_stage_is_limited_if_enough_of_its_time_was(limited: int, calm: int) -
     reason = meter.reason()
     assert bool(reason) == (limited >= SHARE * (limited + calm) and limited > 0)
     if reason:
-        assert reason == f"a worker process used 90 % of its core (in {limited} of {limited + calm} s)"
+        tenths = ".0" if limited + calm < 10 else ""
+        share = f"in {limited}{tenths} of {limited + calm}{tenths} s"
+        assert reason == f"a worker process used 90 % of its core ({share})"

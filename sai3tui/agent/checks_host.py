@@ -14,9 +14,11 @@ from pathlib import Path
 
 import psutil
 
+from sai3tui.agent.command import command_of
 from sai3tui.agent.finding import Checks, Told
 from sai3tui.agent.routes import interfaces_used
 from sai3tui.agent.setup import RunSetup
+from sai3tui.config.model import Stage, StageType
 from sai3tui.config.units import format_bytes, format_count, format_duration
 from sai3tui.errors import ErrorContext, ResourceError
 from sai3tui.events import PROTOCOL_VERSION, Level
@@ -44,6 +46,9 @@ async def check_host(setup: RunSetup, checks: Checks, last_run_ended_ns: int = 0
         most = max(setup.connections, default=0)
         await checks.run("ports", "", partial(asyncio.to_thread, ports_told, most))
         await checks.run("nic", "", partial(_nic, setup))
+    for stage in setup.config.stages:
+        if stage.type is StageType.CUSTOM:
+            await checks.run("command", stage.name, partial(_command, setup, stage))
     await checks.run("idle", "", partial(_idle, last_run_ended_ns))
     ceiling = await asyncio.to_thread(load_ceiling)
     if ceiling is not None and not setup.is_files:
@@ -107,6 +112,16 @@ async def _descriptors(setup: RunSetup) -> Told:
             f"raise the limit (ulimit -n {needed}) before you start the agent",
         )
     return Told(f"enough for {setup.agent.concurrency} connections", evidence)
+
+
+async def _command(setup: RunSetup, stage: Stage) -> Told:
+    try:
+        place, *_ = command_of(setup, stage)
+    except ResourceError as error:
+        if not stage.optional:
+            raise
+        return Told(error.message, "the stage is optional", Level.WARNING, error.hint)
+    return Told("can be started", place)
 
 
 def ports_told(most: int, root: Path = Path("/")) -> Told:

@@ -402,13 +402,13 @@ DEPLOYMENT = BlockSpec(
 
 DISTRIBUTED = BlockSpec(
     "distributed",
-    "The fleet. A file without it runs on one local agent, which is started and ended with the run.",
+    "The fleet, and what it does. Without agents it is one local agent, which is started and ended with the run.",
     (
         Field(
             "agents",
             Kind.TEXTS_OR_BLOCKS,
             "The agents.",
-            required=True,
+            "one local agent",
             block=AGENT,
             note="`--agents` replaces the addresses; the list may then be empty",
         ),

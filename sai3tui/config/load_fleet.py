@@ -109,7 +109,7 @@ def read_distributed(top: Block, agents_override: Sequence[str]) -> tuple[Distri
         return Distributed(agents or (LOCAL_AGENT,), local=not agents), None
     default = Distributed(())
     fleet = Distributed(
-        _overridden(_read_agents(block, required=not agents_override), agents_override, top.problems),
+        _overridden(_read_agents(block, overridden=bool(agents_override)), agents_override, top.problems),
         block.boolean("shared_filesystem", default=default.shared_filesystem),
         block.choice("tree_creation_mode", of=TreeCreationMode, default=default.tree_creation_mode),
         block.choice("path_selection", of=PathSelection, default=default.path_selection),
@@ -126,27 +126,28 @@ def read_distributed(top: Block, agents_override: Sequence[str]) -> tuple[Distri
         block.at,
         block.has("shared_filesystem"),
     )
-    for name, value in (
-        ("shared_filesystem", str(fleet.shared_filesystem).lower()),
-        ("tree_creation_mode", fleet.tree_creation_mode.value),
-        ("path_selection", fleet.path_selection.value),
-    ):
-        if not block.has(name):
-            top.problems.notice(block.at, "assumed", f"distributed.{name} is not given: taken as {value}")
-    if not fleet.agents:
-        # What is wrong with the agents has been said; the rest of the file is still worth checking.
+    if fleet.agents:
+        for name, value in (
+            ("shared_filesystem", str(fleet.shared_filesystem).lower()),
+            ("tree_creation_mode", fleet.tree_creation_mode.value),
+            ("path_selection", fleet.path_selection.value),
+        ):
+            if not block.has(name):
+                top.problems.notice(block.at, "assumed", f"distributed.{name} is not given: taken as {value}")
+    else:
+        # None are named, or what is wrong with them has been said; the rest of the file is still worth checking.
         fleet = replace(fleet, agents=(LOCAL_AGENT,), local=True)
+        if not block.has("agents"):
+            top.problems.notice(block.at, "assumed", "distributed.agents is not given: taken as one local agent")
     block.foreign("ssh", "deployment")
     return fleet, block
 
 
-def _read_agents(block: Block, *, required: bool) -> tuple[AgentConfig, ...]:
+def _read_agents(block: Block, *, overridden: bool) -> tuple[AgentConfig, ...]:
     if not block.has("agents"):
-        if required:
-            block.require("agents")
         return ()
     items = block.items("agents")
-    if not items and required:
+    if not items and not overridden:
         block.error(
             block.position_of("agents"),
             "required",

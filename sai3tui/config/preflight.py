@@ -28,6 +28,7 @@ CHECKS = (
     CheckSpec("descriptors", "open files against connections"),
     CheckSpec("ports", "ephemeral ports against connections"),
     CheckSpec("nic", "speed and MTU of the network interfaces that lead to the endpoints"),
+    CheckSpec("command", "what custom stages run is there"),
     CheckSpec("idle", "other load on the host, and when the last run here ended"),
     CheckSpec("generator", "what this host can create against what is asked of it"),
     CheckSpec("dns", "the name has an address here"),

@@ -14,6 +14,8 @@ SHARE = 0.25
 
 SHORTEST_S = 0.5
 """What was measured for less time says nothing."""
+EXACT_BELOW_S = 10.0
+"""Of what was measured for less time, tenths of seconds are said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,9 @@ class SaturationMeter:
         if self._seconds < SHORTEST_S:
             return ""
         reasons = []
+        digits = 0 if self._seconds >= EXACT_BELOW_S else 1
         for rule, reached, summed in zip(_RULES, self._reached, self._sums, strict=True):
             if reached > 0 and reached >= SHARE * self._seconds:
-                reasons.append(f"{rule.text(summed / reached)} (in {reached:.0f} of {self._seconds:.0f} s)")
+                share = f"in {reached:.{digits}f} of {self._seconds:.{digits}f} s"
+                reasons.append(f"{rule.text(summed / reached)} ({share})")
         return "; ".join(reasons)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 from asyncio.subprocess import PIPE, STDOUT, Process, create_subprocess_exec
 from collections import deque
 
+from sai3tui.agent.command import command_of, environment_of, not_started
 from sai3tui.agent.setup import check_custom
 from sai3tui.agent.stages.base import StageContext
-from sai3tui.errors import ErrorKind, Failure, ResourceError
+from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import Level
 from sai3tui.processes import guarded
 
@@ -31,32 +31,21 @@ async def run(context: StageContext) -> None:
     setup, stage = context.setup, context.stage
     check_custom(stage, setup.limits)
     await context.wait_for_start()
-    # What the controller has forwarded stays in our memory.
-    own = {name: value for name, value in setup.environ.items() if name not in setup.forwarded}
-    environ = {**own, "SAI3_RUN": setup.run_id, "SAI3_STAGE": stage.name, "SAI3_AGENT": setup.agent.id}
-    unstarted = ResourceError(
-        f"the command {stage.command!r} of stage {stage.name!r} cannot be started",
-        hint="give its whole path; it runs on each agent's host",
-    )
-    # A path with a directory in it is seen from where the command runs, a plain name is looked for.
-    place = str(setup.limits.data_dir / stage.command) if os.sep in stage.command else stage.command
-    command = None if "\0" in place else shutil.which(place, path=environ.get("PATH"))
-    if command is None:
-        raise unstarted
+    command = command_of(setup, stage)
     try:
         process = await create_subprocess_exec(
-            *guarded([command, *stage.args]),
+            *guarded(command),
             # Held open and never written to: it ends with this agent, and the command with it.
             stdin=PIPE,
             stdout=PIPE,
             stderr=STDOUT,
             cwd=setup.limits.data_dir,
-            env=environ,
+            env=environment_of(setup, stage),
             # A group of its own, so that whatever it starts can be ended with it.
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise unstarted from error
+        raise not_started(stage) from error
     output = _Output(context)
     try:
         await output.read(process)
