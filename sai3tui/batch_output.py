@@ -10,7 +10,7 @@ from typing import Any, Protocol, TextIO
 
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.errors import printable
-from sai3tui.events import Event, Finding, Level, Report, event_json
+from sai3tui.events import Event, Finding, Level, Report, StageFinished, event_json
 from sai3tui.results.baseline import difference_lines
 from sai3tui.results.describe import Narrator
 from sai3tui.results.figures import MIB
@@ -79,9 +79,13 @@ class LinePrinter:
         self._out = SafeStream(stream)
         self._only = only
         self._narrator = Narrator()
+        self._finished = -1
+        """The stage that was last said to be finished: a snapshot may still have it running."""
         self.on_closed = nothing
 
     def item(self, item: Item) -> None:
+        if isinstance(item, StageFinished):
+            self._finished = item.stage_index
         line = None if isinstance(item, Report) else self._narrator.line(item)
         if line is not None and line.level >= self._only:
             self._out.line(plain_line(line))
@@ -94,7 +98,7 @@ class LinePrinter:
             await asyncio.sleep(PROGRESS_INTERVAL_S)
             now = snapshot()
             stage = running_stage(now)
-            if stage is not None and self._only is Level.OK:
+            if stage is not None and stage.index > self._finished and self._only is Level.OK:
                 time_ns = now.started_ns + int(now.elapsed_s * 1e9)
                 self._out.line(plain_line(LogLine(time_ns, Level.INFO, "", progress_text(stage, now))))
 

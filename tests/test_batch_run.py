@@ -8,13 +8,18 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from sai3tui.batch import BatchOptions, run_batch
+from sai3tui.batch_output import LinePrinter, running_stage
+from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.events import StageFinished
 from sai3tui.proto import sai3tui_pb2 as pb
+from tests.canned_runs import running
 from tests.scripted_agent import Script, scripted_agent
 from tests.test_controller_session import config_text
 from tests.waiting import wait_until_async
@@ -55,6 +60,30 @@ def write(tmp_path: Path, text: bytes) -> str:
     path = tmp_path / "tiny.yaml"
     path.write_bytes(text)
     return str(path)
+
+
+async def test_no_progress_is_told_of_a_stage_that_has_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sai3tui.batch_output.PROGRESS_INTERVAL_S", 0.001)
+    snapshot, stream = running(), StringIO()
+    stage = running_stage(snapshot)
+    assert stage is not None
+    printer, looks = LinePrinter(stream), 0
+
+    def look() -> RunSnapshot:
+        nonlocal looks
+        looks += 1
+        return snapshot
+
+    watching = asyncio.create_task(printer.watch(look))
+    try:
+        assert await wait_until_async(lambda: f"stage {stage.index} {stage.name}: " in stream.getvalue())
+        printer.item(StageFinished(1, stage_index=stage.index, stage_name=stage.name))
+        known, looked = stream.getvalue(), looks
+        assert known.endswith(" finished\n")
+        assert await wait_until_async(lambda: looks > looked + 2)
+        assert stream.getvalue() == known
+    finally:
+        watching.cancel()
 
 
 async def test_lines_on_stderr_and_the_summary_on_stdout(tmp_path: Path) -> None:
