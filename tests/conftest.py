@@ -23,6 +23,7 @@ from textual.app import App
 from textual.widgets import Input, TextArea
 
 from tests.servers import ServerUnderTest, running_server
+from tests.tallies import tally
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -82,3 +83,12 @@ def pictured(snapshot: SnapshotAssertion) -> Callable[..., None]:
         assert app.export_screenshot(simplify=True) == (ours(name=name) if name else ours)
 
     return compare
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    lines = tally(found for report in reports for found in report.user_properties)
+    if lines:
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(line)

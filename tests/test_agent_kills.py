@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def assert_all_there(server: ServerUnderTest, bucket: str, config: str, generati
     "seed", [*range(SAMPLE), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(SAMPLE, POINTS))]
 )
 async def test_a_killed_prepare_is_completed_and_repeats_only_what_was_in_flight(
-    s3_server: ServerUnderTest, tmp_path: Path, seed: int
+    s3_server: ServerUnderTest, tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     victim = list(Victim)[seed % len(Victim)]
     point = random.Random(seed).randrange(1, OBJECTS // 2)
@@ -121,6 +122,9 @@ async def test_a_killed_prepare_is_completed_and_repeats_only_what_was_in_flight
 
     after = versions(s3_server, bucket)
     rewritten = {key for key in before if before[key] != after[key]}
+    record_property(f"kill -9 of {victim.value}: objects recorded as created", len(created))
+    record_property(f"kill -9 of {victim.value}: of these PUT again", len(rewritten & created))
+    record_property(f"kill -9 of {victim.value}: objects PUT twice (bound {IN_FLIGHT})", len(rewritten))
     assert not rewritten & created, "an object that was recorded created was PUT again"
     assert len(rewritten) <= IN_FLIGHT
     objects = driver.summary("prepare").objects

@@ -83,9 +83,14 @@ def kill(agent: AgentUnderTest) -> None:
 
 
 def killer(
-    server: ServerUnderTest, bucket: str, agent: AgentUnderTest, point: Callable[[int], bool]
+    server: ServerUnderTest,
+    bucket: str,
+    agent: AgentUnderTest,
+    point: Callable[[int], bool],
+    left: dict[str, int] | None = None,
 ) -> Callable[[RunSession], asyncio.Future[None]]:
-    """Kills `agent` once the number of objects that the server holds is as `point` says."""
+    """Kills `agent` once the number of objects that the server holds is as `point` says. What it holds then is added
+    to `left`."""
 
     async def wait(session: RunSession) -> None:
         assert await wait_until_async(
@@ -93,6 +98,8 @@ def killer(
         )
         assert session.snapshot().outcome is None, "the run was over before an agent could be killed"
         kill(agent)
+        if left is not None:
+            left.update(versions(server, bucket))
 
     return lambda session: asyncio.ensure_future(wait(session))
 
@@ -111,16 +118,19 @@ def assert_content(server: ServerUnderTest, bucket: str, config: str) -> None:
     "seed", [*range(SAMPLE), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(SAMPLE, POINTS))]
 )
 async def test_what_a_killed_agent_leaves_of_prepare_is_written_by_the_others(
-    s3_server: ServerUnderTest, tmp_path: Path, seed: int
+    s3_server: ServerUnderTest, tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     bucket = s3_server.bucket(f"hand-over-{seed}")
     config = config_of(s3_server, bucket, "force_overwrite: true", agents=3, stages="prepare", objects=OBJECTS)
     point = random.Random(seed).randrange(OBJECTS // 20, OBJECTS // 3)
+    left: dict[str, int] = {}
     with ExitStack() as stack:
         agents = fleet(stack, tmp_path, s3_server, 3)
-        ran = await play(tmp_path, config, agents, killer(s3_server, bucket, agents[1], lambda n: n >= point))
+        ran = await play(tmp_path, config, agents, killer(s3_server, bucket, agents[1], lambda n: n >= point, left))
     assert (ran.outcome.status, ran.outcome.exit_code) == ("incomplete", 6), ran.outcome.failure
-    assert len(versions(s3_server, bucket)) == OBJECTS
+    after = versions(s3_server, bucket)
+    assert len(after) == OBJECTS
+    rewritten = [key for key in left if left[key] != after[key]]
     (handed,) = ran.of(WorkHandedOver)
     assert isinstance(handed, WorkHandedOver)
     assert handed.agent == "agent-2"
@@ -129,6 +139,8 @@ async def test_what_a_killed_agent_leaves_of_prepare_is_written_by_the_others(
     metadata = json.loads((ran.result / "metadata.json").read_text())
     (stage,) = metadata["stages"]
     assert stage["objects"] == OBJECTS
+    record_property("agent lost: objects handed over", handed.objects)
+    record_property("agent lost: objects PUT twice, what it had not reported yet included", len(rewritten))
     assert not ran.of(PutTwice)
     away = [span for span in metadata["coverage"] if span["reason"]]
     assert [span["agent"] for span in away] == ["agent-2"]

@@ -38,6 +38,16 @@ _UNIFORM = {state * 0b01010101: _uniform(state) for state in ObjectState}
 """Chunks whose objects are all in one state, by the byte that they consist of."""
 
 
+_IN_BYTE = np.arange(256, dtype=np.uint8)[:, None] >> np.arange(0, 8, 2, dtype=np.uint8) & 3
+"""The states of the four objects in a byte, by what the byte is."""
+
+_UNPACKED = np.ascontiguousarray(_IN_BYTE).view(np.uint32).reshape(-1)
+"""The same as one number, so that a chunk is unpacked in one step."""
+
+_COUNTS = (_IN_BYTE[:, :, None] == np.arange(4)).sum(axis=1)
+"""How many objects of each state are in a byte."""
+
+
 class SlotStates:
     """States of the `count` objects k = 0.. of a slot. Chunks that were never touched, and those whose objects are all
     in one state, take next to no memory."""
@@ -53,7 +63,7 @@ class SlotStates:
             if number * CHUNK >= count or len(packed) != CHUNK_BYTES:
                 raise ValueError(f"chunk {number} with {len(packed)} bytes is not one of {count} objects")
             self._chunks[number] = _shared(np.frombuffer(packed, dtype=np.uint8).copy())
-            found = np.bincount(self.chunk(number), minlength=4)
+            found = self._count(number)
             self._totals += found
             self._totals[ObjectState.PLANNED] -= found.sum()
 
@@ -76,11 +86,18 @@ class SlotStates:
         packed = self._chunks.get(number)
         if packed is None:
             return np.zeros(size, dtype=np.uint8)
-        states = np.empty((CHUNK_BYTES, 4), dtype=np.uint8)
-        for place in range(4):
-            np.right_shift(packed, 2 * place, out=states[:, place])
-        states &= 3
-        return states.reshape(-1)[:size]
+        return _UNPACKED[packed].view(np.uint8)[:size]
+
+    def _whole(self, number: int) -> bool:
+        """Whether a chunk has as many objects as there is room for."""
+        return (number + 1) * CHUNK <= self.count
+
+    def _count(self, number: int) -> npt.NDArray[np.int64]:
+        """How many objects of a touched chunk are in each state."""
+        if not self._whole(number):
+            return np.bincount(self.chunk(number), minlength=4)
+        counts: npt.NDArray[np.int64] = np.bincount(self._chunks[number], minlength=256) @ _COUNTS
+        return counts
 
     def set(self, ks: Numbers, state: ObjectState) -> None:
         """Put the objects `ks`, which must be distinct, into `state`."""
@@ -172,10 +189,18 @@ class SlotStates:
     def where(self, wanted: Mask) -> Iterator[Numbers]:
         """The objects whose state s has `wanted[s]`, ascending, one array per chunk that has any. Each chunk is looked
         at when it is reached."""
+        some = wanted[_IN_BYTE].any(axis=1)
         for number in self.chunks():
-            if number not in self._chunks and not wanted[ObjectState.PLANNED]:
-                continue
-            found = np.flatnonzero(wanted[self.chunk(number)])
+            packed = self._chunks.get(number)
+            if packed is None or not self._whole(number):
+                if packed is None and not wanted[ObjectState.PLANNED]:
+                    continue
+                found = np.flatnonzero(wanted[self.chunk(number)])
+            else:
+                # Bytes without any are most of them, when little is missing.
+                places = np.flatnonzero(some[packed])
+                row, within = np.nonzero(wanted[_IN_BYTE[packed[places]]])
+                found = places[row] * 4 + within
             if found.size:
                 yield found.astype(np.int64) + number * CHUNK
 
