@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from array import array
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +17,7 @@ from sai3tui.config.ops import Op
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.names import NamePool, NamesTaken, Span, names_from_json, names_to_json
-from tests.agents import Driver, running_agent, stub_of
+from tests.agents import Driver, agent_in_process, running_agent, stub_of
 
 SPANS = st.builds(Span, st.integers(0, 2), st.integers(0, 30), st.integers(1, 6))
 
@@ -138,3 +141,35 @@ async def test_cleanup_deletes_exactly_what_was_put_where_it_was_put(tmp_path: P
     assert sum(stats.attempts for stats in cleanup.ops if stats.op == Op.DELETE) == put
     assert (cleanup.errors, cleanup.objects.planned, cleanup.objects.done) == (0, put, put)
     assert not list(target.rglob("obj_*"))
+
+
+async def test_a_stage_begins_when_its_names_are_on_record_however_slow_the_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    on_record: list[int] = []
+    reserve = LayoutCache.reserve
+
+    async def slowly(cache: LayoutCache, pool: NamePool, taken: NamesTaken) -> None:
+        if not on_record:
+            # Longer than the stage, and than there is between a barrier and the stage behind it.
+            await asyncio.sleep(1.0)
+        await reserve(cache, pool, taken)
+        on_record.append(time.time_ns())
+
+    monkeypatch.setattr(LayoutCache, "reserve", slowly)
+    config = CONFIG.replace("TARGET", str(target)).replace("60s, until: {operations: 200}", "0.3s")
+    async with agent_in_process(tmp_path, target) as (address, _), stub_of(address) as stub:
+        driver = Driver(stub, config)
+        await driver.run()
+    assert driver.failure is None, driver.failure
+    execute = driver.summary("execute")
+    assert sum(stats.ops for stats in execute.ops) > 0
+    assert execute.start_ns >= on_record[0]
+    (began,) = [
+        message.began for message in driver.messages if message.HasField("began") and message.began.stage_index == 1
+    ]
+    assert began.began_ns >= on_record[0] > began.planned_start_ns
+    measured = [report for report in driver.reports(1) if not report.warmup]
+    assert all(report.start_ns >= on_record[0] for report in measured)
+    assert sum(stats.ops for report in measured for stats in report.ops) == sum(stats.ops for stats in execute.ops)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.agent.figures import Totals
 from sai3tui.agent.reporter import StageReporter
 from sai3tui.agent.vitals import VitalsMeter
@@ -74,3 +75,18 @@ def test_the_reports_of_a_stage_add_up_to_its_summary(steps: list[str | list[int
     assert all(before.end_ns == after.start_ns for before, after in pairwise(reports))
     assert summary.seconds == 2.0
     assert reporter.summary("load", "execute", 2_000_000_001, 1_000_000_001).seconds == 1.0
+
+
+def test_what_is_reported_before_a_stage_is_ready_is_part_of_no_figure() -> None:
+    workers = Workers()
+    reports: list[Report] = []
+    reporter = StageReporter("a", 1, 1, workers.read, Objects, reports.append, VitalsMeter(), gets_ready=True)
+    reporter.report()
+    begun_ns = now_ns()
+    reporter.begin(begun_ns)
+    workers.latencies = [1_000]
+    reporter.report()
+    assert [report.warmup for report in reports] == [True, False]
+    assert reports[1].start_ns == begun_ns
+    summary = reporter.summary("load", "execute", begun_ns + 500_000_000)
+    assert (summary.start_ns, summary.seconds) == (begun_ns, 0.5)

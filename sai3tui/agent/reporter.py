@@ -40,7 +40,7 @@ class StageReporter:
 
     `start_ns` (Unix epoch) is where the first interval begins. Figures that workers had before this stage are not
     counted. Intervals that begin within the first `warmup_s` seconds are reported as warm-up; the summary, its time
-    included, begins after them.
+    included, begins after them. If the stage `gets_ready` first, so is what comes before `begin`.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class StageReporter:
         vitals: VitalsMeter,
         *,
         warmup_s: float = 0.0,
+        gets_ready: bool = False,
     ) -> None:
         self._agent = agent
         self._stage_index = stage_index
@@ -63,7 +64,11 @@ class StageReporter:
         self._objects = objects
         self._emit = emit
         self._vitals = vitals
-        self._warmup_until_ns = start_ns + int(warmup_s * 1e9) if warmup_s else 0
+        self._warmup_ns = int(warmup_s * 1e9)
+        self._warmup_until_ns = self._warmed_up_ns(start_ns)
+        self._getting_ready = gets_ready
+        self._number = 1
+        """Of the current interval, from 1."""
         self._last = read()
         self._ops: list[OpStats] = []
         self._endpoints: list[EndpointStats] = []
@@ -80,21 +85,34 @@ class StageReporter:
 
     async def run(self) -> None:
         """Report once a second until cancelled."""
-        number = 0
+        self._number = 1
         while True:
-            number += 1
-            due_ns = self._start_ns + int(number * INTERVAL_S * 1e9)
+            due_ns = self._start_ns + int(self._number * INTERVAL_S * 1e9)
             wait_s = (due_ns - now_ns()) / 1e9
+            if wait_s > 0:
+                # The stage may begin meanwhile, and this interval with it.
+                await asyncio.sleep(wait_s)
+                continue
             if wait_s < -INTERVAL_S:
                 # The clock jumped or the host slept: one long interval instead of a burst of empty ones.
-                number = int((now_ns() - self._start_ns) / 1e9 / INTERVAL_S)
-                continue
-            await asyncio.sleep(max(0.0, wait_s))
-            self.report()
+                self._number = int((now_ns() - self._start_ns) / 1e9 / INTERVAL_S)
+            else:
+                self.report()
+            self._number += 1
+
+    def begin(self, start_ns: int) -> None:
+        """The stage is ready, and what is measured begins at `start_ns` (Unix epoch)."""
+        self._getting_ready = False
+        self._start_ns = self._from_ns = start_ns
+        self._warmup_until_ns = self._warmed_up_ns(start_ns)
+        self._number = min(self._number, 1)
+
+    def _warmed_up_ns(self, start_ns: int) -> int:
+        return start_ns + self._warmup_ns if self._warmup_ns else 0
 
     def resume(self) -> None:
         """Go on after a pause in which nothing was measured."""
-        self._from_ns = max(self._from_ns, time.time_ns())
+        self._from_ns = max(self._from_ns, now_ns())
 
     def fold(self) -> Totals:
         """Take what the workers have measured so far into the current interval. To be called when a job has ended,
@@ -120,7 +138,7 @@ class StageReporter:
         ops, self._pending_ops = self._pending_ops, []
         endpoints, self._pending_endpoints = self._pending_endpoints, []
         attempts, self._pending_attempts = self._pending_attempts, []
-        warmup = self._from_ns + SLACK_NS < self._warmup_until_ns
+        warmup = self._getting_ready or self._from_ns + SLACK_NS < self._warmup_until_ns
         limited = ""
         if any(stats.attempts for stats in ops):
             sample = sample_of(vitals, ops, (now - self._from_ns) / 1e9)

@@ -38,6 +38,9 @@ from sai3tui.storage.fileops import sync_filesystem
 
 logger = logging.getLogger(__name__)
 
+LATE_S = 1.0
+"""A stage that begins so much later than agreed says why."""
+
 Work = Callable[[StageContext], Awaitable[None]]
 
 ADDED: Mapping[StageType, Work] = {
@@ -70,13 +73,15 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class _OpenStage:
-    """A stage that this agent may have to go on with until its barrier opens. `planned_ns` is when it was to begin."""
+    """A stage that this agent may have to go on with until its barrier opens. `planned_ns` is when it was to begin,
+    `ready` whether it can."""
 
     index: int
     stage: Stage
     planned_ns: int
     context: StageContext
     reporter: StageReporter
+    ready: asyncio.Event
 
 
 class StagePlayer:
@@ -136,6 +141,19 @@ class StagePlayer:
         voice.stage_name = stage.name
         self._machine.to(AgentState.RUNNING, index)
         voice.say(stage_started=pb.StageStarted(stage_index=index, stage_name=stage.name, planned_start_ns=planned))
+        mixes = stage.type in (StageType.EXECUTE, StageType.HYBRID)
+        ready = asyncio.Event()
+        if not mixes:
+            ready.set()
+
+        def begin(at_ns: int) -> None:
+            late_s = (at_ns - start_ns) / 1e9
+            if late_s > LATE_S:
+                text = f"began {late_s:.1f} s late: so long it took to list objects or to put names on record"
+                voice.note(Level.WARNING, text, "began-late")
+            reporter.begin(at_ns)
+            ready.set()
+
         context = StageContext(
             setup,
             stage,
@@ -151,16 +169,25 @@ class StagePlayer:
             lambda: course.assignments.take(index),
             self._surveyed,
             self._sharing,
+            begin,
         )
         self._objects = lambda: context.progress.objects()
         warmup = 0.0
-        if stage.type in (StageType.EXECUTE, StageType.HYBRID):
+        if mixes:
             own = stage.warmup_period
             warmup = setup.config.warmup_period if own is None else own
         reporter = StageReporter(
-            setup.agent.id, index, start_ns, means.pool.read, self.objects, voice.report, self._vitals, warmup_s=warmup
+            setup.agent.id,
+            index,
+            start_ns,
+            means.pool.read,
+            self.objects,
+            voice.report,
+            self._vitals,
+            warmup_s=warmup,
+            gets_ready=mixes,
         )
-        return _OpenStage(index, stage, planned, context, reporter)
+        return _OpenStage(index, stage, planned, context, reporter, ready)
 
     async def _stage(self, opened: _OpenStage, work: Work) -> StageSummary:
         index, stage, context, reporter = opened.index, opened.stage, opened.context, opened.reporter
@@ -194,6 +221,7 @@ class StagePlayer:
         """Say when the stage really begins, once it does; not again when it goes on."""
         if opened.index in self._began:
             return
+        await opened.ready.wait()
         await asyncio.sleep(max(0.0, (opened.context.start_ns - now_ns()) / 1e9))
         self._began.add(opened.index)
         began = pb.StageBegan(stage_index=opened.index, planned_start_ns=opened.planned_ns, began_ns=now_ns())

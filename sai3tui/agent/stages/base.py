@@ -46,10 +46,10 @@ class Progress:
         """Of all parts together."""
         return sum((part() for part in self.parts), Objects())
 
-    def began(self) -> None:
-        """What was before is no part of the stage's time."""
+    def began(self, at_ns: int = 0) -> None:
+        """What was before `at_ns` (0: now) is no part of the stage's time."""
         if not self.begin_ns:
-            self.begin_ns = now_ns()
+            self.begin_ns = at_ns or now_ns()
 
     def resume(self) -> None:
         """There is more to do: the end is still to come."""
@@ -67,6 +67,8 @@ class StageContext:
 
     `next_work` waits for what the controller wants done with which objects; `added_work` is what it has added since,
     if anything. `surveyed` tells it what is in the storage.
+
+    `begin` is told by an execute stage that it can issue operations, and when it will, on the same clock.
 
     `run_job` has the workers do a job and returns when they are done; it raises StageError if the job failed, and
     does not return once the run is aborted.
@@ -86,16 +88,21 @@ class StageContext:
     added_work: Callable[[], Work | None]
     surveyed: Callable[[Known | None], None]
     sharing: Sharing
+    begin: Callable[[int], None]
     progress: Progress = field(default_factory=Progress)
 
     async def wait_for_start(self) -> None:
         """Sleep until the stage begins."""
         await asyncio.sleep(max(0.0, (self.start_ns - now_ns()) / 1e9))
 
-    @property
-    def start_monotonic_ns(self) -> int:
-        """`start_ns` on CLOCK_MONOTONIC."""
-        return time.monotonic_ns() + self.start_ns - now_ns()
+    def begin_when_due(self) -> int:
+        """All is ready for operations: what is measured begins at the agreed time, or now if that is past. Returns that
+        on CLOCK_MONOTONIC, in nanoseconds."""
+        now = now_ns()
+        at_ns = max(self.start_ns, now)
+        self.progress.began(at_ns)
+        self.begin(at_ns)
+        return time.monotonic_ns() + at_ns - now
 
     def failed(self, failure: Failure) -> StageError:
         """`failure` of this stage, to be raised."""

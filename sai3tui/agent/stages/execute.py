@@ -26,9 +26,7 @@ UNLIMITED_S = 366 * 86400.0
 
 async def run(context: StageContext) -> None:
     """Raises StageError if an entry of the workload has nothing to work on, or too many operations failed."""
-    setup = context.setup
-    config = setup.config
-    stage, resolved, agent = context.stage, setup.resolved, setup.agent
+    stage, resolved = context.stage, context.setup.resolved
     mix = Mix(context)
     # What PUT and MKDIR make comes first: others may take it.
     for op in sorted(resolved.ops_of(stage), key=lambda op: op.source is not OpSource.NEW):
@@ -37,6 +35,17 @@ async def run(context: StageContext) -> None:
             await mix.add(op)
             mix.ops[first:] = [_with_manner(each, op, resolved) for each in mix.ops[first:]]
     context.progress.parts.append(mix.objects)
+    try:
+        await mix.get_ready()
+        await context.run_job(_job(context, mix), mix.source)
+    finally:
+        await mix.settle()
+
+
+def _job(context: StageContext, mix: Mix) -> MixJob:
+    """All is ready: what is measured begins."""
+    setup, stage = context.setup, context.stage
+    config, resolved, agent = setup.config, setup.resolved, setup.agent
     turns, until_bytes = _ends(context)
     job = MixJob(
         ops=tuple(mix.ops),
@@ -44,7 +53,7 @@ async def run(context: StageContext) -> None:
         duration=UNLIMITED_S if stage.duration is None else stage.duration,
         seed=combine(config.seed, context.index, agent.index),
         lease_size=max(LEASE_SIZE, *(op.delete_many for op in mix.ops)),
-        start_ns=context.start_monotonic_ns,
+        start_ns=context.begin_when_due(),
         io_rate=config.io_rate if stage.io_rate is None else stage.io_rate,
         fleet=FleetPart(
             resolved.connections_before(stage, agent.index),
@@ -66,10 +75,7 @@ async def run(context: StageContext) -> None:
         mix.source.add(TURNS, TurnSource(TURNS, turns))
     if until_bytes is not None:
         mix.source.add(BYTES, TurnSource(BYTES, job.byte_turns))
-    try:
-        await context.run_job(job, mix.source)
-    finally:
-        await mix.settle()
+    return job
 
 
 def _ends(context: StageContext) -> tuple[int | None, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -62,6 +63,10 @@ class Mix:
         """New objects made and old ones deleted."""
         done = sum(names.done for names in self._names) + sum(source.done for source in self._deletes)
         return Objects(done=done, failed=sum(source.failed for source in self._deletes))
+
+    async def get_ready(self) -> None:
+        """Put on record what the first operations need, so that none of them waits for the disk."""
+        await asyncio.gather(*(names.reserve() for names in self._names))
 
     async def settle(self) -> None:
         """The workers are idle: put on record how far they got."""

@@ -79,11 +79,15 @@ class NameSource:
         lease = Lease(number, self._set_id, 0, home, self._pool.homes, endpoint, span.first, span.count)
         self._out[number] = (lease, span.count)
         if self._recorded[home] < self._counts[home]:
-            # What is free may be used without another commit, so it is on record as taken too.
-            ahead = [count + RESERVE_AHEAD for count in self._counts]
-            await self._cache.reserve(self._pool, NamesTaken(tuple(ahead)))
-            self._recorded = [max(pair) for pair in zip(ahead, self._recorded, strict=True)]
+            await self.reserve()
         return lease
+
+    async def reserve(self) -> None:
+        """Put the next names on record. Raises ResourceError."""
+        # What is free may be used without another commit, so it is on record as taken too.
+        ahead = [count + RESERVE_AHEAD for count in self._counts]
+        await self._cache.reserve(self._pool, NamesTaken(tuple(ahead)))
+        self._recorded = [max(pair) for pair in zip(ahead, self._recorded, strict=True)]
 
     async def settle(self) -> None:
         """Nothing is granted any more: put on record which names were used, or may have been."""
