@@ -13,7 +13,7 @@ from sai3tui.config.problems import ProblemList
 from sai3tui.config.thresholds import Bound, parse_bound
 from sai3tui.config.units import UnitError, parse_count, parse_duration, parse_size
 from sai3tui.config.vocabulary import BlockSpec, Field, Status
-from sai3tui.config.yaml12 import MappingNode, Node, ScalarNode, SequenceNode
+from sai3tui.config.yaml12 import Entry, MappingNode, Node, ScalarNode, SequenceNode
 
 Choice = TypeVar("Choice", bound=StrEnum)
 Value = TypeVar("Value")
@@ -47,6 +47,7 @@ class Block:
         self.problems = problems
         self.spec = spec
         self._entries = {entry.key: entry for entry in node.entries}
+        self._given = _given(node, spec)
 
     @property
     def at(self) -> Position:
@@ -62,11 +63,10 @@ class Block:
 
     def get(self, name: str) -> Node | None:
         """The value of a field under the first of its names that is there and not null."""
-        for known in self.spec.field(name).names:
-            entry = self._entries.get(known)
-            if entry is not None and not _is_null(entry.value):
-                return entry.value
-        return None
+        entries = self._given.get(name)
+        if entries is None:
+            entries = self._given.get(self.spec.field(name).name)
+        return entries[0].value if entries is not None else None
 
     def has(self, name: str) -> bool:
         return self.get(name) is not None
@@ -156,9 +156,10 @@ class Block:
             return default
         found = None
         if isinstance(node, ScalarNode):
-            spelled = {_squeezed(member.value): member for member in of}
-            word = _squeezed(dict(self.spec.field(name).other_words).get(node.text.lower(), node.text))
-            found = spelled.get(word)
+            word = dict(self.spec.field(name).other_words).get(node.text.lower(), node.text)
+            found = next((member for member in of if member.value == word), None)
+            if found is None:
+                found = {_squeezed(member.value): member for member in of}.get(_squeezed(word))
         if found is None:
             options = [member.value for member in of]
             close = difflib.get_close_matches(node.text.lower(), options, 1) if isinstance(node, ScalarNode) else []
@@ -235,14 +236,8 @@ class Block:
         """Say which of the fields that are given have no effect: unknown ones, those that are not acted on yet, and
         those that mean nothing for `tag`, the value of the block's tag. Call it once, when all have been read."""
         self.warn_of_unknown()
-        present = {field.name for key in self._entries if (field := self.spec.find(key)) is not None}
-        for field in self.spec.fields:
-            if field.name not in present:
-                continue
-            given = [self._entries[name] for name in field.names if name in self._entries]
-            given = [entry for entry in given if not _is_null(entry.value)]
-            if not given:
-                continue
+        for name, given in self._given.items():
+            field = self.spec.field(name)
             first, said = given[0], self.path_of(given[0].key)
             if len(given) > 1:
                 message = f"{said} and {given[1].key} mean the same: {first.key} counts"
@@ -301,6 +296,19 @@ class Block:
             self.error(self.position_of(name), "range", f"{self._said(name)} is {value}: it must be {bounds}")
             return default
         return value
+
+
+def _given(node: MappingNode, spec: BlockSpec) -> dict[str, list[Entry]]:
+    """By field, the entries that give it a value: in the order of the field's names, of which the first counts."""
+    found: dict[str, list[Entry]] = {}
+    for entry in node.entries:
+        field = spec.find(entry.key)
+        if field is not None and not _is_null(entry.value):
+            found.setdefault(field.name, []).append(entry)
+    for name, entries in found.items():
+        if len(entries) > 1:
+            entries.sort(key=lambda entry: spec.field(name).names.index(entry.key))
+    return found
 
 
 def _is_null(node: Node) -> bool:

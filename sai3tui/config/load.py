@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from sai3tui.config.fields import Block
 from sai3tui.config.language import LANGUAGE
@@ -31,6 +31,7 @@ DEFAULT_DURATION = 60.0
 DEFAULT_CONCURRENCY = 16
 SECRET_WORDS = ("SECRET", "PASSWORD", "PASSPHRASE", "TOKEN", "ACCESSKEY", "ACCOUNTKEY", "APIKEY")
 """In the names of what is no business of a file, written together."""
+_NO_SEPARATORS = str.maketrans("", "", "-_ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,13 @@ def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Conf
     return config
 
 
+@lru_cache(maxsize=1024)
+def _names_secret(key: str) -> bool:
+    """Whether what stands under `key` is a secret. A large file has few keys, each many times."""
+    word = key.translate(_NO_SEPARATORS).upper()
+    return any(secret in word for secret in SECRET_WORDS)
+
+
 def _refuse_secrets(root: Node, problems: ProblemList) -> None:
     """Files are copied into results, mailed and kept: no secret may stand in one, under whatever key."""
     pending, seen = [root], set[int]()
@@ -150,7 +158,7 @@ def _refuse_secrets(root: Node, problems: ProblemList) -> None:
             pending += node.items
         elif isinstance(node, MappingNode):
             for entry in node.entries:
-                if any(word in re.sub(r"[-_ ]", "", entry.key).upper() for word in SECRET_WORDS):
+                if _names_secret(entry.key):
                     message = f"{entry.key[:60]} does not belong into a file"
                     hint = "remove it, and set it for the agents, or hand it to them: --forward-credentials"
                     problems.error(entry.key_at, "secret", message, hint)

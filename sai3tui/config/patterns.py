@@ -46,6 +46,7 @@ def list_prefix(pattern: str) -> str:
     return literal[: literal.rfind("/") + 1]
 
 
+@lru_cache(maxsize=1024)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The expression whose `fullmatch` says whether a key matches."""
     if kind_of(pattern) is PathKind.LEVEL:
@@ -86,6 +87,7 @@ def matches_all(pattern: str, template: str) -> bool:
     return compile_pattern(pattern).fullmatch(template) is not None
 
 
+@lru_cache(maxsize=1024)
 def may_match(pattern: str, template: str) -> bool:
     """Whether some key of `template` could match, if its numbers could be any digits."""
     begins, fixed = literal_prefix(pattern), _VARYING.split(template, maxsplit=1)[0]

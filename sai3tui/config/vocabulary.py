@@ -103,10 +103,10 @@ class BlockSpec:
 
     def field(self, name: str) -> Field:
         """The field with that name or alias. Raises KeyError."""
-        found = self.find(name)
-        if found is None:
-            raise KeyError(f"{self.name} has no field {name!r}")
-        return found
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise KeyError(f"{self.name} has no field {name!r}") from None
 
     @property
     def names(self) -> list[str]:

@@ -166,17 +166,19 @@ def _build(stream: Iterator[events.Event]) -> Node:
         else:
             root = node
 
+    at = Position(1, 1)
     for event in stream:
-        at = _position(event.start_mark)
         match event:
             # The most frequent ones first: each case is a test.
             case events.ScalarEvent():
+                at = _position(event.start_mark)
                 _refuse_tag(event, at)
                 plain = event.implicit[0]
                 value = resolve_plain(event.value) if plain else event.value
                 total += 1
                 close(ScalarNode(value, event.value, at), 1, event.anchor)
             case events.SequenceStartEvent() | events.MappingStartEvent():
+                at = _position(event.start_mark)
                 _refuse_tag(event, at)
                 if len(open_nodes) >= MAX_DEPTH:
                     raise YamlError(f"nested more than {MAX_DEPTH} deep", at)
@@ -191,11 +193,13 @@ def _build(stream: Iterator[events.Event]) -> Node:
                 close(node, done.weight, done.anchor)
             case events.DocumentStartEvent():
                 if root is not None:
+                    at = _position(event.start_mark)
                     raise YamlError("there is a second document", at, "remove the line '---' and what follows")
                 continue
             case events.StreamStartEvent() | events.StreamEndEvent() | events.DocumentEndEvent():
                 continue
             case events.AliasEvent():
+                at = _position(event.start_mark)
                 if event.anchor in pending:
                     raise YamlError(f"*{event.anchor} stands inside what it names", at, "an alias cannot be recursive")
                 if event.anchor not in anchors:
