@@ -15,7 +15,16 @@ from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
 from sai3tui.controller.thread import SessionThread
 from sai3tui.errors import ErrorKind
-from sai3tui.events import AgentState, BarrierArrived, BarrierReleased, Event, Level, Report, WorkHandedOver
+from sai3tui.events import (
+    AgentState,
+    BarrierArrived,
+    BarrierReleased,
+    Event,
+    Level,
+    Report,
+    StateChanged,
+    WorkHandedOver,
+)
 from sai3tui.processes import free_port
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.scripted_agent import Script, ScriptedAgent, scripted_agent
@@ -334,6 +343,22 @@ async def test_an_abort_leaves_agents_idle_and_keeps_the_results(tmp_path: Path)
     assert "50" in (results / "01_prepare_results.tsv").read_text()
     assert json.loads((results / "metadata.json").read_text())["status"] == "aborted"
     assert "Zero" not in (results / "STATUS.txt").read_text()
+
+
+async def test_what_agents_have_not_done_at_an_abort_is_given_to_nobody(tmp_path: Path) -> None:
+    items: list[Event | Report] = []
+    async with scripted_agent(Script(hang_stage=1)) as first, scripted_agent(Script(hang_stage=1)) as second:
+        session = RunSession(request(tmp_path, config_text([first.address, second.address], "best_effort")))
+        session.listen(items.append)
+        running = asyncio.create_task(session.run())
+        assert await wait_until_async(lambda: any(s.total_ops for s in session.snapshot().stages))
+        session.request_abort("SIGTERM", 143)
+        outcome = await asyncio.wait_for(running, 30)
+    assert (outcome.status, outcome.exit_code) == ("aborted", 143)
+    ended = {item.agent for item in items if isinstance(item, StateChanged) and item.state is AgentState.ABORTED}
+    assert ended == {"a1", "a2"}
+    assert not [item for item in items if isinstance(item, WorkHandedOver)]
+    assert first.added == second.added == []
 
 
 @pytest.mark.parametrize("turns", range(3))

@@ -80,6 +80,8 @@ class Conductor:
         self._held: list[Item] | None = None
         self._heard_work: list[tuple[str, pb.AgentMessage]] = []
         self._taken_by = ""
+        self._over = False
+        """Whether the run is being ended: nobody gets any more work."""
         self._asking: set[asyncio.Task[None]] = set()
         self._untold: set[str] = set()
         """Agents that are lost, and have not been told so."""
@@ -196,6 +198,7 @@ class Conductor:
 
     async def end(self, ending: Ending) -> None:
         """Leave every agent idle: goodbye to those that are through or failed, abort for the others. Bounded."""
+        self._over = True
         self._stop_asking()
         lost = self._machine.lost
         async with asyncio.TaskGroup() as group:
@@ -516,7 +519,7 @@ class Conductor:
         self._tell_of_loss(agent, failure)
         if failure.kind is ErrorKind.AGENT_LOST:
             self._stop_lost(agent)
-        if failure.kind not in _LOST:
+        if failure.kind not in _LOST or self._over:
             return
         lost = self._machine.lost
         for name in self._work.lose(agent, failure, [name for name in self._links if name not in lost]):

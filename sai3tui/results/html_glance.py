@@ -83,7 +83,7 @@ def _sure(stages: Sequence[StageView]) -> list[str]:
         elif stage.total_ops:
             lines.append(f"{stage.name} did not settle: its mean depends on when it was measured")
         if stage.unreported:
-            lines.append(f"{stage.name}: what {', '.join(stage.unreported)} did before it was lost is not all counted")
+            lines.append(f"{stage.name}: what {', '.join(stage.unreported)} did last before being lost is not counted")
         if stage.attribution.cause is Cause.CLIENT:
             limited.append(stage.name)
     if limited:

@@ -69,9 +69,8 @@ def stage_notes(stages: Iterable[StageView], *, limits: bool = True) -> list[str
         name = f"stage {stage.index} {stage.name}"
         lines += [name + note for note in limit_notes(stage)] if limits else []
         if stage.unreported:
-            agents = ", ".join(stage.unreported)
             lines.append(
-                f"{name}: {agents} was lost, and what it did after its last report is not counted:"
+                f"{name}: what {', '.join(stage.unreported)} did between the last report and being lost is not counted:"
                 " the figures are what was done at the least"
             )
         if stage.warmup_s:
