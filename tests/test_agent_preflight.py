@@ -40,6 +40,8 @@ async def check(tmp_path: Path, config: str, environ: dict[str, str], *allowed: 
     async with Controls(setup.endpoints, environ, setup.config.s3) as controls:
         findings = await preflight(setup, told.append, controls)
     assert list(findings) == told
+    # Whoever collects them has one word on each; two would hide one another.
+    assert len({(finding.check, finding.subject) for finding in told}) == len(told)
     return told
 
 
@@ -67,11 +69,11 @@ async def test_only_what_is_needed_is_asked_for(s3_server: ServerUnderTest, tmp_
     place = f"s3+http://{s3_server.host_port}/{bucket}/"
     config = config_of(place, prepare=False)
     (missing,) = [f for f in await check(tmp_path, config, s3_server.environ()) if f.level is Level.ERROR]
-    assert (missing.check, missing.subject) == ("read", place)
+    assert (missing.check, missing.subject) == ("read", f"{place}data/")
     assert missing.advice
     s3_server.client().put_object(Bucket=bucket, Key="data/x", Body=b"1")
     findings = await check(tmp_path, config, s3_server.environ())
-    assert set(matrix(findings)) == {(place, name) for name in (*WAY_CHECKS, "read")}
+    assert set(matrix(findings)) == {*((place, name) for name in WAY_CHECKS), (f"{place}data/", "read")}
     assert set(s3_server.keys(bucket)) == {"data/x"}
 
 
@@ -127,6 +129,25 @@ async def test_files_are_written_read_and_deleted(tmp_path: Path) -> None:
     names = ("path", "mount", "write", "read", "delete", "space", "owner", "data")
     assert matrix(findings) == {(place, name): Level.OK for name in names}
     assert [path for path in target.rglob("*") if path.is_file()] == []
+
+
+async def test_each_thing_that_an_operation_needs_is_a_finding_of_its_own(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "here").mkdir(parents=True)
+    (target / "here" / "x").write_bytes(b"1")
+    config = f"""
+target: file://{target}/
+workload:
+  - {{op: put, path: "new/", size: 100, weight: 1}}
+  - {{op: get, path: "here/*", weight: 1}}
+  - {{op: get, path: "gone/*", weight: 1}}
+  - {{op: delete, path: "new/*", weight: 1}}
+"""
+    findings = await check(tmp_path, config, {}, target)
+    wrong = {(finding.check, finding.subject) for finding in findings if finding.level is Level.ERROR}
+    assert wrong == {("read", f"file://{target}/gone/"), ("delete", f"file://{target}/new/")}
+    fine = matrix(findings)
+    assert fine[f"file://{target}/here/", "read"] is fine[f"file://{target}/", "delete"] is Level.OK
 
 
 @pytest.mark.parametrize("one_storage", [True, False])

@@ -86,12 +86,14 @@ async def _check_operations(setup: RunSetup, endpoint: Endpoint, control: Contro
             group.create_task(check_room(setup, endpoint, checks))
         for op in setup.resolved.ops:
             if op.weight and op.source is OpSource.LISTED and not op.fresh:
-                name = op.op.word if op.op is not Op.GET else "read"
-                group.create_task(_existing_once(checks, name, subject, op, control))
+                group.create_task(_check_existing(checks, op, control))
 
 
-async def _existing_once(checks: Checks, name: str, subject: str, op: ResolvedOp, control: Control) -> None:
-    await checks.run(name, subject, partial(_existing, op, control))
+async def _check_existing(checks: Checks, op: ResolvedOp, control: Control) -> None:
+    name = op.op.word if op.op is not Op.GET else "read"
+    prefix = literal_prefix(op.pattern)
+    # Not the endpoint: what is found of the probe there is another finding.
+    await checks.run(name, f"{control.endpoint.uri}{prefix}", partial(_existing, op, prefix, control))
 
 
 async def _check_probe(setup: RunSetup, needed: frozenset[Op], control: Control, checks: Checks) -> None:
@@ -225,8 +227,7 @@ async def _delete_many(setup: RunSetup, control: Control, key: str) -> Told:
     return Told(f"{BATCH} probes were deleted with one request", f"POST ?delete of {keys[0]} and others")
 
 
-async def _existing(op: ResolvedOp, control: Control) -> Told:
-    prefix = literal_prefix(op.pattern)
+async def _existing(op: ResolvedOp, prefix: str, control: Control) -> Told:
     async for key, size in control.list(prefix):
         return Told(f"there are objects below {prefix!r}", f"{key}, {format_bytes(size)}")
     raise StorageError(

@@ -77,7 +77,8 @@ class Fleet:
         self.judge = Judge((), ())
         self._baseline: tuple[Baseline, BaselineView] | None = None
         self.agents: dict[str, LiveAgent] = {}
-        self.findings: list[Finding] = []
+        self._findings: dict[tuple[str, str, str], Finding] = {}
+        """By agent, check and subject: the newest word on it stands where the first one stood."""
         self.detachable = False
         self.viewing = False
         self.waiting: Waiting | None = None
@@ -123,7 +124,7 @@ class Fleet:
         if agent is not None:
             self._agent(agent, item)
         if isinstance(item, Finding):
-            self._finding(item)
+            self._findings[item.agent, item.check, item.subject] = item
         closed = self.tally.apply(item)
         if isinstance(item, Report):
             self.judge.report(item)
@@ -162,8 +163,12 @@ class Fleet:
         here = sum(1 for agent in self.agents.values() if agent.state not in _GONE)
         return here / len(self.agents) if self.agents else 1.0
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(self._findings.values())
+
     def forget_findings(self) -> None:
-        self.findings.clear()
+        self._findings.clear()
 
     def tick(self, now_ns: int) -> list[FleetSecond]:
         for agent in self.agents.values():
@@ -194,7 +199,7 @@ class Fleet:
             series=tally.series,
             log=tally.log,
             log_total=tally.log_total,
-            findings=tuple(self.findings),
+            findings=self.findings,
             failures=tally.failures,
             coverage=self.coverage,
             coverage_track=tally.coverage,
@@ -238,14 +243,6 @@ class Fleet:
             agent.hostname = item.hostname
             agent.cores = item.cores
             agent.clock = ClockEstimate(item.clock_offset_ns, item.clock_uncertainty_ns)
-
-    def _finding(self, finding: Finding) -> None:
-        """The newest word on a check stands where the first one stood."""
-        for place, known in enumerate(self.findings):
-            if (known.agent, known.check, known.subject) == (finding.agent, finding.check, finding.subject):
-                self.findings[place] = finding
-                return
-        self.findings.append(finding)
 
     def baseline_view(self, stages: tuple[StageView, ...]) -> BaselineView | None:
         """The baseline beside what was measured so far; None without one."""
