@@ -1,4 +1,7 @@
-"""`events.jsonl`: everything that happened, one JSON object a line, readable by people, programs and ourselves."""
+"""`events.jsonl`: everything that happened, one JSON object a line, readable by people, programs and ourselves.
+
+The last field of a line, `crc32`, is the CRC-32 of what stands before it: a line that was changed is no event any more.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import json
 import types
 import typing
+import zlib
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -15,12 +19,28 @@ from sai3tui import events
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Event, event_json
-from sai3tui.results.files import utc_text
+from sai3tui.results.files import OnError, RowFile, utc_text
+
+_CRC = b', "crc32": "'
+
+
+class EventsFile(RowFile):
+    """Grows by a line for each event. One that exists is gone on with."""
+
+    def __init__(self, path: Path, on_error: OnError) -> None:
+        super().__init__(path, on_error)
+        self.lines = _count_lines(path)
+        """How many it has, once it is flushed."""
+
+    def add(self, event: Event) -> None:
+        self.write(event_line(event))
+        self.lines += 1
 
 
 def event_line(event: Event) -> bytes:
-    document = event_json(event)
-    return (json.dumps({"time": utc_text(event.time_ns), **document}, ensure_ascii=False) + "\n").encode()
+    document = {"time": utc_text(event.time_ns), **event_json(event)}
+    body = json.dumps(document, ensure_ascii=False).encode()[:-1]
+    return b'%b%b%08x"}\n' % (body, _CRC, zlib.crc32(body))
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -36,6 +56,10 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def parse_event(line: bytes) -> Event | None:
+    """None for what is no event that this version knows, or not as it was written."""
+    body, found, crc = line.rpartition(_CRC)
+    if not found or crc.rstrip(b"\n") != b'%08x"}' % zlib.crc32(body):
+        return None
     try:
         document = json.loads(line)
         kind = document.get("type", "")
@@ -73,6 +97,14 @@ def _value(annotation: Any, value: Any) -> Any:
         if type(value) is not annotation:
             raise TypeError(f"{value!r} where {annotation.__name__} is meant")
     return value
+
+
+def _count_lines(path: Path) -> int:
+    try:
+        with path.open("rb") as file:
+            return sum(1 for _ in file)
+    except OSError:
+        return 0
 
 
 _NAMES = {**vars(events), "Failure": Failure, "ErrorContext": ErrorContext, "ErrorKind": ErrorKind, "Op": Op}

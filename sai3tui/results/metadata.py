@@ -1,8 +1,12 @@
-"""`metadata.json`: what ran, where, when, with which code, and how it ended."""
+"""`metadata.json`: what ran, where, when, with which code, and how it ended.
+
+`crc32` is that of the document without it, with sorted keys and no spaces: who edits a figure is found out.
+"""
 
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -68,9 +72,10 @@ def metadata_json(
     thresholds: tuple[ThresholdView, ...] = (),
     coverage: tuple[CoverageSpan, ...] = (),
     baseline: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The document. Without an outcome the run is still going, or its controller died; `baseline` is how it differs
-    from one."""
+    from one, `files` what the others are (results/manifest.py)."""
     document: dict[str, Any] = {
         "format": FORMAT,
         "version": meta.version,
@@ -114,7 +119,9 @@ def metadata_json(
         "resume": outcome.resume if outcome else "",
         "start_ns": meta.started_ns,
         "end_ns": ended_ns if outcome else 0,
+        "files": dict(files or {}),
     }
+    document["crc32"] = _crc32(json.loads(json.dumps(document)))
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
@@ -129,6 +136,9 @@ class ReadMeta:
     thresholds: tuple[ThresholdView, ...] = ()
     baseline: Mapping[str, Any] | None = None
     """How it differs from its baseline, as it was written."""
+    files: Mapping[str, Any] = field(default_factory=dict)
+    edited: bool = False
+    """It is not as it was written."""
 
 
 def parse_metadata(data: bytes) -> ReadMeta:
@@ -137,6 +147,7 @@ def parse_metadata(data: bytes) -> ReadMeta:
         document = json.loads(data)
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']} is not known")
+        edited = document.pop("crc32", "") != _crc32(document)
         meta = RunMeta(
             run_id=str(document["run_id"]),
             config_name=str(document["test_name"]),
@@ -173,9 +184,16 @@ def parse_metadata(data: bytes) -> ReadMeta:
             tuple(document["stages"]),
             thresholds,
             document.get("baseline_differences"),
+            dict(document.get("files", {})),
+            edited,
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a metadata document: {type(error).__name__}: {error}") from error
+
+
+def _crc32(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _stage_info(stage: Mapping[str, Any]) -> StageInfo:

@@ -2,7 +2,7 @@
 
 Two records each (results/record_file.py): the name of the agent and a `Report` message. Times are on the controller's
 clock. Counts are those of each report; histograms of a run older than ten minutes are rolled up (results/rollup.py) and
-stand in records that span no time.
+stand in records that span no time. The number of its seals is that of the lines of events.jsonl at the time.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from sai3tui.event_codec import report_from_proto, report_to_proto
 from sai3tui.events import Report
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.files import OnError
-from sai3tui.results.record_file import RecordFile, read_records
+from sai3tui.results.record_file import Condition, RecordFile, read_records
 from sai3tui.results.rollup import RollUp
 
-MAGIC = b"sai3tui-metrics-1\n"
+MAGIC = b"sai3tui-metrics-2\n"
 
 
 class MetricsLog:
@@ -34,14 +34,15 @@ class MetricsLog:
         for agent, message in self._rollup.add(report):
             self._file.add(agent.encode(), message)
 
-    def flush(self) -> None:
-        """Make all so far readable, but histograms of a block that has begun."""
-        self._file.flush()
+    def flush(self, events: int = 0) -> None:
+        """Make all so far readable, but histograms of a block that has begun. `events` is how many lines of
+        events.jsonl are readable by then."""
+        self._file.flush(events)
 
-    def end_frame(self) -> int:
+    def end_frame(self, events: int = 0) -> int:
         """All so far is on the disk; returns where reading on can begin."""
         self._end_blocks()
-        return self._file.end_frame()
+        return self._file.end_frame(events)
 
     def close(self) -> None:
         """Idempotent."""
@@ -53,13 +54,13 @@ class MetricsLog:
             self._file.add(agent.encode(), message)
 
 
-def read_reports(path: Path, start: int = 0, damage: list[str] | None = None) -> Iterator[Report]:
+def read_reports(path: Path, start: int = 0, condition: Condition | None = None) -> Iterator[Report]:
     """Reports in the order written, up to where the file is whole; from byte `start` on, where a frame begins.
 
-    `damage` gets a sentence if it is not only cut off there. Raises OSError if it cannot be read, ValueError if it is
-    another kind of file.
+    `condition` gets how the file was found. Raises OSError if it cannot be read, ValueError if it is another kind of
+    file.
     """
-    records = read_records(path, MAGIC, start, damage=damage)
+    records = read_records(path, MAGIC, start, condition=condition)
     for name in records:
         body = next(records, None)
         if body is None:
@@ -67,8 +68,8 @@ def read_reports(path: Path, start: int = 0, damage: list[str] | None = None) ->
         try:
             report = report_from_proto(pb.Report.FromString(body), name.decode())
         except (DecodeError, ValueError, OverflowError):
-            if damage is not None:
-                damage.append(f"{path.name} holds something that is no report: what follows it is left out")
+            if condition is not None:
+                condition.damage.append(f"{path.name} holds something that is no report: what follows it is left out")
             return
         yield report
 

@@ -16,12 +16,13 @@ from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.events import Level, Note, Report
 from sai3tui.results.bands import StageBand, read_bands
 from sai3tui.results.details import StageDetail, stage_detail
-from sai3tui.results.doubts import doubts
+from sai3tui.results.doubts import EDITED, doubts
 from sai3tui.results.events_log import read_events
 from sai3tui.results.figures import rates_of
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
 from sai3tui.results.predecessor import PredecessorRun, is_predecessors, load_predecessor, stage_infos
+from sai3tui.results.record_file import Condition
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
@@ -51,6 +52,8 @@ class RunEntry:
     bytes: int = 0
     errors: int = 0
     problem: str = ""
+    doubt: str = ""
+    """Why its figures may not be those of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +109,11 @@ class RunRecord:
 
 
 def _seconds_of(
-    path: Path, tally: Tally, ended_ns: int, notes: dict[str, None], damage: list[str]
+    path: Path, tally: Tally, ended_ns: int, notes: dict[str, None], condition: Condition
 ) -> Iterator[FleetSecond]:
-    """Fill the tally and give the seconds of the fleet; `notes` gets warnings, `damage` what is wrong with files."""
+    """Fill the tally and give the seconds of the fleet; `notes` gets warnings, `condition` how the file was found."""
     totals = read_totals(path)
-    for item in read_items(path, totals.metrics_bytes if totals is not None else 0, damage):
+    for item in read_items(path, totals.metrics_bytes if totals is not None else 0, condition):
         if isinstance(item, Note) and item.level >= Level.WARNING:
             notes[f"{item.agent}: {item.text}" if item.agent else item.text] = None
         if totals is not None and isinstance(item, Report) and item.stage_index in totals.waiting:
@@ -170,9 +173,9 @@ def load_run(
     connections = {agent.id: agent.concurrency for agent in read.meta.agents}
     tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
     notes: dict[str, None] = {}
-    damage: list[str] = []
+    condition = Condition()
     try:
-        for second in _seconds_of(path, tally, read.ended_ns, notes, damage):
+        for second in _seconds_of(path, tally, read.ended_ns, notes, condition):
             if on_second is not None:
                 on_second(second)
     except (ValueError, KeyError, OverflowError, DecodeError) as error:
@@ -180,6 +183,7 @@ def load_run(
         raise Sai3Error(f"the run log in {path} is broken", hint=hint, kind=ErrorKind.RESOURCE) from error
     ended_ns = read.ended_ns or max((line.time_ns for line in tally.log), default=read.meta.started_ns)
     views = tally.views(ended_ns)
+    last_ns = max((part.reported_ns for stage in tally.stages.values() for part in stage.agents.values()), default=0)
     return RunRecord(
         path=path,
         meta=read.meta,
@@ -195,11 +199,20 @@ def load_run(
         files=_files(path),
         details={index: stage_detail(tally, stage) for index, stage in tally.stages.items() if stage.agents},
         notes=tuple(notes),
-        doubts=(*damage, *doubts(path, read.stages, views, ended=read.outcome is not None)),
+        doubts=_doubts(path, read, views, condition, last_ns),
         baseline=read.baseline,
         bands=read_bands(path),
         thresholds=read.thresholds,
     )
+
+
+def _doubts(
+    path: Path, read: ReadMeta, views: tuple[StageView, ...], condition: Condition, last_ns: int
+) -> tuple[str, ...]:
+    try:
+        return doubts(path, read, views, condition, last_ns)
+    except ValueError as error:
+        raise _broken(path / "metadata.json", error) from error
 
 
 def read_predecessor(path: Path) -> PredecessorRun | None:
@@ -307,6 +320,7 @@ def _entry(path: Path) -> RunEntry:
         operations=sum(int(stage.get("ops", 0)) for stage in read.stages),
         bytes=sum(int(stage.get("bytes", 0)) for stage in read.stages),
         errors=sum(int(stage.get("errors", 0)) for stage in read.stages),
+        doubt=EDITED if read.edited else "",
     )
 
 
@@ -329,18 +343,24 @@ def _predecessor_entry(path: Path, run: PredecessorRun) -> RunEntry:
 def read_run_metadata(path: Path) -> ReadMeta:
     """Raises Sai3Error, naming the file, if the directory is not a run's."""
     file = path / "metadata.json"
-    hint = "a results directory is made by a run; see `sai3tui --batch --help`"
     try:
         return parse_metadata(file.read_bytes())
     except OSError as error:
-        raise Sai3Error(f"cannot read {file}: {error.strerror}", hint=hint, kind=ErrorKind.RESOURCE) from error
+        raise Sai3Error(f"cannot read {file}: {error.strerror}", hint=_HINT, kind=ErrorKind.RESOURCE) from error
     except ValueError as error:
-        raise Sai3Error(f"{file} is broken: {error}", hint=hint, kind=ErrorKind.RESOURCE) from error
+        raise _broken(file, error) from error
 
 
-def read_items(path: Path, start: int = 0, damage: list[str] | None = None) -> Iterator[Item]:
-    """Events, and reports from byte `start` of metrics.zst on, as they ended; `damage` gets what is not as it was
-    written. Raises Sai3Error if that fails.
+_HINT = "a results directory is made by a run; see `sai3tui --batch --help`"
+
+
+def _broken(file: Path, error: ValueError) -> Sai3Error:
+    return Sai3Error(f"{file} is broken: {error}", hint=_HINT, kind=ErrorKind.RESOURCE)
+
+
+def read_items(path: Path, start: int = 0, condition: Condition | None = None) -> Iterator[Item]:
+    """Events, and reports from byte `start` of metrics.zst on, as they ended; `condition` gets how that was found.
+    Raises Sai3Error if that fails.
 
     Events are few, but reports are not held: with their histograms they take some 200 KiB each.
     """
@@ -348,7 +368,7 @@ def read_items(path: Path, start: int = 0, damage: list[str] | None = None) -> I
     try:
         happened = list(read_events(events)) if events.exists() else []
         happened.sort(key=lambda event: event.time_ns)
-        reports = _in_order(read_reports(metrics, start, damage)) if metrics.exists() else iter(())
+        reports = _in_order(read_reports(metrics, start, condition)) if metrics.exists() else iter(())
         place = 0
         for report in reports:
             while place < len(happened) and happened[place].time_ns < report.end_ns:

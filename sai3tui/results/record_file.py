@@ -1,11 +1,15 @@
 """Files of binary records: a magic line and sized records (lengths are base-128 varints), as zstd frames.
 
-A file that breaks off is good up to there. Where a frame ends, reading may begin.
+Whenever a file is made readable, a seal follows the records: a length of zero, the CRC-32 of all bytes since the last
+seal, and a number from the writer. Records count once their seal is there: so the frame that a killed writer left open
+is checked too, and what is lost with it is what came after its last seal. Where a frame ends, reading may begin.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +20,18 @@ from sai3tui.results.files import OnError, OutputFile, write_whole
 LEVEL = 1
 CHUNK = 128 * 1024
 LONGEST = 64 * 1024 * 1024
+CRC_BYTES = 4
+SEALED_AT_ONCE = 1024
+"""Records, where a whole file is written: a reader holds so many. Even, as some stand in pairs."""
+
+
+@dataclass(slots=True)
+class Condition:
+    """In what condition a file was found, as far as it was read. `number` is the highest of its seals."""
+
+    number: int = 0
+    damage: list[str] = field(default_factory=list)
+    """What is not as it was written, beside that it breaks off."""
 
 
 class RecordFile:
@@ -25,10 +41,9 @@ class RecordFile:
         """A file that exists is gone on with, after it was written anew with the records `kept`, if they are given."""
         self._compressor = _compressor().compressobj()
         self._pending: list[bytes] = []
-        fresh = kept is not None or not path.is_file()
         if kept is not None:
             write_whole(path, packed(magic, kept), on_error)
-        elif fresh:
+        elif not path.is_file():
             self._pending.append(magic)
         self.size = path.stat().st_size if path.is_file() else 0
         self._file = OutputFile(path, on_error)
@@ -39,16 +54,17 @@ class RecordFile:
         for part in parts:
             self._pending += [varint(len(part)), part]
 
-    def flush(self) -> None:
+    def flush(self, number: int = 0) -> None:
+        """`number` goes into the seal of what is flushed; it is 0 or more."""
         if self._pending:
-            data = self._compressor.compress(b"".join(self._pending))
+            data = self._compressor.compress(_sealed(self._pending, number))
             self._pending.clear()
             self._write(data + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
         self._file.flush()
 
-    def end_frame(self) -> int:
+    def end_frame(self, number: int = 0) -> int:
         """Until the disk has it; returns where the next frame begins."""
-        self.flush()
+        self.flush(number)
         self._write(self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
         self._compressor = _compressor().compressobj()
         self._file.sync()
@@ -69,10 +85,19 @@ class RecordFile:
 
 def packed(magic: bytes, records: Iterator[bytes]) -> bytes:
     """A whole file."""
+    pieces: list[bytes] = []
     parts = [magic]
-    for record in records:
+    for number, record in enumerate(records, 1):
         parts += [varint(len(record)), record]
-    return compressed(b"".join(parts))
+        if number % SEALED_AT_ONCE == 0:
+            pieces.append(_sealed(parts, 0))
+            parts = []
+    return compressed(b"".join([*pieces, _sealed(parts, 0)]))
+
+
+def _sealed(parts: list[bytes], number: int) -> bytes:
+    data = b"".join(parts)
+    return b"".join((data, varint(0), zlib.crc32(data).to_bytes(CRC_BYTES, "little"), varint(number)))
 
 
 def compressed(data: bytes) -> bytes:
@@ -85,24 +110,48 @@ def _compressor() -> zstandard.ZstdCompressor:
 
 
 def read_records(
-    path: Path, magic: bytes, start: int = 0, end: int | None = None, damage: list[str] | None = None
+    path: Path, magic: bytes, start: int = 0, end: int | None = None, condition: Condition | None = None
 ) -> Iterator[bytes]:
-    """Records in the order written, up to where the file is whole; of the frames between two places in it.
+    """Records in the order written, up to the last seal before the file breaks off; of the frames between two places
+    in it.
 
-    `damage` gets a sentence if it is not only cut off there. Raises OSError if it cannot be read, ValueError if it is
-    another kind of file.
+    `condition` gets how the file was found. Raises OSError if it cannot be read, ValueError if it is another kind of
+    file.
     """
+    found = condition if condition is not None else Condition()
     with path.open("rb") as file:
         stream = _Stream(file, end)
+        crc = 0
         if start == 0:
-            if stream.read(len(magic)) != magic:
+            head = stream.read(len(magic))
+            if not magic.startswith(head) or (stream.damaged and len(head) < len(magic)):
                 raise ValueError(f"{path} is no {magic.decode().split('-')[1]} file")
+            crc = zlib.crc32(head)
         else:
             file.seek(start)
-        while (record := _sized(stream)) is not None:
-            yield record
-        if stream.damaged and damage is not None:
-            damage.append(f"{path.name} is damaged: what follows byte {stream.frame_at} is not to be relied on")
+        records: list[bytes] = []
+        whole = True
+        while (prefix := stream.varint()) is not None:
+            length, head = prefix
+            if length == 0:
+                sealed = stream.read(CRC_BYTES)
+                number = stream.varint()
+                if len(sealed) < CRC_BYTES or number is None:
+                    break
+                whole = int.from_bytes(sealed, "little") == crc
+                if not whole:
+                    break
+                yield from records
+                records, crc, found.number = [], 0, max(found.number, number[0])
+                continue
+            whole = length <= LONGEST
+            data = stream.read(length) if whole else b""
+            if len(data) < length:
+                break
+            crc = zlib.crc32(data, zlib.crc32(head, crc))
+            records.append(data)
+        if stream.damaged or not whole:
+            found.damage.append(f"{path.name} is damaged: what follows byte {stream.frame_at} is not to be relied on")
 
 
 def whole_frames(path: Path, end: int) -> bool:
@@ -140,6 +189,18 @@ class _Stream:
         del self._buffer[:size]
         return data
 
+    def varint(self) -> tuple[int, bytes] | None:
+        """A number, and how it stands there; None at the end, `LONGEST` and more where it is none."""
+        number = shift = 0
+        raw = bytearray()
+        while byte := self.read(1):
+            raw += byte
+            number |= (byte[0] & 0x7F) << shift
+            if byte[0] < 0x80 or shift > 63:
+                return number, bytes(raw)
+            shift += 7
+        return None
+
     def _fill(self) -> bool:
         if self.damaged:
             return False
@@ -158,22 +219,6 @@ class _Stream:
             self.damaged = True
             return False
         return True
-
-
-def _sized(stream: _Stream) -> bytes | None:
-    length = shift = 0
-    while True:
-        byte = stream.read(1)
-        if not byte or shift > 35:
-            return None
-        length |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            break
-        shift += 7
-    if length > LONGEST:
-        return None
-    data = stream.read(length)
-    return data if len(data) == length else None
 
 
 def varint(number: int) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import zstandard
@@ -41,7 +42,7 @@ from sai3tui.results.views import LogLine
 
 SECONDS = "seconds.zst"
 TOTALS = "totals.zst"
-SECONDS_MAGIC = b"sai3tui-seconds-1\n"
+SECONDS_MAGIC = b"sai3tui-seconds-2\n"
 TOTALS_MAGIC = b"sai3tui-totals-1\n"
 LONGEST_TOTALS = 16 * LONGEST
 
@@ -158,18 +159,49 @@ class RunTotalsFile:
 
 def read_totals(directory: Path) -> RunTotalsFile | None:
     """None if there are none that can be used: a run that never came so far, or files that do not belong together."""
+    totals = _read(directory)
+    if totals is None:
+        return None
+    try:
+        enough = whole_frames(directory / SECONDS, totals.seconds_bytes)
+        enough = enough and (directory / "metrics.zst").stat().st_size >= totals.metrics_bytes
+    except OSError:
+        return None
+    return RunTotalsFile(directory, totals) if enough else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUntil:
+    """How far these files go: bytes of metrics.zst that were there, and when the last second of the fleet ended."""
+
+    metrics_bytes: int = 0
+    last_ns: int = 0
+
+
+def stored_until(directory: Path) -> StoredUntil:
+    """As far as they can be read; zeros if they cannot."""
+    totals = _read(directory)
+    metrics_bytes, start = (totals.metrics_bytes, totals.seconds_bytes) if totals is not None else (0, 0)
+    last_ns = 0
+    try:
+        if (directory / SECONDS).stat().st_size < start:
+            start = 0
+        for record in read_records(directory / SECONDS, SECONDS_MAGIC, start):
+            last_ns = max(last_ns, pb.StoredSecond.FromString(record).end_ns)
+    except (OSError, ValueError, DecodeError):
+        # It says nothing then, and no figure is taken from it either.
+        return StoredUntil(metrics_bytes)
+    return StoredUntil(metrics_bytes, last_ns)
+
+
+def _read(directory: Path) -> pb.RunTotals | None:
     try:
         data = zstandard.ZstdDecompressor().decompress(
             (directory / TOTALS).read_bytes(), max_output_size=LONGEST_TOTALS
         )
-        if not data.startswith(TOTALS_MAGIC):
-            return None
-        totals = pb.RunTotals.FromString(data[len(TOTALS_MAGIC) :])
-        enough = whole_frames(directory / SECONDS, totals.seconds_bytes)
-        enough = enough and (directory / "metrics.zst").stat().st_size >= totals.metrics_bytes
+        return pb.RunTotals.FromString(data[len(TOTALS_MAGIC) :]) if data.startswith(TOTALS_MAGIC) else None
     except (OSError, zstandard.ZstdError, DecodeError):
         return None
-    return RunTotalsFile(directory, totals) if enough else None
 
 
 def _stage(tally: Tally, stage: StageTally) -> pb.StageTotals:

@@ -12,11 +12,12 @@ from sai3tui.events import Event, Report, StageFinished
 from sai3tui.results import bands, perf_ext, perf_log, stage_tsv
 from sai3tui.results.baseline import BaselineView, baseline_json, difference_lines
 from sai3tui.results.directory import make_directory
-from sai3tui.results.events_log import event_line
+from sai3tui.results.events_log import EventsFile
 from sai3tui.results.files import OutputFile, RowFile, first_fields, safe_name, write_whole
 from sai3tui.results.hdr import HistogramLog
 from sai3tui.results.history import History, read_history
 from sai3tui.results.html_report import html_report
+from sai3tui.results.manifest import manifest
 from sai3tui.results.metadata import RunMeta, metadata_json
 from sai3tui.results.metrics_log import MetricsLog
 from sai3tui.results.report_data import load_report_data
@@ -48,7 +49,7 @@ class RunWriter:
         self.meta = meta
         self.problems: list[ResourceError] = []
         self._tally = tally
-        self._events = RowFile(directory / "events.jsonl", self._failed)
+        self._events = EventsFile(directory / "events.jsonl", self._failed)
         if not self._events.lock():
             self._events.close()
             raise ResourceError(
@@ -90,7 +91,7 @@ class RunWriter:
                 self._metrics.write(item)
             self._report(item)
         elif isinstance(item, Event) and not known:
-            self._events.write(event_line(item))
+            self._events.add(item)
         self.seconds(closed)
         if isinstance(item, StageFinished):
             self._end_stage(item)
@@ -111,8 +112,9 @@ class RunWriter:
                 self._row(FLEET, interval)
 
     def flush(self) -> None:
-        """Once a second: what happened so far is in the files."""
-        self._metrics.flush()
+        """Once a second: what happened so far is in the files. What one file says of another is there first."""
+        self._events.flush()
+        self._metrics.flush(self._events.lines)
         self._totals.flush()
         for file in self._growing():
             file.flush()
@@ -140,7 +142,6 @@ class RunWriter:
             file.close()
         views = self._tally.views(ended_ns)
         coverage = self._tally.coverage
-        self._whole("metadata.json", metadata_json(self.meta, views, outcome, ended_ns, thresholds, coverage, compared))
         if baseline is not None:
             self._whole(bands.FILE, bands.bands_document(baseline.bands))
         failures = self._tally.failures
@@ -156,6 +157,9 @@ class RunWriter:
             difference_lines(baseline) if baseline is not None else (),
         )
         self._whole("STATUS.txt", text.encode())
+        files = manifest(self.directory)
+        document = metadata_json(self.meta, views, outcome, ended_ns, thresholds, coverage, compared, files)
+        self._whole("metadata.json", document)
         self._report_page()
 
     def close(self) -> None:
@@ -186,7 +190,8 @@ class RunWriter:
     def checkpoint(self) -> None:
         """Keep what all so far comes to. Not in the middle of a replay, when the tally lacks what the files have."""
         self._checkpoint_s = time.monotonic()
-        metrics_bytes = self._metrics.end_frame()
+        self._events.flush()
+        metrics_bytes = self._metrics.end_frame(self._events.lines)
         if not self._unreplayed:
             self._totals.checkpoint(self._tally, metrics_bytes)
 
