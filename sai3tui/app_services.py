@@ -15,12 +15,9 @@ from sai3tui.controller.replay import load_replay
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.thread import SessionThread
-from sai3tui.errors import ResourceError
 from sai3tui.handover import hand_over, parting_words
 from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
-from sai3tui.results.export import TABLES, TEXTS
-from sai3tui.results.files import write_whole
-from sai3tui.results.html_report import html_report
+from sai3tui.results.export_files import write_export
 from sai3tui.results.reader import RunEntry, list_runs
 from sai3tui.results.report_data import load_report_data
 from sai3tui.screens.agents_file import agents_file, read_agents
@@ -113,20 +110,8 @@ class LiveServices:
         return None
 
     def export(self, path: Path, form: str) -> Path:
-        data = load_report_data(path)
         target = path / EXPORTS[form][0]
-        if form == "html":
-            document = html_report(data).encode()
-        elif form == "xlsx":
-            from sai3tui.results.export_xlsx import as_xlsx
-
-            document = as_xlsx(data)
-        else:
-            columns, rows = TABLES["stages"]
-            document = TEXTS[form](rows(data), columns).encode()
-        problems: list[ResourceError] = []
-        if not write_whole(target, document, problems.append):
-            raise problems[0]
+        write_export(load_report_data(path), form, target)
         return target
 
     def load_replay(self, path: Path) -> RunSource:

@@ -14,6 +14,8 @@ from sai3tui.results.figures import MIB
 from sai3tui.results.json_text import json_text
 
 EXIT_OK = 0
+EXIT_DOUBTFUL = 1
+"""They are compared, but files of a run are not as they were written."""
 
 
 def compare_results(first: Path, others: Sequence[Path], json: bool, out: TextIO) -> int:
@@ -26,7 +28,7 @@ def compare_results(first: Path, others: Sequence[Path], json: bool, out: TextIO
     else:
         text = "\n\n".join("\n".join(_lines(comparison)) for comparison in comparisons)
         out.write(printable(text, lines=True) + "\n")
-    return EXIT_OK
+    return EXIT_DOUBTFUL if any(run.doubts for each in comparisons for run in (each.first, each.second)) else EXIT_OK
 
 
 def _json(comparison: Comparison) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sai3tui.errors import ResourceError
+from sai3tui.results.directory import is_written
 
 LOG = "controller.log"
 """In the results directory: what the background controller prints."""
@@ -41,18 +41,6 @@ def hand_over(directory: Path, options: Sequence[str] = ()) -> int:
             raise ResourceError(f"the controller in the background does not come up; see {log}", hint=hint)
         time.sleep(POLL_S)
     return process.pid
-
-
-def is_written(directory: Path) -> bool:
-    """Whether a controller writes into this results directory."""
-    try:
-        with (directory / "events.jsonl").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def led_runs(root: Path) -> list[Path]:

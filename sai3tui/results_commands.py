@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sai3tui.errors import printable
+from sai3tui.results.caveats import caveats, open_end_text
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
@@ -17,6 +18,8 @@ from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.threshold_text import threshold_json, threshold_table
 
 EXIT_OK = 0
+EXIT_DOUBTFUL = 1
+"""It is shown, but files of the run are not as they were written."""
 
 
 def list_results(root: Path, json: bool, out: TextIO, wanted: RunFilter | None = None) -> int:
@@ -40,7 +43,7 @@ def show_results(path: Path, json: bool, out: TextIO) -> int:
         out.write(json_text(_record_json(record), indent=2) + "\n")
     else:
         out.write(printable("\n".join(_record_lines(record)), lines=True) + "\n")
-    return EXIT_OK
+    return EXIT_DOUBTFUL if record.doubts else EXIT_OK
 
 
 def _entry_line(entry: RunEntry) -> str:
@@ -48,9 +51,10 @@ def _entry_line(entry: RunEntry) -> str:
         return f"{entry.name}  cannot be opened: {entry.problem}"
     code = f" ({entry.exit_code})" if entry.exit_code else ""
     status = entry.status.replace("_", " ") + code
+    doubt = f"; caution: {entry.doubt}" if entry.doubt else ""
     return (
         f"{entry.name}  {status}, {entry.seconds:.1f} s, {entry.agents} agents, "
-        f"{entry.operations} operations, {entry.errors} errors"
+        f"{entry.operations} operations, {entry.errors} errors{doubt}"
     )
 
 
@@ -63,11 +67,13 @@ def _entry_json(entry: RunEntry) -> dict[str, Any]:
 
 def _record_lines(record: RunRecord) -> list[str]:
     outcome = record.outcome
-    ended = f"{outcome.status.replace('_', ' ')}, exit code {outcome.exit_code}" if outcome else "never ended"
+    never = "still going on" if record.live else "never ended"
+    ended = f"{outcome.status.replace('_', ' ')}, exit code {outcome.exit_code}" if outcome else never
     lines = [
         f"run {record.meta.run_id} of {record.meta.config_name}: {ended}",
         f"started {utc_text(record.meta.started_ns)} on {', '.join(agent.id for agent in record.meta.agents)}",
         *(f"caution: {doubt}" for doubt in record.doubts),
+        *([open_end_text(record)] if outcome is None else []),
         "",
         *stage_table(record.stages),
         *stage_notes(record.stages),
@@ -92,7 +98,7 @@ def _record_json(record: RunRecord) -> dict[str, Any]:
         "status": outcome.status if outcome else "unfinished",
         "exit": outcome.exit_code if outcome else None,
         "failure": failure_json(outcome.failure) if outcome and outcome.failure else None,
-        "doubts": list(record.doubts),
+        "caveats": [{"weight": each.weight.value, "text": each.text} for each in caveats(record)],
         "agents": [asdict(agent) for agent in record.meta.agents],
         "stages": [stage_json(stage) for stage in record.stages],
         "thresholds": [threshold_json(view) for view in record.thresholds],

@@ -9,7 +9,8 @@ import pytest
 
 from sai3tui.compare_command import compare_results
 from sai3tui.errors import Sai3Error
-from sai3tui.results.export import TEXTS
+from sai3tui.results.caveats import Caveat, Weight
+from sai3tui.results.export import Rows, as_csv, as_json, as_markdown
 from sai3tui.results.reader import RunFilter
 from sai3tui.results.views import Outcome
 from sai3tui.results_commands import list_results, show_results
@@ -65,9 +66,10 @@ def test_a_run_of_somebody_else_does_not_write_to_the_terminal(tmp_path: Path, j
         shown = io.StringIO()
         show_results(directory, True, shown)
         assert json.loads(shown.getvalue())["failure"]["hint"] == evil
-    cells: dict[str, str | int | float] = {"a": f"x{evil}", "b": 1}
-    for text in TEXTS.values():
-        assert {c for c in text([cells], ["a", "b"]) if not c.isprintable()} == {"\n"}
+    table: Rows = [{"a": f"x{evil}", "b": 1}]
+    told = [Caveat(Weight.DAMAGE, evil)]
+    texts = as_csv(table, ["a", "b"]), as_json(table, ["a", "b"], told), as_markdown(table, ["a", "b"], told)
+    assert {c for text in texts for c in text if not c.isprintable()} == {"\n"}
 
 
 def test_what_is_no_run_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Results directories that are truncated, edited or foreign, given to every `sai3tui results` command: an error that
-names the file, or the run's true figures, or figures with what does not fit said beside them. Never a traceback."""
+names the file, or the run's true figures, or figures with what does not fit said beside them. Never a traceback.
+
+What a killed controller leaves is no damage; damage of that is told from it."""
 
 from __future__ import annotations
 
@@ -7,15 +9,23 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
+from typing import Any
 
+import openpyxl
 import pytest
 
 from sai3tui.cli import main
+from sai3tui.config.ops import Op
+from sai3tui.results.tally import Tally
 from sai3tui.results.views import Outcome
-from tests.test_results_files import written
+from sai3tui.results.writer import RunWriter
+from tests.test_results_figures import STAGES, report, stats
+from tests.test_results_files import META, items, written
 
 READ = ("metadata.json", "events.jsonl", "metrics.zst", "seconds.zst", "totals.zst", "config.yaml")
+SEALED = (*READ, "STATUS.txt", "plan.json", "perf_log.tsv", "agents/a/perf_log.tsv", "01_prepare_results.tsv")
 Damage = Callable[[Path, random.Random], None]
 
 
@@ -60,43 +70,54 @@ def double(path: Path, rng: random.Random) -> None:
 DAMAGES: tuple[Damage, ...] = (cut, flip, fill, lose, shadow, edit, double)
 
 
-def figures(document: dict[str, object]) -> list[tuple[object, ...]]:
-    stages = document["stages"]
-    assert isinstance(stages, list)
-    return [(stage["ops"], stage["bytes"], stage["errors"]) for stage in stages]
+Document = dict[str, Any]
 
 
-def tried(directory: Path, whole: Path, capsys: pytest.CaptureFixture[str], *, all_commands: bool) -> None:
-    """`whole` is the run as it was, next to `directory`, which was damaged."""
-    target = str(directory.parent / "out")
+def shown(directory: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Document, list[str]]:
+    """What `show --json` says of the run; and what it says of damage."""
+    code = main(["results", "show", str(directory), "--json"])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    if not said.out:
+        assert str(directory) in said.err
+        return {}, [said.err]
+    document = json.loads(said.out)
+    damage = [each["text"] for each in document.pop("caveats") if each["weight"] == "damage"]
+    assert code == (1 if damage else 0)
+    # Which files there are, and where, is no figure.
+    for name in ("path", "files"):
+        del document[name]
+    return document, damage
 
-    def run(*words: str) -> tuple[int, str, str]:
+
+def told_everywhere(directory: Path, damage: list[str], whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command names it, and every export carries it."""
+    target = directory.parent / "out"
+
+    def run(*words: str) -> tuple[str, str]:
         code = main(["results", *words])
         said = capsys.readouterr()
+        # Runs without a stage in common are refused.
+        assert code == 1 or (words[0], code, said.out) == ("compare", 2, "")
         assert "Traceback" not in said.err
-        assert code == 0 or "hint" in said.err or str(directory) in said.err, said.err
-        return code, said.out, said.err
+        return said.out, said.err
 
-    _, out, _ = run("show", str(whole), "--json")
-    true = figures(json.loads(out))
-    code, out, _ = run("show", str(directory), "--json")
-    if code == 0:
-        document = json.loads(out)
-        if figures(document) != true:
-            assert document["doubts"] or document["status"] == "unfinished"
-    assert run("list", str(directory.parent))[0] == 0
-    if all_commands:
-        doubtful = code == 0 and bool(document["doubts"])
-        for words in (
-            ("show", str(directory)),
-            ("compare", str(whole), str(directory)),
-            ("report", str(directory), "-o", target),
-            ("export", str(directory), "--format", "csv", "--table", "intervals"),
-            ("export", str(directory), "--format", "xlsx", "-o", target),
-        ):
-            _, said, _ = run(*words)
-            if doubtful and words[0] in ("show", "compare") and said:
-                assert "caution: " in said
+    for words in (("show", str(directory)), ("compare", str(whole), str(directory))):
+        out, err = run(*words)
+        assert all(f"caution: {each}" in out or f"{directory.name}: {each}" in out for each in damage) or err
+    for form in ("csv", "json", "markdown"):
+        out, err = run("export", str(directory), "--format", form)
+        assert all(f"damage: {each}" in err for each in damage)
+        assert form == "csv" or all(each.split("\n")[0][:20] in out for each in damage)
+    run("export", str(directory), "--format", "csv", "--table", "intervals", "-o", f"{target}.csv")
+    assert all(f"damage: {each}" in Path(f"{target}.caveats.txt").read_text() for each in damage)
+    run("export", str(directory), "--format", "xlsx", "-o", f"{target}.xlsx")
+    book = openpyxl.load_workbook(f"{target}.xlsx")
+    assert [row[1].value for row in book["Caveats"].iter_rows(min_row=2) if row[0].value == "damage"] == damage
+    assert "Damage" in [row[0].value for row in book["Summary"].iter_rows()]
+    run("report", str(directory), "-o", f"{target}.html")
+    text = Path(f"{target}.html").read_text()
+    assert all(text.count(escape(each)) >= 2 for each in damage)
 
 
 def damaged(root: Path, seed: int, capsys: pytest.CaptureFixture[str], *, all_commands: bool) -> None:
@@ -104,9 +125,78 @@ def damaged(root: Path, seed: int, capsys: pytest.CaptureFixture[str], *, all_co
     whole, _, _ = written(root, Outcome("success", 0))
     directory = root / "sai3-damaged"
     shutil.copytree(whole, directory)
-    for name in rng.sample(READ, rng.choice((1, 1, 1, 2))):
+    true, none = shown(directory, capsys)
+    assert none == []
+    for name in rng.sample(SEALED, rng.choice((1, 1, 1, 2))):
         rng.choice(DAMAGES)(directory / name, rng)
-    tried(directory, whole, capsys, all_commands=all_commands)
+    now, damage = shown(directory, capsys)
+    assert now == true or damage
+    assert main(["results", "list", str(root)]) == 0
+    capsys.readouterr()
+    if all_commands and now and damage:
+        told_everywhere(directory, damage, whole, capsys)
+
+
+def killed(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, list[Document]]:
+    """A run whose controller was killed, and what is said of it after each of its last flushes."""
+    tally = Tally(STAGES)
+    writer = RunWriter.create(root / "live", META, tally, b"target: x\n", {"objects": 1})
+    every = items()
+    more = [report("a", n, 1.0, stats(Op.GET, 7 + n, 200 + n), stage=2) for n in range(4, 12)]
+    said: list[Document] = []
+    copy = root / "sai3-killed"
+    for number, item in enumerate((*every, *more)):
+        writer.write(item, tally.apply(item))
+        writer.flush()
+        if number == len(every):
+            writer.checkpoint()
+        if number >= len(every) + len(more) - 3:
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(writer.directory, copy)
+            document, damage = shown(copy, capsys)
+            assert damage == []
+            said.append(document)
+    writer.close()
+    return copy, said
+
+
+def killed_and_damaged(root: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(seed)
+    directory, said = killed(root, capsys)
+    name = rng.choice((*READ, "metrics.zst", "metrics.zst", "events.jsonl"))
+    rng.choice((cut, flip))(directory / name, rng)
+    now, damage = shown(directory, capsys)
+    assert damage or now in said[-2:]
+    if now and damage:
+        told_everywhere(directory, damage, directory, capsys)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damage_of_what_a_killed_controller_leaves_is_said(
+    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed_and_damaged(tmp_path, seed, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 700))
+def test_all_kinds_of_damage_of_what_a_killed_controller_leaves_are_said(
+    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed_and_damaged(tmp_path, seed, capsys)
+
+
+def test_half_a_last_second_is_no_damage_and_is_said_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, said = killed(tmp_path, capsys)
+    for name, half in (("events.jsonl", b'{"time": "2023-11'), ("metrics.zst", b"\x00"), ("perf_log.tsv", b"contr")):
+        with (directory / name).open("ab") as file:
+            file.write(half)
+    document, damage = shown(directory, capsys)
+    assert (document, damage) == (said[-1], [])
+    assert main(["results", "export", str(directory)]) == 0
+    assert "warning: the run log breaks off at 2023-11-14T22:13:32.000Z" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from sai3tui.cli import main
@@ -30,6 +31,7 @@ agent_id\tget_ops\tget_bytes\tput_ops\tput_bytes\tmeta_ops\tduration_s\terrors
 agent-1\t1500\t1536000\t750\t768000\t0\t30.00\t2
 agent-2\t1500\t1536000\t750\t768000\t0\t30.00\t1
 """
+AGENT_FIGURES = {"get": (1500, 1_536_000, None, None), "put": (750, 768_000, None, None)}
 PERF_COLUMNS = [
     "agent_id",
     "timestamp_epoch_ms",
@@ -136,6 +138,26 @@ def test_they_have_a_report(tmp_path: Path) -> None:
     text = (tmp_path / "r.html").read_text()
     assert "written by sai3-bench" in text
     assert "<svg" in text
+
+
+def test_they_are_exported_as_far_as_they_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = directory(tmp_path)
+    for table, expected in (
+        ("stages", [("", "get", 3000, 3_072_000, 2000.0, None), ("", "put", 1500, 1_536_000, 3000.0, None)]),
+        ("agents", [(f"agent-{n}", op, *of) for n in (1, 2) for op, of in AGENT_FIGURES.items()]),
+    ):
+        assert main(["results", "export", str(path), "--format", "json", "--table", table]) == 0
+        document = json.loads(capsys.readouterr().out)
+        columns = ("op", "count", "bytes", "p99_us", "errors")
+        assert [(r.get("agent", ""), *(r[c] for c in columns)) for r in document["rows"]] == expected
+        assert any("written by sai3-bench" in each["text"] for each in document["caveats"])
+        for form in ("csv", "markdown", "parquet", "xlsx"):
+            words = ("--format", form, "--table", table, "-o", str(tmp_path / f"{table}.{form}"))
+            assert main(["results", "export", str(path), *words]) == 0
+        capsys.readouterr()
+    for read in (pd.read_csv(tmp_path / "stages.csv"), pd.read_parquet(tmp_path / "stages.parquet")):
+        assert read["count"].tolist() == [3000, 1500]
+        assert read["p999_us"].isna().all()
 
 
 @pytest.mark.parametrize(

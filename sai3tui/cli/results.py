@@ -78,13 +78,13 @@ def _compare(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from sai3tui.report_command import report_results
 
-    return report_results(options.directory, options.output, sys.stdout)
+    return report_results(options.directory, options.output, sys.stdout, sys.stderr)
 
 
 def _export(options: argparse.Namespace) -> int:
     from sai3tui.report_command import export_results
 
-    return export_results(options.directory, options.format, options.table, options.output, sys.stdout)
+    return export_results(options.directory, options.format, options.table, options.output, sys.stdout, sys.stderr)
 
 
 def add_oplog(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sai3tui.config.ops import Op
@@ -20,6 +21,17 @@ class StageDetail:
     agents: dict[tuple[str, Op], Figures] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each agent measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """Figures as a table of another program has them, by the names of results/export.py; what it does not say is not
+    in them. `agent` is empty in a row over all of them."""
+
+    stage_index: int
+    agent: str
+    op: str
+    figures: Mapping[str, int | float]
 
 
 def stage_detail(tally: Tally, stage: StageTally) -> StageDetail:

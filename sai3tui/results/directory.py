@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,18 @@ def make_directory(root: Path, config_name: str, started_ns: int) -> Path:
     except OSError as error:
         raise write_error(root, error) from error
     raise ResourceError(f"{root} already has {MOST_OF_A_SECOND - 1} directories {base}", hint=_ELSEWHERE)
+
+
+def is_written(directory: Path) -> bool:
+    """Whether a controller writes into this results directory."""
+    try:
+        with (directory / "events.jsonl").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 _ELSEWHERE = "choose another place with --results DIR"

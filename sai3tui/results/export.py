@@ -1,4 +1,5 @@
-"""A run's figures as rows: per stage and operation, per agent, or per second; and these as CSV, JSON or markdown."""
+"""A run's figures as rows: per stage and operation, per agent, or per second; and these as CSV, JSON or markdown, with
+what is to be known about them."""
 
 from __future__ import annotations
 
@@ -8,13 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from sai3tui.errors import printable
+from sai3tui.results.caveats import Caveat, grave
+from sai3tui.results.details import TableRow
 from sai3tui.results.figures import MIB, Figures, per_second
 from sai3tui.results.files import utc_text
 from sai3tui.results.json_text import json_text
 from sai3tui.results.report_data import ReportData
 from sai3tui.results.views import StageView
 
-Cell = str | int | float
+Cell = str | int | float | None
+"""None: not known."""
 QUANTILES = (("p50_us", 0.5), ("p90_us", 0.9), ("p95_us", 0.95), ("p99_us", 0.99), ("p999_us", 0.999))
 _PLACE = ("run_id", "config", "started", "stage_index", "stage", "type", "status")
 _FIGURES = (
@@ -46,7 +50,7 @@ Rows = list[dict[str, Cell]]
 
 def rows(data: ReportData) -> Rows:
     """Per stage and operation. Numbers are numbers, rates averages over the stage, latencies service times in µs."""
-    made: Rows = []
+    made = _foreign(data, COLUMNS, lambda row: not row.agent)
     for stage in data.record.stages:
         detail = data.details.get(stage.index)
         for op, figures in sorted(detail.figures.items()) if detail is not None else ():
@@ -58,7 +62,7 @@ def rows(data: ReportData) -> Rows:
 
 def agent_rows(data: ReportData) -> Rows:
     """Per stage, agent and operation; rates are averages over the time that the agent measured."""
-    made: Rows = []
+    made = _foreign(data, AGENT_COLUMNS, lambda row: bool(row.agent))
     for stage in data.record.stages:
         detail = data.details.get(stage.index)
         for (agent, op), figures in sorted(detail.agents.items()) if detail is not None else ():
@@ -102,22 +106,38 @@ def as_csv(table: Rows, columns: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def as_json(table: Rows, columns: Sequence[str]) -> str:
-    return json_text({"columns": list(columns), "rows": table}, indent=2) + "\n"
+def as_json(table: Rows, columns: Sequence[str], found: Sequence[Caveat]) -> str:
+    told = [{"weight": each.weight.value, "text": each.text} for each in found]
+    return json_text({"caveats": told, "columns": list(columns), "rows": table}, indent=2) + "\n"
 
 
-def as_markdown(table: Rows, columns: Sequence[str]) -> str:
-    def cell(value: Cell) -> str:
-        return " ".join(printable(str(value), lines=True).replace("\\", "\\\\").replace("|", "\\|").split())
+def as_markdown(table: Rows, columns: Sequence[str], found: Sequence[Caveat]) -> str:
+    """What is grave stands above the table, all else below."""
 
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in table]
+    def text(value: Cell) -> str:
+        word = "" if value is None else str(value)
+        return " ".join(printable(word, lines=True).replace("\\", "\\\\").replace("|", "\\|").split())
+
+    above = grave(found)
+    lines = [f"> **{each.weight.value.capitalize()}:** {text(each.text)}  " for each in above]
+    lines += [""] if lines else []
+    lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(text(value) for value in row.values()) + " |" for row in table]
+    notes = [f"- {text(each.text)}" for each in found if each not in above]
+    lines += ["", "To be known about these figures:", "", *notes] if notes else []
     return "\n".join(lines) + "\n"
 
 
-TEXTS: Mapping[str, Callable[[Rows, Sequence[str]], str]] = MappingProxyType(
-    {"csv": as_csv, "json": as_json, "markdown": as_markdown}
-)
+def _foreign(data: ReportData, columns: Sequence[str], wanted: Callable[[TableRow], bool]) -> Rows:
+    """Rows of a run of sai3-bench: its tables, as far as they go."""
+    stages = {stage.index: stage for stage in data.record.stages}
+    made: Rows = []
+    for row in data.record.tables:
+        if wanted(row):
+            place = dict(zip(_PLACE, _place(data, stages[row.stage_index]), strict=True))
+            known: dict[str, Cell] = {**place, "agent": row.agent, "op": row.op, **row.figures}
+            made.append({column: known.get(column) for column in columns})
+    return made
 
 
 def _place(data: ReportData, stage: StageView) -> tuple[Cell, ...]:

@@ -8,6 +8,7 @@ from html import escape
 
 from sai3tui.config.units import format_count
 from sai3tui.metrics.attribution import Cause
+from sai3tui.results.caveats import open_end_text
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
@@ -96,7 +97,7 @@ def _sure(stages: Sequence[StageView]) -> list[str]:
 def _wrong(record: RunRecord) -> list[str]:
     lines = []
     if record.outcome is None:
-        lines.append("The run log breaks off: figures are of what was written until then.")
+        lines.append(open_end_text(record))
     lines += record.doubts
     for view in record.thresholds:
         if view.failed:

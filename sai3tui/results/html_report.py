@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from sai3tui.metrics.attribution import Cause
+from sai3tui.results.caveats import Weight, caveats
 from sai3tui.results.details import StageDetail
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
@@ -16,14 +17,12 @@ from sai3tui.results.html_over_time import COLOURS, over_time
 from sai3tui.results.html_parts import bullets, section, table
 from sai3tui.results.html_style import STYLE
 from sai3tui.results.report_data import ReportData
-from sai3tui.results.status import stage_notes
 from sai3tui.results.threshold_text import threshold_cells
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import StageView
 
 MOST_CAUSES = 30
 MOST_CELLS = 64
-NOTABLE_SKEW_MS = 50.0
 SHARES = (0.0, *(1 - 10 ** (-step / 10) for step in range(1, 51)))
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -43,7 +42,7 @@ def html_report(data: ReportData) -> str:
         section("Latency distribution", _distributions(data)),
         section("Agents by endpoints", _heat_maps(data)),
         section("Errors", _errors(data)),
-        section("To be known about these figures", bullets(_caveats(data))),
+        section("To be known about these figures", _caveats(data)),
         section("Passport", _passport(data)),
     ]
     return (
@@ -207,24 +206,10 @@ def _errors(data: ReportData) -> str:
     return told + (f"<p>and {more} more causes</p>" if more > 0 else "")
 
 
-def _caveats(data: ReportData) -> list[str]:
-    record = data.record
-    # What limited a stage has a section of its own.
-    found = stage_notes(record.stages, limits=False)
-    if record.meta.baseline:
-        found.append(f"the run was compared with {record.meta.baseline} while it went on")
-    if record.outcome is None:
-        found.append("the run log breaks off: figures are of what was written until then")
-    if not record.meta.preflight:
-        found.append("preflight was skipped")
-    repeated = sum(stage.repeated_puts for stage in record.stages)
-    if repeated:
-        found.append(f"{repeated:,} objects were PUT again, as they were in flight when an earlier run ended")
-    late = [stage for stage in record.stages if stage.start_skew_ms > NOTABLE_SKEW_MS]
-    found += [f"{stage.name}: agents started within {stage.start_skew_ms:.1f} ms" for stage in late]
-    found += [text for text in (*record.meta.notices, *data.notes) if text not in found]
-    found.append("percentiles are upper edges of bins (at most 1.6 % wide) of histograms merged over all agents")
-    return found
+def _caveats(data: ReportData) -> str:
+    css = {Weight.DAMAGE: "bad", Weight.WARNING: "warn"}
+    told = [(css.get(each.weight, ""), each.text) for each in caveats(data.record)]
+    return "<ul>" + "".join(f'<li class="{kind}">{escape(text)}</li>' for kind, text in told) + "</ul>"
 
 
 def _passport(data: ReportData) -> str:

@@ -20,7 +20,8 @@ import numpy as np
 
 from sai3tui.config.ops import Op
 from sai3tui.results.compare import Intervals
-from sai3tui.results.figures import MIB
+from sai3tui.results.details import TableRow
+from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.metadata import AgentMeta, RunMeta
 from sai3tui.results.views import Outcome, Rates, Series, StageInfo, StageStatus, StageView
 
@@ -30,6 +31,7 @@ NOTICE = (
 )
 _TITLE = re.compile(r"# Stage \d+ Results: (.*) \((.*)\)")
 _DURATION = re.compile(r"# Duration: ([\d.]+)s")
+LATENCIES = ("mean_us", "p50_us", "p90_us", "p95_us", "p99_us", "max_us")
 _ALONE = (("prepare_results.tsv", "prepare", "prepare"), ("workload_results.tsv", "workload", "execute"))
 
 
@@ -57,6 +59,7 @@ class PredecessorRun:
     stages: tuple[StageView, ...]
     series: Series
     intervals: dict[tuple[int, Op], Intervals]
+    tables: tuple[TableRow, ...]
 
 
 @dataclass(slots=True)
@@ -102,7 +105,8 @@ def predecessor_meta(document: Mapping[str, Any]) -> tuple[RunMeta, int]:
 def load_predecessor(path: Path) -> PredecessorRun:
     """Raises OSError, or ValueError that names the file that is broken."""
     meta, ended_ns = predecessor_meta(json.loads((path / "metadata.json").read_bytes()))
-    stages = tuple(_view(index, table) for index, table in enumerate(_tables(path), 1))
+    tables = list(enumerate(_tables(path), 1))
+    stages = tuple(_view(index, table) for index, table in tables)
     names = {stage.name.lower(): stage.index for stage in stages}
     rows = list(_perf_log(path / "perf_log.tsv")) if (path / "perf_log.tsv").exists() else []
     failed = "TEST STATUS: FAILURE" in _text(path / "STATUS.txt")
@@ -113,6 +117,7 @@ def load_predecessor(path: Path) -> PredecessorRun:
         stages,
         _series(rows, names),
         _intervals(rows, names),
+        tuple(row for index, table in tables for row in _table_rows(index, table, stages[index - 1].elapsed_s)),
     )
 
 
@@ -207,6 +212,33 @@ def _view(index: int, table: _Table) -> StageView:
         p50_us=only.get("p50_us", 0.0),
         p99_us=only.get("p99_us", 0.0),
     )
+
+
+def _table_rows(index: int, table: _Table, seconds: float) -> Iterator[TableRow]:
+    """Of a table that `_view` could read. Errors stand there per agent, and not per operation."""
+    for name, row in table.rows.items():
+        count = int(row["count"])
+        figures: dict[str, int | float] = {
+            "seconds": seconds,
+            "count": count,
+            "ops_per_s": float(row["ops_per_sec"]),
+            "mib_per_s": float(row["throughput_mibps"]),
+            **{column: float(row[column]) for column in LATENCIES if column in row},
+        }
+        if name in ("GET", "PUT"):
+            figures["bytes"] = round(float(row["avg_bytes"]) * count)
+        yield TableRow(index, "", name.lower(), figures)
+    for agent in table.agents:
+        took = float(agent.get("duration_s") or seconds)
+        for op in ("get", "put", "meta"):
+            count = int(agent.get(f"{op}_ops") or 0)
+            if not count:
+                continue
+            own: dict[str, int | float] = {"seconds": took, "count": count, "ops_per_s": per_second(count, took)}
+            if f"{op}_bytes" in agent:
+                size = int(agent[f"{op}_bytes"])
+                own |= {"bytes": size, "mib_per_s": per_second(size, took) / MIB}
+            yield TableRow(index, agent["agent_id"], op, own)
 
 
 def _number(text: str) -> float:

@@ -15,7 +15,8 @@ from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.events import Level, Note, Report
 from sai3tui.results.bands import StageBand, read_bands
-from sai3tui.results.details import StageDetail, stage_detail
+from sai3tui.results.details import StageDetail, TableRow, stage_detail
+from sai3tui.results.directory import is_written
 from sai3tui.results.doubts import EDITED, doubts
 from sai3tui.results.events_log import read_events
 from sai3tui.results.figures import rates_of
@@ -106,6 +107,10 @@ class RunRecord:
     """Warnings and worse that were told."""
     doubts: tuple[str, ...] = ()
     """What does not fit in its files: figures may be wrong then."""
+    live: bool = False
+    """A controller still writes there."""
+    tables: tuple[TableRow, ...] = ()
+    """Of a run of sai3-bench, instead of `details`."""
 
 
 def _seconds_of(
@@ -181,9 +186,9 @@ def load_run(
     except (ValueError, KeyError, OverflowError, DecodeError) as error:
         hint = "without totals.zst and seconds.zst its figures are made from all reports"
         raise Sai3Error(f"the run log in {path} is broken", hint=hint, kind=ErrorKind.RESOURCE) from error
-    ended_ns = read.ended_ns or max((line.time_ns for line in tally.log), default=read.meta.started_ns)
-    views = tally.views(ended_ns)
     last_ns = max((part.reported_ns for stage in tally.stages.values() for part in stage.agents.values()), default=0)
+    ended_ns = read.ended_ns or max([read.meta.started_ns, last_ns, *(line.time_ns for line in tally.log)])
+    views = tally.views(ended_ns)
     return RunRecord(
         path=path,
         meta=read.meta,
@@ -200,6 +205,7 @@ def load_run(
         details={index: stage_detail(tally, stage) for index, stage in tally.stages.items() if stage.agents},
         notes=tuple(notes),
         doubts=_doubts(path, read, views, condition, last_ns),
+        live=read.outcome is None and is_written(path),
         baseline=read.baseline,
         bands=read_bands(path),
         thresholds=read.thresholds,
@@ -243,6 +249,7 @@ def _predecessor_record(path: Path, run: PredecessorRun) -> RunRecord:
         log=(),
         status_text=_text(path / "STATUS.txt"),
         files=_files(path),
+        tables=run.tables,
     )
 
 

@@ -61,18 +61,23 @@ def limit_notes(stage: StageView) -> list[str]:
     return notes
 
 
-def stage_notes(stages: Iterable[StageView], *, limits: bool = True) -> list[str]:
+def unreported_text(stage: StageView) -> str:
+    """Of agents that were lost in a stage."""
+    return (
+        f"what {', '.join(stage.unreported)} did between the last report and being lost is not counted: the figures are"
+        " what was done at the least"
+    )
+
+
+def stage_notes(stages: Iterable[StageView], *, limits: bool = True, losses: bool = True) -> list[str]:
     """What is to be known about the figures of `stage_table`: a line each, none if there is nothing; what limited them
-    only with `limits`."""
+    only with `limits`, who was lost only with `losses`."""
     lines = []
     for stage in stages:
         name = f"stage {stage.index} {stage.name}"
         lines += [name + note for note in limit_notes(stage)] if limits else []
-        if stage.unreported:
-            lines.append(
-                f"{name}: what {', '.join(stage.unreported)} did between the last report and being lost is not counted:"
-                " the figures are what was done at the least"
-            )
+        if stage.unreported and losses:
+            lines.append(f"{name}: {unreported_text(stage)}")
         if stage.warmup_s:
             lines.append(f"{name}: the first {stage.warmup_s:.1f} s were warm-up and are left out")
         if stage.lateness is not None:
