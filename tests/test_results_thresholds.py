@@ -396,3 +396,21 @@ def test_junit_has_a_case_for_the_run_each_stage_and_each_threshold() -> None:
     text = markdown_summary(run)
     assert "| get.p99 &lt;= 50 ms | execute | MISSED | 61.2 ms | -22.4% |" in text
     assert "because: HTTP 500" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "words"),
+    [
+        (None, 0.05, 0.04, "40.0 ms, 20.0% of the bound left"),
+        (None, 0.05, 0.06, "60.0 ms, 20.0% over the bound"),
+        (None, 0.05, 5.0, "5.00 s, 100 times the bound"),
+        (0.05, None, 0.04, "40.0 ms, 20.0% under the bound"),
+        (0.05, 0.1, 0.04, "40.0 ms, 20.0% under the bound"),
+    ],
+)
+def test_a_sentence_says_how_far_a_value_is_from_its_bound(
+    low: float | None, high: float | None, value: float, words: str
+) -> None:
+    left = margin(value, None if low is None else Bound(low), None if high is None else Bound(high))
+    view = ThresholdView("t", "get.p99", "fleet", 1, "load", Unit.SECONDS, low, high, value=value, margin=left)
+    assert view.sentence == f"t in load: {words}"

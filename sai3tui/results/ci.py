@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from sai3tui.results.describe import failure_lines
-from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
-from sai3tui.results.status import stage_notes
+from sai3tui.results.status import STAGE_HEADER, stage_cells, stage_notes
 from sai3tui.results.threshold_text import HEADER, threshold_cells, verdict
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import Outcome, StageStatus, StageView
@@ -72,8 +71,7 @@ def markdown_summary(run: CiRun) -> str:
     if run.thresholds:
         lines += ["", "### Thresholds", "", *_table(HEADER, (threshold_cells(view) for view in run.thresholds))]
     if run.stages:
-        header = ("stage", "status", "ops", "MiB", "seconds", "ops/s", "MiB/s", "p50 ms", "p99 ms", "errors")
-        lines += ["", "### Stages", "", *_table(header, (_stage_cells(stage) for stage in run.stages))]
+        lines += ["", "### Stages", "", *_table(STAGE_HEADER, (stage_cells(stage) for stage in run.stages))]
         notes = stage_notes(run.stages)
         lines += ["", *(f"- {_cell(note)}" for note in notes)] if notes else []
     if outcome.results:
@@ -103,21 +101,6 @@ def _add(case: ElementTree.Element, tag: str, message: str, text: str = "") -> N
 def _xml(text: str) -> str:
     """Without the characters that XML cannot hold."""
     return _NO_XML.sub(" ", text)
-
-
-def _stage_cells(s: StageView) -> Sequence[str]:
-    return (
-        f"{s.index} {s.name}",
-        s.status.value,
-        str(s.total_ops),
-        f"{s.total_bytes / MIB:.1f}",
-        f"{s.elapsed_s:.2f}",
-        f"{per_second(s.total_ops, s.elapsed_s):.1f}",
-        f"{per_second(s.total_bytes, s.elapsed_s) / MIB:.1f}",
-        f"{s.p50_us / 1000:.2f}",
-        f"{s.p99_us / 1000:.2f}",
-        str(s.errors),
-    )
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -19,13 +19,13 @@ from sai3tui.results.views import FailureGroup, Outcome, StageStatus, StageView,
 
 MOST_CAUSES = 20
 MOST_ATTEMPTS = 5
+STAGE_HEADER = ("stage", "status", "objects", "ops", "MiB", "seconds", "ops/s", "MiB/s", "p50 ms", "p99 ms", "errors")
 
 
 def stage_table(stages: Iterable[StageView]) -> list[str]:
     """Per stage what was done, in aligned columns; the same in STATUS.txt and at the end of `--batch`."""
-    header = ("stage", "status", "objects", "ops", "MiB", "seconds", "ops/s", "MiB/s", "p50 ms", "p99 ms", "errors")
-    rows: list[Sequence[str]] = [header, *(_cells(stage) for stage in stages)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+    rows: list[Sequence[str]] = [STAGE_HEADER, *(stage_cells(stage) for stage in stages)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(STAGE_HEADER))]
     return [
         "  ".join(
             cell.ljust(width) if column < 2 else cell.rjust(width)
@@ -120,7 +120,8 @@ def at_least(incomplete: bool) -> str:
     return ">= " if incomplete else ""
 
 
-def _cells(s: StageView) -> tuple[str, ...]:
+def stage_cells(s: StageView) -> tuple[str, ...]:
+    """One line of a table with the columns of `STAGE_HEADER`."""
     least = at_least(bool(s.unreported))
     return (
         f"{s.index} {s.name}",

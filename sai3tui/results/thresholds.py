@@ -24,6 +24,8 @@ SETTLE_S = 3.0
 WHOLE_WINDOW = 0.95
 """Share of a window that must be measured for it to count: intervals are not quite a second."""
 SUBJECTS_NAMED = 5
+MANY_TIMES = 9.0
+"""From so many bounds over a bound on, it is how many times the bound that is said."""
 FLEET = ""
 MEASURING = frozenset({"prepare", "execute", "cleanup", "verify", "hybrid"})
 
@@ -68,17 +70,24 @@ class ThresholdView:
 
     @property
     def sentence(self) -> str:
-        """`get.p99 <= 50ms in execute: 61.2ms, missed by 22 %, agent a3`."""
+        """`get.p99 <= 50.0 ms in execute: 61.2 ms, 22.4% over the bound, agent a3`."""
         text = f"{self.text} in {self.stage}: " if self.stage else f"{self.text}: "
         if self.value is None:
             return text + self.status.value
         text += show_value(self.value, self.unit)
         if self.margin is not None:
-            text += f", {abs(self.margin):.1%} of the bound {'left' if self.margin >= 0 else 'missing'}"
+            text += f", {self._distance(self.value, self.margin)}"
         text += f", {self.subject}" if self.subject else ""
         if self.failed and self.status is ThresholdStatus.MET:
             text += f"; was missed for {self.missed_s:.0f} s"
         return text
+
+    def _distance(self, value: float, margin: float) -> str:
+        if margin >= 0:
+            return f"{margin:.1%} of the bound left"
+        if self.maximum is None or value <= self.maximum:
+            return f"{-margin:.1%} under the bound"
+        return f"{-margin:.1%} over the bound" if margin > -MANY_TIMES else f"{1 - margin:,.0f} times the bound"
 
 
 @dataclass(slots=True)
