@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,16 @@ from sai3tui.events import (
 from sai3tui.results.bands import Band, StageBand, read_bands
 from sai3tui.results.baseline import BaselineView, LiveDifference
 from sai3tui.results.html_charts import (
+    BROAD,
+    LABEL_WIDTH,
     MOST_POINTS,
+    NARROW,
     Line,
+    Mark,
     Part,
     decade_steps,
     line_chart,
+    mark_labels,
     nice_ceiling,
     percentile_chart,
     short,
@@ -46,6 +52,7 @@ from sai3tui.results.writer import RunWriter
 from tests.test_metrics_attribution import START, Simulated
 from tests.test_results_files import FAILURE, META, written
 
+MARKED = ("warn", "bad", "good", "good")
 KEYS = st.sampled_from(["bands", "stage_index", "at_s", "get_bytes", "low", "high"])
 VOID = {"meta", "br", "rect", "line", "circle", "path"}
 
@@ -92,7 +99,7 @@ def test_every_run_leaves_a_page_that_needs_nothing_else(tmp_path: Path) -> None
     assert not re.search(r"https?://", text)
     assert "Success" in text
     for stage in tally.stages.values():
-        assert f"{stage.info.name} ({stage.info.type}): {stage.figures.ops:,} operations" in text
+        assert f"{stage.info.name}: {stage.figures.ops:,} operations" in text
 
 
 def test_a_failure_is_told_with_its_cause_and_how_to_go_on(tmp_path: Path) -> None:
@@ -141,6 +148,22 @@ def test_lines_are_cut_between_stages_and_over_gaps() -> None:
     assert line_chart("x", "y", [line], bands).count('<path class="a"') == 2
 
 
+def test_moments_that_are_close_together_share_a_label() -> None:
+    marks = [
+        Mark(at, str(number), css, "") for number, (at, css) in enumerate(zip([1, 1, 2, 50], MARKED, strict=True), 1)
+    ]
+    places = [(10.0 * mark.at, mark) for mark in marks]
+    assert mark_labels(places) == [(10.0, "bad", "1-3"), (500.0, "good", "4")]
+
+
+@given(st.lists(st.floats(0, 900), max_size=40))
+def test_labels_of_marks_do_not_cover_each_other(places: list[float]) -> None:
+    made = mark_labels([(x, Mark(x, str(n), "warn", "")) for n, x in enumerate(sorted(places))])
+    at = [x for x, _, _ in made]
+    assert all(b - a >= LABEL_WIDTH for a, b in pairwise(at))
+    assert len(made) <= len(places)
+
+
 def test_nothing_to_draw_is_no_chart() -> None:
     assert line_chart("x", "y", []) == ""
     assert percentile_chart([Line("GET", "a", [], [])]) == ""
@@ -162,11 +185,12 @@ def test_thinning_keeps_peaks_and_bounds(values: list[float]) -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 0.99999), st.floats(0, 1e6)), min_size=1, max_size=50))
 def test_percentile_plots_stay_in_their_frame(points: list[tuple[float, float]]) -> None:
-    chart = percentile_chart([Line("GET", "a", [x for x, _ in points], [y for _, y in points])])
-    for path in re.findall(r' d="M([^"]+)"', chart):
-        for x, y in (pair.split() for pair in path.split("L")):
-            assert 0 <= float(x) <= 900
-            assert 0 <= float(y) <= 240
+    lines = [Line("GET", "a", [x for x, _ in points], [y for _, y in points])]
+    for size in (BROAD, NARROW):
+        for path in re.findall(r' d="M([^"]+)"', percentile_chart(lines, size)):
+            for x, y in (pair.split() for pair in path.split("L")):
+                assert 0 <= float(x) <= size.width
+                assert 0 <= float(y) <= size.height
 
 
 def test_what_was_to_be_met_what_limited_it_and_what_happened_when_are_on_the_page(tmp_path: Path) -> None:
@@ -221,14 +245,15 @@ def test_what_was_to_be_met_what_limited_it_and_what_happened_when_are_on_the_pa
     assert "of the attempts were throttled (server, weight 0.90)" in text
     assert "30 s: a2: something <odd> happened" in text
     assert re.search(r"execute is steady from here on", text)
-    assert document.count('class="mark') == 2 * 4
+    # In each of four charts, for a screen and for a phone.
+    assert document.count('class="mark') == 2 * 4 * 2
     # Under the curves of rates and latency; none where the baseline has no PUTs.
-    assert re.findall(r'<path class="area (\w)"', document) == ["a", "d", "g"]
+    assert re.findall(r'<path class="area (\w)"', document) == ["a", "a", "d", "d", "g", "g"]
     assert "GET of the baseline" in text
     assert "PUT of the baseline" not in text
-    row = re.search(r"<tr><td[^>]*>1 execute</td><td[^>]*>get ops/s</td>(.*?)</tr>", document)
+    row = re.search(r"<tr><td[^>]*>1 execute</td><td[^>]*>GET</td>(.*?)</tr>", document)
     assert row is not None
-    assert re.findall(r">([^<]+)</td>", row[1]) == ["1,000.00", "900.00", "-10.0%"]
+    assert re.findall(r">([^<]+)</td>", row[1]) == ["1,000.00 → 900.00, -10.0%", "–", "–", "–"]
     assert "8 connections, the baseline had 9" in text
     curve = document.split('aria-label="Half-width of the 95 % interval of the mean (% of it) over time"')[1]
     assert '<path class="b" d="M' in curve.split("</svg>")[0]

@@ -179,8 +179,9 @@ def _tell_arrival(event: BarrierArrived) -> tuple[Level, str]:
     if event.summary is None:
         return Level.INFO, "ready" if event.stage_index == 0 else f"at barrier {event.stage_index}"
     s = event.summary
-    ops = sum(stats.ops for stats in s.ops)
-    text = f"stage {s.stage_index} {s.stage_name} done in {s.seconds:.2f} s: {ops} operations, {s.errors} errors"
+    # Read back from the run log, a summary has no statistics of operations: these are in the reports.
+    ops = f"{sum(stats.ops for stats in s.ops)} operations, " if s.ops else ""
+    text = f"stage {s.stage_index} {s.stage_name} done in {s.seconds:.2f} s: {ops}{s.errors} errors"
     if s.objects.existed:
         text += f", {s.objects.existed} objects existed"
     if s.client_limited_reason:

@@ -7,12 +7,41 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 900, 240
-LEFT, RIGHT, TOP, BOTTOM = 66, 12, 24, 30
+TOP, BOTTOM = 24, 30
 MOST_POINTS = 450
 MOST_TICKS = 9
+LABEL_DISTANCE = 40
+"""Between the middles of two labels of an axis at the least."""
+LABEL_WIDTH = 22
+"""Of the label of a mark or two."""
 SMALLEST_MS = 1e-6
 """What a logarithmic axis can begin with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a drawing, in its own units: letters are 11 of them high, so one for a phone is a small one. `steps`: into how
+    many the axis of time is to be divided."""
+
+    width: int
+    height: int = 240
+    left: int = 66
+    right: int = 12
+    steps: int = 8
+
+    @property
+    def end(self) -> int:
+        """Where the frame ends to the right."""
+        return self.width - self.right
+
+    @property
+    def floor(self) -> int:
+        """Where the frame ends below."""
+        return self.height - BOTTOM
+
+
+BROAD = Size(900)
+NARROW = Size(400, left=46, right=8, steps=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +93,7 @@ def line_chart(
     gap: float = 0.0,
     marks: Sequence[Mark] = (),
     areas: Sequence[Area] = (),
+    size: Size = BROAD,
 ) -> str:
     """Lines over seconds, from zero, in front of `areas`. Empty if there are no lines."""
     points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True)]
@@ -71,31 +101,33 @@ def line_chart(
         return ""
     high = nice_ceiling(max([y for _, y in points] + [y for area in areas for y in area.high]))
     last = max([x for x, _ in points] + [band.end for band in bands])
-    step = nice_ceiling(max(last, 1e-9) / 8)
+    step = nice_ceiling(max(last, 1e-9) / size.steps)
     width = max(last, 1e-9)
 
     def sx(x: float) -> float:
-        return LEFT + x / width * (WIDTH - LEFT - RIGHT)
+        return size.left + x / width * (size.end - size.left)
 
     def sy(y: float) -> float:
-        return HEIGHT - BOTTOM - y / high * (HEIGHT - TOP - BOTTOM)
+        return size.floor - y / high * (size.floor - TOP)
 
-    parts = [_open(f"{title} ({unit}) over time")]
+    parts = [_open(f"{title} ({unit}) over time", size)]
     for number, band in enumerate(bands):
         x, w = sx(band.start), max(1.0, sx(band.end) - sx(band.start))
         parts.append(
-            f'<rect class="band{number % 2}" x="{x:.1f}" y="{TOP}" width="{w:.1f}" height="{HEIGHT - TOP - BOTTOM}"/>'
+            f'<rect class="band{number % 2}" x="{x:.1f}" y="{TOP}" width="{w:.1f}" height="{size.floor - TOP}"/>'
         )
         if w > 7 * len(band.name) + 6:
             parts.append(f'<text class="axis" x="{x + 4:.1f}" y="{TOP - 7}">{escape(band.name)}</text>')
     for quarter in range(5):
         y = high * quarter / 4
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{sy(y):.1f}" y2="{sy(y):.1f}"/>')
-        parts.append(f'<text class="axis" text-anchor="end" x="{LEFT - 6}" y="{sy(y) + 4:.1f}">{short(y)}</text>')
+        parts.append(f'<line class="grid" x1="{size.left}" x2="{size.end}" y1="{sy(y):.1f}" y2="{sy(y):.1f}"/>')
+        parts.append(f'<text class="axis" text-anchor="end" x="{size.left - 6}" y="{sy(y) + 4:.1f}">{short(y)}</text>')
     for number in range(int(width / step) + 1):
         x = number * step
         anchor = "end" if x > width * 0.97 else "middle"
-        parts.append(f'<text class="axis" text-anchor="{anchor}" x="{sx(x):.1f}" y="{HEIGHT - 10}">{short(x)} s</text>')
+        parts.append(
+            f'<text class="axis" text-anchor="{anchor}" x="{sx(x):.1f}" y="{size.height - 10}">{short(x)} s</text>'
+        )
     for area in areas:
         for lower, upper in _pieces(area, bands, gap):
             outline = [(sx(x), sy(y)) for x, y in [*upper, *reversed(lower)]]
@@ -104,20 +136,37 @@ def line_chart(
     parts += [
         _path([(sx(x), sy(y)) for x, y in segment], line.css) for line in lines for segment in _runs(line, bands, gap)
     ]
-    for number, mark in enumerate(marks):
-        if 0 <= mark.at <= width:
-            # Labels of moments that are close together stand below each other.
-            x, y = sx(mark.at), TOP + 10 + 12 * (number % 3)
-            parts.append(
-                f'<line class="mark {mark.css}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
-                f"<title>{escape(mark.text)}</title></line>"
-                f'<text class="label {mark.css}" text-anchor="middle" x="{x:.1f}" y="{y}">{escape(mark.label)}</text>'
-            )
+    shown = [(sx(mark.at), mark) for mark in marks if 0 <= mark.at <= width]
+    for x, mark in shown:
+        parts.append(
+            f'<line class="mark {mark.css}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{size.floor}">'
+            f"<title>{escape(mark.text)}</title></line>"
+        )
+    for number, (x, css, label) in enumerate(mark_labels(shown)):
+        y = TOP + 10 + 12 * (number % 2)
+        parts.append(f'<text class="label {css}" text-anchor="middle" x="{x:.1f}" y="{y}">{escape(label)}</text>')
     parts.append("</svg>")
-    return "".join(parts) + legend(lines, areas)
+    return "".join(parts)
 
 
-def percentile_chart(lines: Sequence[Line]) -> str:
+def mark_labels(marks: Sequence[tuple[float, Mark]]) -> list[tuple[float, str, str]]:
+    """Where, in which class and what: moments that are close together have one label, such as `2-4`, of the gravest
+    class. `marks` are in the order of their places."""
+    groups: list[list[tuple[float, Mark]]] = []
+    for x, mark in marks:
+        if groups and x - groups[-1][0][0] < LABEL_WIDTH:
+            groups[-1].append((x, mark))
+        else:
+            groups.append([(x, mark)])
+    made = []
+    for group in groups:
+        first, last = group[0][1], group[-1][1]
+        css = next(css for css in ("bad", "warn", "good") if any(mark.css == css for _, mark in group))
+        made.append((group[0][0], css, first.label if first is last else f"{first.label}-{last.label}"))
+    return made
+
+
+def percentile_chart(lines: Sequence[Line], size: Size = BROAD) -> str:
     """Latency in ms (logarithmic) over the share of operations; x is the share, from 0 to below 1."""
     points = [(x, y) for line in lines for x, y in zip(line.x, line.y, strict=True) if y >= SMALLEST_MS]
     if not points:
@@ -127,28 +176,28 @@ def percentile_chart(lines: Sequence[Line]) -> str:
     nines = max(2.0, math.ceil(max(-math.log10(1 - x) for x, _ in points)))
 
     def sx(share: float) -> float:
-        return LEFT + min(1.0, -math.log10(1 - share) / nines) * (WIDTH - LEFT - RIGHT)
+        return size.left + min(1.0, -math.log10(1 - share) / nines) * (size.end - size.left)
 
     def sy(y: float) -> float:
-        return HEIGHT - BOTTOM - (math.log10(y) - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+        return size.floor - (math.log10(y) - low) / (high - low) * (size.floor - TOP)
 
-    parts = [_open("latency in milliseconds over the share of operations")]
+    parts = [_open("latency in milliseconds over the share of operations", size)]
     for tick in ticks:
         y = sy(tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="axis" text-anchor="end" x="{LEFT - 6}" y="{y + 4:.1f}">{short(tick)}</text>')
-    for share in (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999):
-        label = f"{share * 100:.4g} %"
-        if -math.log10(1 - share) <= nines:
-            x = sx(share)
-            parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-            anchor = "end" if x > WIDTH - 60 else "middle"
-            parts.append(f'<text class="axis" text-anchor="{anchor}" x="{x:.1f}" y="{HEIGHT - 10}">{label}</text>')
+        parts.append(f'<line class="grid" x1="{size.left}" x2="{size.end}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="axis" text-anchor="end" x="{size.left - 6}" y="{y + 4:.1f}">{short(tick)}</text>')
+    shares = [share for share in (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999) if -math.log10(1 - share) <= nines]
+    for share in shares:
+        x = sx(share)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{size.floor}"/>')
+        if share != 0.5 or x - size.left > LABEL_DISTANCE:
+            at = f'text-anchor="{"end" if x > size.width - 40 else "middle"}" x="{x:.1f}" y="{size.height - 10}"'
+            parts.append(f'<text class="axis" {at}>{share * 100:.4g} %</text>')
     for line in lines:
         inside = [(sx(x), sy(y)) for x, y in zip(line.x, line.y, strict=True) if y >= SMALLEST_MS]
         parts.append(_path(inside, line.css))
     parts.append("</svg>")
-    return "".join(parts) + legend(lines)
+    return "".join(parts)
 
 
 def legend(lines: Sequence[Line], areas: Sequence[Area] = ()) -> str:
@@ -195,8 +244,8 @@ def short(value: float) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _open(label: str) -> str:
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
+def _open(label: str, size: Size) -> str:
+    return f'<svg viewBox="0 0 {size.width} {size.height}" role="img" aria-label="{escape(label)}">'
 
 
 def _pieces(area: Area, bands: Sequence[Part], gap: float) -> list[tuple[list[tuple[float, float]], ...]]:

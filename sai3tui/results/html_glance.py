@@ -22,6 +22,9 @@ from sai3tui.results.views import StageStatus, StageView
 FEWEST_SECONDS = 20
 """Of a stage whose mean can have an interval (results/steady.py)."""
 MOST_CAUSES = 5
+MOST_HEADLINES = 4
+SERVING = frozenset({"validation", "prepare", "cleanup", "verify"})
+"""Types of stages that serve others."""
 
 
 def glance(record: RunRecord) -> str:
@@ -41,12 +44,38 @@ def glance(record: RunRecord) -> str:
         ("What went wrong", _wrong(record) or ["Nothing."]),
         ("What limited it", _why(measured)),
     )
-    parts = [f'<p class="verdict {css}">{escape(told)}</p>', facts(answers, "glance")]
+    parts = [f'<p class="verdict {css}">{escape(told)}</p>']
+    if record.doubts:
+        parts.append('<p class="verdict bad">Files of this run are not as they were written: figures may be wrong</p>')
+    parts += [*map(_tiles, _headline(measured)), facts(answers, "glance")]
     if outcome is not None and outcome.failure is not None:
         parts.append(f"<pre>{escape(chr(10).join(failure_lines(outcome.failure)))}</pre>")
     if outcome is not None and outcome.resume:
         parts.append(f"<p>To go on where it stopped: <code>{escape(outcome.resume)}</code></p>")
     return "".join(parts)
+
+
+def _headline(stages: Sequence[StageView]) -> list[StageView]:
+    """Whose figures are the run's: what was measured for its own sake, else what took longest."""
+    found = [stage for stage in stages if stage.type not in SERVING and stage.total_ops]
+    longest = max(stages, key=lambda stage: stage.elapsed_s, default=None)
+    return found[:MOST_HEADLINES] or ([longest] if longest is not None and longest.total_ops else [])
+
+
+def _tiles(stage: StageView) -> str:
+    """A stage's figures, large."""
+    tiles = [(f"{per_second(stage.total_ops, stage.elapsed_s):,.0f}", "ops/s")]
+    if stage.total_bytes:
+        tiles.insert(0, (f"{per_second(stage.total_bytes, stage.elapsed_s) / MIB:,.1f}", "MiB/s"))
+    if stage.p50_us:
+        tiles += [
+            (f"{value / 1000:.2f}", f"ms, {name}") for name, value in (("p50", stage.p50_us), ("p99", stage.p99_us))
+        ]
+    tiles.append((f"{stage.errors:,}", "errors"))
+    if stage.steady is not None:
+        tiles.append((f"± {stage.steady.half_width:.1%}", "of the mean (95 %)"))
+    shown = "".join(f"<div><b>{escape(value)}</b><span>{escape(unit)}</span></div>" for value, unit in tiles)
+    return f'<div class="tiles" role="group" aria-label="{escape(stage.name)}"><p>{escape(stage.name)}</p>{shown}</div>'
 
 
 def _what(record: RunRecord) -> list[str]:
@@ -64,7 +93,8 @@ def _what(record: RunRecord) -> list[str]:
 
 
 def _speed(stage: StageView) -> str:
-    text = f"{stage.name} ({stage.type}): {stage.total_ops:,} operations in {stage.elapsed_s:.1f} s"
+    kind = f" ({stage.type})" if stage.type != stage.name else ""
+    text = f"{stage.name}{kind}: {stage.total_ops:,} operations in {stage.elapsed_s:.1f} s"
     text += f", {per_second(stage.total_ops, stage.elapsed_s):,.0f} a second"
     if stage.total_bytes:
         rate = per_second(stage.total_bytes, stage.elapsed_s) / MIB

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 from sai3tui.events import Level
 from sai3tui.results.html_charts import Mark
 from sai3tui.results.reader import RunRecord
@@ -46,9 +49,12 @@ def stage_starts(record: RunRecord) -> dict[int, float]:
 
 
 def _first_of_each(lines: list[LogLine]) -> list[LogLine]:
-    """Without repetitions: an agent that says the same again and again is marked once."""
-    found: dict[tuple[str, str], LogLine] = {}
+    """Without repetitions: what an agent says again and again, of other objects or with other figures, is marked once,
+    with how often it was."""
+    groups: dict[tuple[str, str], list[LogLine]] = {}
     for line in lines:
-        # Counts at the beginning of a line differ.
-        found.setdefault((line.agent, line.text.lstrip("0123456789 x")), line)
-    return list(found.values())
+        groups.setdefault((line.agent, re.sub("[0-9]+", "", line.text)), []).append(line)
+    return [
+        replace(first, text=f"{first.text} ({len(later)} more like it)") if later else first
+        for first, *later in groups.values()
+    ]

@@ -8,8 +8,9 @@ from html import escape
 
 from sai3tui.results.bands import band_under
 from sai3tui.results.figures import MIB
-from sai3tui.results.html_charts import Area, Line, Part, line_chart, thinned
+from sai3tui.results.html_charts import BROAD, NARROW, Area, Line, Part, legend, line_chart, thinned
 from sai3tui.results.html_marks import event_marks, stage_starts
+from sai3tui.results.html_parts import figure
 from sai3tui.results.reader import RunRecord
 
 LONGEST_GAP_S = 3.0
@@ -42,9 +43,12 @@ def over_time(record: RunRecord) -> str:
         _, high = thinned(series.at_s, [value / scale for value in band.high], peaks=True)
         return [Area(f"{name} of the baseline", css, x, low, high)]
 
-    def chart(title: str, unit: str, lines: Sequence[Line], areas: Sequence[Area] = ()) -> str:
-        drawn = line_chart(title, unit, lines, list(parts.values()), gap=gap, marks=marks, areas=areas)
-        return f"<h3>{escape(title)}, {escape(unit)}</h3>{drawn}" if drawn else ""
+    def chart(title: str, unit: str, lines: Sequence[Line], areas: Sequence[Area] = (), gap: float = gap) -> str:
+        broad, narrow = (
+            line_chart(title, unit, lines, list(parts.values()), gap=gap, marks=marks, areas=areas, size=size)
+            for size in (BROAD, NARROW)
+        )
+        return figure(f"{title}, {unit}", broad, narrow, legend(lines, areas))
 
     throughput, below = [], []
     for name, css, values, column in (
@@ -60,7 +64,7 @@ def over_time(record: RunRecord) -> str:
         chart("Throughput", "MiB/s", throughput, below),
         chart("Operations", "per second", [line("all operations", "d", series.ops, 1)], area("all", "ops", "d", 1)),
         chart("Service time", "ms", latency, area("p99", "p99_us", "g", 1000)),
-        chart("Half-width of the 95 % interval of the mean", "% of it", _half_widths(record)),
+        chart("Half-width of the 95 % interval of the mean", "% of it", _half_widths(record), gap=0.0),
     )
     return "".join(charts) + (f"<ol>{told}</ol>" if told else "")
 

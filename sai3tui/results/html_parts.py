@@ -11,9 +11,13 @@ def section(title: str, content: str) -> str:
     return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], text: int, css: Sequence[str] = ()) -> str:
-    """The first `text` columns hold words; `css` are classes of the rows."""
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], text: int, css: Sequence[str] = (), *, wide: int | None = None
+) -> str:
+    """The first `text` columns hold words, the `wide` one sentences; `css` are classes of the rows."""
     columns = ['class="t"' if n < text else "" for n in range(len(header))]
+    if wide is not None:
+        columns[wide] = 'class="t w"'
     head = "".join(f"<th {c}>{escape(cell)}</th>" for c, cell in zip(columns, header, strict=True))
     lines = [
         (f'<tr class="{css[n]}">' if css else "<tr>")
@@ -22,6 +26,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], text: int, css: 
         for n, row in enumerate(rows)
     ]
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
+
+
+def figure(title: str, broad: str, narrow: str, below: str) -> str:
+    """A drawing with its title, in two sizes of which the page shows one; `below` explains it. Empty without one."""
+    if not broad:
+        return ""
+    shown = f'<div class="broad">{broad}</div><div class="narrow">{narrow}</div>'
+    return f"<figure><h3>{escape(title)}</h3>{shown}{below}</figure>"
 
 
 def bullets(items: Iterable[str]) -> str:

@@ -11,10 +11,10 @@ from sai3tui.results.caveats import Weight, caveats
 from sai3tui.results.details import StageDetail
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
-from sai3tui.results.html_charts import Line, percentile_chart
+from sai3tui.results.html_charts import BROAD, NARROW, Line, legend, percentile_chart
 from sai3tui.results.html_glance import glance
 from sai3tui.results.html_over_time import COLOURS, over_time
-from sai3tui.results.html_parts import bullets, section, table
+from sai3tui.results.html_parts import bullets, figure, section, table
 from sai3tui.results.html_style import STYLE
 from sai3tui.results.report_data import ReportData
 from sai3tui.results.threshold_text import threshold_cells
@@ -60,41 +60,43 @@ def _thresholds(views: Sequence[ThresholdView]) -> str:
     if not views:
         return ""
     header = ("Threshold", "Stage", "Verdict", "Value", "Margin", "Worst", "Where")
-    css = [("bad" if view.failed else "good" if view.status is ThresholdStatus.MET else "dim") for view in views]
-    return table(header, [threshold_cells(view) for view in views], text=3, css=css)
+    ordered = sorted(views, key=lambda view: not view.failed)
+    css = [("bad" if view.failed else "good" if view.status is ThresholdStatus.MET else "dim") for view in ordered]
+    return f'<div class="verdicts">{table(header, map(threshold_cells, ordered), text=3, css=css, wide=6)}</div>'
 
 
 def _baseline(compared: Mapping[str, Any] | None) -> str:
     """What each stage differed by when it was over; latencies in ms, bytes in MiB."""
     if not compared:
         return ""
-    words = {"bytes_per_s": "MiB/s", "ops_per_s": "ops/s", "p50_us": "p50 ms", "p99_us": "p99 ms"}
+    words = {"ops_per_s": "ops/s", "bytes_per_s": "MiB/s", "p50_us": "p50 ms", "p99_us": "p99 ms"}
     units = {"bytes_per_s": MIB, "p50_us": 1e3, "p99_us": 1e3}
-    rows = []
+    cells: dict[tuple[str, str], dict[str, str]] = {}
     for each in compared["differences"]:
         metric = each["metric"]
-        values = [f"{each[name] / units.get(metric, 1):,.2f}" for name in ("then", "now")]
-        stage = f"{each['stage_index']} {each['stage']}"
-        rows.append((stage, f"{each['group']} {words[metric]}", *values, f"{each['share']:+.1%}"))
-    told = f"<p>Compared with {escape(str(compared['directory']))}.</p>{bullets([str(c) for c in compared['caveats']])}"
-    header = ("Stage", "Figure", "Baseline", "This run", "Difference")
-    return told + (table(header, rows, text=2) if rows else "")
+        then, now = (f"{each[name] / units.get(metric, 1):,.2f}" for name in ("then", "now"))
+        place = f"{each['stage_index']} {each['stage']}", str(each["group"]).upper()
+        cells.setdefault(place, {})[metric] = f"{then} → {now}, {each['share']:+.1%}"
+    rows = [(*place, *(found.get(metric, "–") for metric in words)) for place, found in cells.items()]
+    told = f"<p>Compared with {escape(str(compared['directory']))}: that → this run, difference.</p>"
+    told += bullets([str(caveat) for caveat in compared["caveats"]])
+    return told + (table(("Stage", "Operations", *words.values()), rows, text=2) if rows else "")
 
 
 def _stage_table(stages: Sequence[StageView]) -> str:
-    header = ("Stage", "Status", "Objects", "Operations", "MiB", "Seconds", "ops/s", "MiB/s", "p50 ms", "p99 ms")
+    header = ("Stage", "Status", "Objects", "Seconds", "Operations", "ops/s", "MiB", "MiB/s", "p50 ms", "p99 ms")
     rows = [
         (
             f"{s.index} {s.name}",
             s.status.value,
             f"{s.done:,}",
-            f"{s.total_ops:,}",
-            f"{s.total_bytes / MIB:,.1f}",
             f"{s.elapsed_s:.2f}",
-            f"{per_second(s.total_ops, s.elapsed_s):,.1f}",
-            f"{per_second(s.total_bytes, s.elapsed_s) / MIB:,.1f}",
-            f"{s.p50_us / 1000:.2f}",
-            f"{s.p99_us / 1000:.2f}",
+            f"{s.total_ops:,}",
+            f"{per_second(s.total_ops, s.elapsed_s):,.1f}" if s.total_ops else "–",
+            f"{s.total_bytes / MIB:,.1f}" if s.total_bytes else "–",
+            f"{per_second(s.total_bytes, s.elapsed_s) / MIB:,.1f}" if s.total_bytes else "–",
+            f"{s.p50_us / 1000:.2f}" if s.p50_us else "–",
+            f"{s.p99_us / 1000:.2f}" if s.p99_us else "–",
             f"{s.errors:,}",
             f"{s.retries:,}",
         )
@@ -105,20 +107,25 @@ def _stage_table(stages: Sequence[StageView]) -> str:
 
 def _attributions(stages: Sequence[StageView]) -> str:
     """Each stage that measured anything: the verdict, and the facts behind it."""
-    parts = []
+    parts, short = [], []
     for stage in stages:
         if not stage.total_ops:
             continue
         found = stage.attribution
-        verdict = "too short to say" if found.short else found.cause.value
+        if found.short:
+            short.append(f"{stage.index} {stage.name}")
+            continue
+        verdict = found.cause.value
         if found.cause is not Cause.UNCLEAR:
             verdict += f", confidence {found.confidence:.0%}"
         told = [f"{fact.text} ({fact.cause.value}, weight {fact.weight:.2f})" for fact in found.facts]
-        if stage.client_limited and found.cause is not Cause.CLIENT and not found.short:
+        if stage.client_limited and found.cause is not Cause.CLIENT:
             told.append(f"an agent was at a limit of its own: {stage.client_limited}")
         parts.append(f"<h3>{stage.index} {escape(stage.name)}: {escape(verdict)}</h3>{bullets(told)}")
-        if not told and not found.short:
+        if not told:
             parts.append('<p class="dim">Nothing stands out.</p>')
+    if short:
+        parts.append(f'<p class="dim">Too short to say: {escape(", ".join(short))}.</p>')
     return "".join(parts)
 
 
@@ -128,11 +135,11 @@ def _distributions(data: ReportData) -> str:
         detail = data.details.get(stage.index)
         if detail is None or not any(figures.service.count for figures in detail.figures.values()):
             continue
-        parts.append(f"<h3>{stage.index} {escape(stage.name)}</h3>{_distribution(detail)}")
+        parts.append(_distribution(f"{stage.index} {stage.name}: ms by share of operations", detail))
     return "".join(parts)
 
 
-def _distribution(detail: StageDetail) -> str:
+def _distribution(title: str, detail: StageDetail) -> str:
     lines, rows = [], []
     for op, figures in sorted(detail.figures.items()):
         histogram = figures.service
@@ -146,7 +153,8 @@ def _distribution(detail: StageDetail) -> str:
         columns = [histogram.mean_us / 1000, *quantiles, histogram.max_us / 1000]
         rows.append((op.name, f"{count:,}", *(f"{value:.3f}" for value in columns)))
     header = ("Operation", "Count", "mean ms", "p50", "p90", "p95", "p99", "p99.9", "max")
-    return percentile_chart(lines) + table(header, rows, text=1)
+    broad, narrow = (percentile_chart(lines, size) for size in (BROAD, NARROW))
+    return figure(title, broad, narrow, legend(lines) + table(header, rows, text=1))
 
 
 def _heat_maps(data: ReportData) -> str:
@@ -161,8 +169,8 @@ def _heat_maps(data: ReportData) -> str:
             continue
         use_bytes = any(size for _, size in detail.cells.values())
         unit = "MiB/s" if use_bytes else "ops/s"
-        parts.append(f"<h3>{stage.index} {escape(stage.name)}, {unit}</h3>")
-        parts.append(_heat_map(detail, agents, endpoints, stage.elapsed_s, use_bytes))
+        drawn = _heat_map(detail, agents, endpoints, stage.elapsed_s, use_bytes)
+        parts.append(f"<figure><h3>{stage.index} {escape(stage.name)}, {unit}</h3>{drawn}</figure>")
     return "".join(parts)
 
 
@@ -201,7 +209,7 @@ def _errors(data: ReportData) -> str:
         )
         for group in groups[:MOST_CAUSES]
     ]
-    told = table(("Cause", "Count", "Agents", "First", "Last"), rows, text=1)
+    told = table(("Cause", "Count", "Agents", "First", "Last"), rows, text=1, wide=0)
     more = len(groups) - len(rows)
     return told + (f"<p>and {more} more causes</p>" if more > 0 else "")
 
