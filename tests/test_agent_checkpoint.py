@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import tarfile
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,12 @@ from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.generations import Generation, Holding
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.states import ObjectState
-from sai3tui.storage.control import Control
+from sai3tui.state.store import WRITER
+from sai3tui.storage.control import Control, write_file
+from sai3tui.storage.engine import PIECE_BYTES
+from sai3tui.storage.fileops import StoppedError
+from sai3tui.storage.stoppable import stoppable
+from tests.waiting import wait_until_async
 
 
 async def test_what_was_packed_comes_back(tmp_path: Path) -> None:
@@ -31,7 +39,7 @@ async def test_what_was_packed_comes_back(tmp_path: Path) -> None:
     cache.save(record)
     cache.states(record, 0, 0).set(np.arange(0, 1000, 7), ObjectState.CREATED)
     await cache.flush()
-    data = await pack(cache)
+    data = pack(cache)
     await cache.close()
     assert len(data) < 100_000
     (tmp_path / "two").mkdir()
@@ -124,3 +132,63 @@ async def test_a_slow_or_failing_checkpoint_is_a_warning(tmp_path: Path, error: 
     assert level is Level.WARNING
     assert said in text
     await cache.close()
+
+
+@pytest.fixture
+async def cache(tmp_path: Path) -> AsyncIterator[LayoutCache]:
+    cache = LayoutCache.open(tmp_path / "data" / "layout", 1000)
+    cache.save(Generation(1, 1, 1, {0: 1000}))
+    await cache.flush()
+    yield cache
+    await cache.close()
+
+
+async def test_what_nobody_waits_for_any_more_ends(tmp_path: Path, cache: LayoutCache) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(stopped: Callable[[], bool]) -> None:
+        begun.set()
+        while not stopped():
+            ended.wait(0.01)
+        ended.set()
+
+    waiting = asyncio.ensure_future(stoppable(work))
+    await asyncio.to_thread(begun.wait, 30)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
+    with pytest.raises(StoppedError):
+        pack(cache, lambda: True)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["layout"]
+
+
+def test_a_file_that_nobody_waits_for_any_more_is_not_put_in_place(tmp_path: Path) -> None:
+    path, asked = tmp_path / "key", itertools.count()
+    path.write_bytes(b"before")
+    with pytest.raises(StoppedError):
+        write_file(str(path), bytes(3 * PIECE_BYTES), lambda: next(asked) == 2)
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("key", b"before")]
+    write_file(str(path), b"now", lambda: False)
+    assert path.read_bytes() == b"now"
+
+
+async def test_a_cache_is_not_closed_below_a_copy(tmp_path: Path, cache: LayoutCache) -> None:
+    copying, go_on = threading.Event(), threading.Event()
+
+    def stopped() -> bool:
+        copying.set()
+        go_on.wait(30)
+        return False
+
+    packing = asyncio.ensure_future(asyncio.to_thread(pack, cache, stopped))
+    await asyncio.to_thread(copying.wait, 30)
+    closing = asyncio.ensure_future(cache.close())
+    # Nothing else is left to wait for.
+    assert await wait_until_async(lambda: not any(each.name == WRITER for each in threading.enumerate()), 30)
+    assert not closing.done()
+    go_on.set()
+    data = await packing
+    await closing
+    (tmp_path / "again").mkdir()
+    unpack(data, tmp_path / "again")

@@ -225,7 +225,7 @@ async def test_a_grant_is_on_disk_before_it_is_given(tmp_path: Path) -> None:
     # A copy of what is committed at this moment is what a kill -9 would leave.
     copy = tmp_path / "copy"
     copy.mkdir()
-    await cache.copy_to(copy)
+    cache.copy_to(copy)
     await cache.close()
     other = LayoutCache.open(copy, 1000)
     assert other.states(record, 0, 1).total(CREATING) == 20

@@ -14,11 +14,14 @@ import zstandard
 
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.setup import RunSetup
+from sai3tui.config.units import format_bytes
 from sai3tui.errors import ResourceError, Sai3Error, StorageError
 from sai3tui.events import Level
 from sai3tui.state.generations import Generation, Known
 from sai3tui.state.layout import LayoutCache
 from sai3tui.storage.control import Control
+from sai3tui.storage.fileops import StoppedError
+from sai3tui.storage.stoppable import Stopped, stoppable
 
 Note = Callable[[Level, str, str], None]
 """`note(level, text, code)` tells whoever watches the run."""
@@ -61,7 +64,7 @@ class Checkpoints:
         if not self._every:
             return
         try:
-            data = await pack(self._cache)
+            data = await stoppable(lambda stopped: pack(self._cache, stopped))
             await (await self._control()).put(self.key(record.number), data)
         except Sai3Error as error:
             self._warn("was not written", error)
@@ -143,24 +146,43 @@ class Checkpoints:
         self._note(Level.WARNING, f"a checkpoint {what}: {error.failure().sentence()}", "checkpoint")
 
 
-async def pack(cache: LayoutCache) -> bytes:
-    """What the cache has committed, as a compressed archive. Raises ResourceError."""
+def pack(cache: LayoutCache, stopped: Stopped = lambda: False) -> bytes:
+    """What the cache has committed, as a compressed archive. Raises ResourceError, or StoppedError when `stopped` says
+    so."""
     try:
         with tempfile.TemporaryDirectory(prefix="checkpoint-", dir=cache.directory.parent) as directory:
-            await cache.copy_to(Path(directory))
-            return await asyncio.to_thread(_compress, Path(directory) / MEMBER)
+            cache.copy_to(Path(directory), stopped)
+            return _compress(Path(directory) / MEMBER, stopped)
     except OSError as error:
         raise ResourceError(f"cannot make a copy of {cache.directory}") from error
 
 
-def _compress(file: Path) -> bytes:
+def _compress(path: Path, stopped: Stopped) -> bytes:
     buffer = io.BytesIO()
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        text = f"the states of the objects take {format_bytes(size)}, which is too much for a checkpoint"
+        raise ResourceError(text, hint="what is on record on the agents' hosts and with the controller still counts")
     with (
         zstandard.ZstdCompressor(level=3).stream_writer(buffer, closefd=False) as compressed,
         tarfile.open(fileobj=compressed, mode="w|") as archive,
+        path.open("rb") as file,
     ):
-        archive.add(file, MEMBER, recursive=False)
+        archive.addfile(archive.gettarinfo(arcname=MEMBER, fileobj=file), _Stoppable(file, stopped))
     return buffer.getvalue()
+
+
+class _Stoppable:
+    """Reads from `source` until it is `stopped`."""
+
+    def __init__(self, source: BinaryIO, stopped: Stopped) -> None:
+        self._source = source
+        self._stopped = stopped
+
+    def read(self, size: int = -1) -> bytes:
+        if self._stopped():
+            raise StoppedError("a checkpoint")
+        return self._source.read(size)
 
 
 class _Bounded:

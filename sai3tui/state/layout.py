@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -246,9 +246,10 @@ class LayoutCache:
         self._stop_timer()
         await self._store.commit(self._dirty_rows())
 
-    async def copy_to(self, directory: Path) -> None:
-        """A compact copy of what is committed, into an existing empty directory."""
-        await self._store.copy_to(directory)
+    def copy_to(self, directory: Path, stopped: Callable[[], bool] = lambda: False) -> None:
+        """A compact copy of what is committed, into an existing empty directory, from any thread. It ends early, and is
+        no copy then, when `stopped` says so. Raises ResourceError."""
+        self._store.copy_to(directory, stopped)
 
     async def close(self) -> None:
         """Commit what is left and close. Idempotent."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,12 @@ Rows = Mapping[bytes, bytes | None]
 """Key to value; None deletes."""
 
 MAP_SLACK = 512 * 1024 * 1024
+
+WRITER = "state-cache"
+"""The name of the writer thread."""
+
+COPY_ROWS = 256
+"""So many rows are copied between two questions whether to stop."""
 
 
 class Store(Protocol):
@@ -35,7 +42,7 @@ class Store(Protocol):
 
     async def commit(self, rows: Rows) -> None: ...
 
-    async def copy_to(self, directory: Path) -> None: ...
+    def copy_to(self, directory: Path, stopped: Callable[[], bool]) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -66,7 +73,7 @@ class MemoryStore:
     async def commit(self, rows: Rows) -> None:
         self.put(rows)
 
-    async def copy_to(self, directory: Path) -> None:
+    def copy_to(self, directory: Path, stopped: Callable[[], bool]) -> None:
         """There is nothing to copy."""
         raise ResourceError(f"there is no state cache in {self.directory} to copy to {directory}")
 
@@ -88,8 +95,10 @@ class StateStore:
         self._rows: dict[bytes, bytes | None] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._closing = False
+        self._in_use = threading.Lock()
+        """By a copy, which a closed environment would crash."""
         self._error: ResourceError | None = None
-        self._thread = threading.Thread(target=self._write, name="state-cache", daemon=True)
+        self._thread = threading.Thread(target=self._write, name=WRITER, daemon=True)
         self._thread.start()
 
     @classmethod
@@ -133,12 +142,27 @@ class StateStore:
         self._hand_over(rows, done)
         await done
 
-    async def copy_to(self, directory: Path) -> None:
-        """A compact copy of what is committed, into an existing empty directory."""
+    def copy_to(self, directory: Path, stopped: Callable[[], bool]) -> None:
+        """A compact copy of what is committed, into an existing empty directory, from any thread. It ends early, and is
+        no copy then, when `stopped` says so; `close` waits for it. Raises ResourceError."""
         try:
-            await asyncio.to_thread(self._environment.copy, os.fspath(directory), compact=True)
+            with self._in_use:
+                if self._closing:
+                    return
+                size = self._environment.info()["map_size"]
+                with lmdb.open(os.fspath(directory), map_size=size, sync=False, subdir=True) as copy:
+                    self._copy(copy, stopped)
         except lmdb.Error as error:
             raise _unusable(directory, "cannot take a copy of the state cache") from error
+
+    def _copy(self, copy: lmdb.Environment, stopped: Callable[[], bool]) -> None:
+        # One view of what is committed; what has been copied is written out now and then, to take no memory.
+        with self._environment.begin() as transaction, transaction.cursor() as cursor:
+            rows = cursor.iternext()
+            while not stopped() and (some := list(islice(rows, COPY_ROWS))):
+                with copy.begin(write=True) as target:
+                    for key, value in some:
+                        target.put(key, value, append=True)
 
     async def close(self) -> None:
         """Commit what was handed over and close. Idempotent. Raises if the last commit failed."""
@@ -147,10 +171,14 @@ class StateStore:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        await asyncio.to_thread(self._thread.join)
-        self._environment.close()
+        await asyncio.to_thread(self._end)
         if self._error is not None and self._rows:
             raise self._error
+
+    def _end(self) -> None:
+        self._thread.join()
+        with self._in_use:
+            self._environment.close()
 
     def _hand_over(self, rows: Rows, done: asyncio.Future[None] | None) -> None:
         with self._wake:

@@ -18,9 +18,10 @@ from typing import Any, Protocol, Self, TypeVar
 from sai3tui.config.ops import Op
 from sai3tui.config.storage_options import S3Options
 from sai3tui.errors import ConfigError, ErrorContext, ErrorKind, Failure, StorageError
-from sai3tui.storage.engine import Endpoint
+from sai3tui.storage.engine import PIECE_BYTES, Endpoint
 from sai3tui.storage.failures import file_failure, lost_failure, storage_error, timeout_failure
-from sai3tui.storage.fileops import path_below, walk_files
+from sai3tui.storage.fileops import StoppedError, path_below, walk_files
+from sai3tui.storage.stoppable import Stopped, stoppable
 
 T = TypeVar("T")
 
@@ -222,7 +223,8 @@ class ControlPlane:
 
 
 class FileControlPlane:
-    """The same on a directory, in threads. A call that hangs in the kernel is left behind at its timeout."""
+    """The same on a directory, in threads. A call that hangs in the kernel is left behind at its timeout; a file that
+    it was to write is not put in place any more."""
 
     def __init__(self, endpoint: Endpoint, *, timeout: float = CALL_TIMEOUT_S) -> None:
         self.endpoint = endpoint
@@ -238,19 +240,20 @@ class FileControlPlane:
 
     async def head_bucket(self) -> None:
         """A directory that does not exist yet is no error if it can be made: PUT makes it."""
-        await self._call(Op.STAT, "", _reachable)
+        await self._call(Op.STAT, "", lambda path, _: _reachable(path))
 
     async def put(self, key: str, data: bytes) -> None:
-        await self._call(Op.PUT, key, lambda path: _write_file(path, data))
+        """If it is cancelled, the file is not there, or as it was before."""
+        await self._call(Op.PUT, key, lambda path, stopped: write_file(path, data, stopped))
 
     async def get(self, key: str) -> bytes | None:
-        return await self._unless_missing(Op.GET, key, _read_file)
+        return await self._unless_missing(Op.GET, key, lambda path, _: _read_file(path))
 
     async def head(self, key: str) -> int | None:
-        return await self._unless_missing(Op.STAT, key, lambda path: os.stat(path).st_size)
+        return await self._unless_missing(Op.STAT, key, lambda path, _: os.stat(path).st_size)
 
     async def delete(self, key: str) -> None:
-        await self._unless_missing(Op.DELETE, key, os.unlink)
+        await self._unless_missing(Op.DELETE, key, lambda path, _: os.unlink(path))
 
     async def list(self, prefix: str) -> AsyncIterator[tuple[str, int]]:
         """As a bucket would be listed: everything below the directory of `prefix` whose name begins with it."""
@@ -258,11 +261,11 @@ class FileControlPlane:
         directory += "/" if directory else ""
         files: Iterator[tuple[str, int]] = iter(())
 
-        def begin(path: str) -> None:
+        def begin(path: str, _: Stopped) -> None:
             nonlocal files
             files = walk_files(path, recursive=True)
 
-        def page(path: str) -> list[tuple[str, int]]:
+        def page(path: str, _: Stopped) -> list[tuple[str, int]]:
             try:
                 return list(islice(files, _PAGE))
             except FileNotFoundError:
@@ -277,18 +280,18 @@ class FileControlPlane:
                 if key.startswith(prefix):
                     yield key, size
 
-    async def _call(self, op: Op, key: str, work: Callable[[str], T]) -> T:
+    async def _call(self, op: Op, key: str, work: Callable[[str, Stopped], T]) -> T:
         context = _context(self.endpoint, op, key)
         try:
             path = path_below(self.endpoint.prefix, key)
             async with asyncio.timeout(self._timeout):
-                return await asyncio.to_thread(work, path)
+                return await stoppable(lambda stopped: work(path, stopped))
         except TimeoutError as error:
             raise _timed_out(context, self._timeout) from error
         except OSError as error:
             raise _raisable(file_failure(error, context)) from error
 
-    async def _unless_missing(self, op: Op, key: str, work: Callable[[str], T]) -> T | None:
+    async def _unless_missing(self, op: Op, key: str, work: Callable[[str, Stopped], T]) -> T | None:
         try:
             return await self._call(op, key, work)
         except StorageError as error:
@@ -321,12 +324,18 @@ def _reachable(path: str) -> None:
         raise PermissionError(13, "no permission to write there", current)
 
 
-def _write_file(path: str, data: bytes) -> None:
+def write_file(path: str, data: bytes, stopped: Stopped) -> None:
+    """Put `data` in place of what is at `path`, at once or not at all. Raises OSError, or StoppedError when `stopped`
+    says so."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
+        with open(temporary, "wb", buffering=0) as file:
+            left = memoryview(data)
+            while left:
+                left = left[file.write(left[:PIECE_BYTES]) :]
+                if stopped():
+                    raise StoppedError(path)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
