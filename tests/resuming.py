@@ -73,6 +73,19 @@ def children(agent: AgentUnderTest) -> list[int]:
     return [child.pid for child in psutil.Process(agent.child.pid).children(recursive=True)]
 
 
+def workers_of(agent: AgentUnderTest) -> list[int]:
+    """Its worker processes."""
+    found = []
+    for pid in children(agent):
+        try:
+            command = " ".join(psutil.Process(pid).cmdline())
+        except psutil.NoSuchProcess:
+            continue
+        if "resource_tracker" not in command:
+            found.append(pid)
+    return found
+
+
 def content_of(server: ServerUnderTest, bucket: str, key: str) -> bytes:
     path: Path = server.data_dir / bucket / key
     return path.read_bytes()

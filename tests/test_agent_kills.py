@@ -12,15 +12,14 @@ from enum import Enum
 from pathlib import Path
 
 import grpc
-import psutil
 import pytest
 
 from sai3tui.agent.lease import LEASES_PER_CONNECTION, MAX_OUTSTANDING
 from sai3tui.config.resolve import load_resolved
 from sai3tui.workload.content import ContentMaker, Payload
 from sai3tui.workload.objects import object_sets
-from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
-from tests.resuming import children, config_of, content_of, recorded, versions
+from tests.agents import Driver, running_agent, stub_of
+from tests.resuming import config_of, content_of, recorded, versions, workers_of
 from tests.servers import ServerUnderTest
 from tests.waiting import gone, wait_until
 
@@ -35,18 +34,6 @@ class Victim(Enum):
     WORKER = "worker"
     AGENT = "agent"
     BOTH = "both"
-
-
-def workers_of(agent: AgentUnderTest) -> list[int]:
-    found = []
-    for pid in children(agent):
-        try:
-            command = " ".join(psutil.Process(pid).cmdline())
-        except psutil.NoSuchProcess:
-            continue
-        if "resource_tracker" not in command:
-            found.append(pid)
-    return found
 
 
 async def reached(server: ServerUnderTest, bucket: str, objects: int, running: asyncio.Future[None]) -> None:

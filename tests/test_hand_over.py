@@ -14,15 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from sai3tui.agent.checkpoint import SUFFIX, unpack
 from sai3tui.config.resolve import load_resolved
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome
 from sai3tui.events import Event, PutTwice, Report, WorkHandedOver
+from sai3tui.state.layout import LayoutCache
+from sai3tui.state.states import ObjectState, wanted
 from sai3tui.workload.content import ContentMaker, Payload
 from sai3tui.workload.objects import object_sets
 from tests.agents import AgentUnderTest, running_agent
-from tests.resuming import config_of, content_of, versions
+from tests.resuming import config_of, content_of, versions, workers_of
 from tests.servers import ServerUnderTest
 from tests.waiting import wait_until_async
 
@@ -201,6 +204,71 @@ async def test_a_prepare_resumes_on_other_hosts_and_with_another_number_of_agent
     (stage,) = json.loads((ran.result / "metadata.json").read_text())["stages"]
     assert 0 < stage["existed"] <= sum(before[key] == after[key] for key in before)
     assert stage["objects"] == many
+
+
+@pytest.mark.slow
+async def test_a_prepare_resumes_from_its_checkpoints_alone(
+    s3_server: ServerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All hosts are gone, the controller's too, and there are fewer of them afterwards."""
+    bucket = s3_server.bucket("from-checkpoints")
+
+    def config_for(agents: int) -> str:
+        config = config_of(s3_server, bucket, "force_overwrite: true", agents=agents, objects=OBJECTS)
+        return config + "cache_checkpoint_interval_secs: 1\n"
+
+    def written() -> list[str]:
+        return [key for key in s3_server.keys(bucket, ".sai3tui/") if key.endswith(SUFFIX)]
+
+    with ExitStack() as stack:
+        agents = fleet(stack, tmp_path, s3_server, 3)
+
+        def die(session: RunSession) -> asyncio.Future[None]:
+            async def wait() -> None:
+                assert await wait_until_async(lambda: len(versions(s3_server, bucket)) > OBJECTS // 4, 60)
+                for pid in [pid for agent in agents for pid in workers_of(agent)]:
+                    os.kill(pid, signal.SIGSTOP)
+                assert await wait_until_async(lambda: len(written()) == len(agents), 60)
+                for agent in agents:
+                    kill(agent)
+
+            return asyncio.ensure_future(wait())
+
+        broken = await play(tmp_path, config_for(3), agents, die)
+        assert broken.outcome.exit_code == 1
+    before = versions(s3_server, bucket)
+    assert len(before) < OBJECTS, "prepare was over before its agents could be killed"
+    known = await in_checkpoints(s3_server, bucket, written(), config_for(3), tmp_path)
+    assert known
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another-controller"))
+    with ExitStack() as stack:
+        ran = await play(tmp_path, config_for(2), fleet(stack, tmp_path, s3_server, 2, "other"))
+    assert ran.outcome.exit_code == 0, ran.outcome.failure
+    after = versions(s3_server, bucket)
+    assert len(after) == OBJECTS
+    assert {key for key in known if before[key] != after[key]} == set()
+    (stage,) = json.loads((ran.result / "metadata.json").read_text())["stages"]
+    assert (stage["existed"], stage["objects"]) == (len(known), OBJECTS)
+    assert_content(s3_server, bucket, config_for(2))
+
+
+async def in_checkpoints(
+    server: ServerUnderTest, bucket: str, checkpoints: Sequence[str], config: str, tmp_path: Path
+) -> set[str]:
+    """The keys of all objects that checkpoints have as created."""
+    objects = object_sets(load_resolved(config, "test.yaml").require())[0]
+    found: set[str] = set()
+    for number, checkpoint in enumerate(checkpoints):
+        directory = tmp_path / f"unpacked-{number}"
+        directory.mkdir()
+        unpack(server.client().get_object(Bucket=bucket, Key=checkpoint)["Body"].read(), directory)
+        cache = LayoutCache.open(directory, objects.count)
+        for known in cache.known():
+            for (_, slot), states in known.slots.items():
+                for ks in states.where(wanted(ObjectState.CREATED)):
+                    found.update(objects.key(slot + int(k) * known.record.slots) for k in ks)
+        await cache.close()
+    return found
 
 
 @pytest.mark.slow

@@ -64,6 +64,7 @@ class Checkpoints:
         if not self._every:
             return
         try:
+            await self._cache.flush()
             data = await stoppable(lambda stopped: pack(self._cache, stopped))
             await (await self._control()).put(self.key(record.number), data)
         except Sai3Error as error:
