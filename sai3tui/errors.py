@@ -6,6 +6,7 @@ back, so that what an agent knew about a failure reaches the person who reads it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -33,6 +34,23 @@ class ErrorKind(IntEnum):
     def word(self) -> str:
         return self.name.lower()
 
+
+WHAT_NEXT: Mapping[ErrorKind, str] = {
+    ErrorKind.INTERNAL: "this is a defect of sai3tui: run again with -v, and report what the log says",
+    ErrorKind.CONFIG: "correct the configuration: sai3tui validate shows all that is wrong with it",
+    ErrorKind.RESOLVE: "correct the paths in the configuration: sai3tui plan shows what each of them comes to",
+    ErrorKind.AUTH: "check the credentials of whoever does the operation: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+    ErrorKind.PERMISSION: "ask for leave to do this: the bucket's policy, the directory's owner, the agent's options",
+    ErrorKind.NOT_FOUND: "check bucket and path; prepare creates the objects",
+    ErrorKind.THROTTLED: "ask for less: fewer connections, a lower io_rate, or more endpoints",
+    ErrorKind.TIMEOUT: "see what the other side is busy with, and whether it can be reached at all",
+    ErrorKind.NETWORK: "check the network to the other side, and what its log says",
+    ErrorKind.STORAGE: "see what the log of the storage says about that moment",
+    ErrorKind.CORRUPT: "keep the object as it is, and see what has written or changed it",
+    ErrorKind.RESOURCE: "see what this host lacks: room on its disks, memory, descriptors",
+    ErrorKind.AGENT_LOST: "see whether its host is up and its agent runs, then run again: what is done is not repeated",
+}
+"""What mostly helps with an error of a kind, for those that say nothing better."""
 
 RETRYABLE = frozenset({ErrorKind.THROTTLED, ErrorKind.TIMEOUT, ErrorKind.NETWORK, ErrorKind.STORAGE})
 
@@ -64,6 +82,11 @@ class Failure:
     causes: tuple[str, ...] = ()
     context: ErrorContext = field(default_factory=ErrorContext)
     hint: str = ""
+
+    @property
+    def what_next(self) -> str:
+        """What whoever reads it can do: its hint, else what mostly helps with its kind."""
+        return self.hint or WHAT_NEXT[self.kind]
 
     def with_context(self, **changes: object) -> Failure:
         """This failure with some fields of its context replaced."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import grpc
 import pytest
 
-from sai3tui.errors import ConfigError, ErrorKind, StorageError, cause_chain, failure_of
+from sai3tui.errors import ConfigError, ErrorKind, Failure, StorageError, cause_chain, failure_of
+from sai3tui.results.describe import failure_lines
+from sai3tui.results.metadata import failure_json
 
 
 def _raise_chain() -> None:
@@ -61,3 +65,12 @@ def test_a_suppressed_context_is_no_cause() -> None:
 def test_a_foreign_error_is_internal_and_says_its_type() -> None:
     failure = failure_of(RuntimeError("boom"))
     assert (failure.kind, failure.message) == (ErrorKind.INTERNAL, "RuntimeError: boom")
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_every_failure_says_what_to_do_next(kind: ErrorKind) -> None:
+    plain = Failure(kind, "it went wrong")
+    assert plain.what_next
+    assert f"hint: {plain.what_next}" in failure_lines(plain)
+    assert failure_json(plain)["hint"] == plain.what_next
+    assert replace(plain, hint="do that").what_next == "do that"

@@ -98,8 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(failure: Failure, error: BaseException, *, verbose: bool) -> int:
     lines = [f"sai3tui: {failure.message}"]
     lines += [f"  because: {cause}" for cause in failure.causes]
-    if failure.hint:
-        lines.append(f"  hint: {failure.hint}")
+    lines.append(f"  hint: {failure.what_next}")
     sys.stderr.write(printable("\n".join(lines), lines=True) + "\n")
     if verbose:
         traceback.print_exception(error, file=sys.stderr)

@@ -97,8 +97,7 @@ def failure_lines(failure: Failure) -> list[str]:
     ]
     if where:
         lines.append("where: " + ", ".join(where))
-    if failure.hint:
-        lines.append(f"hint: {failure.hint}")
+    lines.append(f"hint: {failure.what_next}")
     return lines
 
 

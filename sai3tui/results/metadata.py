@@ -209,7 +209,8 @@ def _stage_info(stage: Mapping[str, Any]) -> StageInfo:
 
 
 def failure_json(failure: Failure) -> dict[str, Any]:
-    return asdict(failure) | {"kind": failure.kind.word, "causes": list(failure.causes)}
+    told = {"kind": failure.kind.word, "causes": list(failure.causes), "hint": failure.what_next}
+    return asdict(failure) | told
 
 
 def failure_from_json(document: dict[str, Any]) -> Failure:

@@ -50,7 +50,7 @@ def failure_lines(failure: Failure, width: int, palette: Palette) -> list[Text]:
     lines += labelled("agent", context.agent, width, palette)
     lines += labelled("stage", context.stage, width, palette)
     lines += labelled("request id", context.request_id, width, palette)
-    lines += labelled("what to do", failure.hint, width, palette, "key")
+    lines += labelled("what to do", failure.what_next, width, palette, "key")
     return lines
 
 
@@ -66,7 +66,7 @@ def failure_plain(failure: Failure) -> str:
             ("agent", context.agent),
             ("stage", context.stage),
             ("request id", context.request_id),
-            ("hint", failure.hint),
+            ("hint", failure.what_next),
         )
         if value
     ]
