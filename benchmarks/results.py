@@ -43,13 +43,13 @@ from sai3tui.events import (
     Vitals,
 )
 from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.metrics.varints import varint
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.attribution_facts import AgentSums
 from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import event_line
 from sai3tui.results.metadata import AgentMeta, RunMeta, metadata_json
 from sai3tui.results.metrics_log import MAGIC
-from sai3tui.results.record_file import varint
 from sai3tui.results.rollup import resolution_s
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 from sai3tui.results.stage_tally import AgentStage

@@ -6,6 +6,9 @@ Times of an agent's clock become the controller's by the `offset_ns` that the re
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
+
+import numpy as np
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
@@ -33,6 +36,8 @@ from sai3tui.events import (
     WorkAssigned,
 )
 from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.metrics.histogram_sums import HistogramRows
+from sai3tui.metrics.varints import varint, varints
 from sai3tui.proto import sai3tui_pb2 as pb
 
 
@@ -68,15 +73,31 @@ def failure_from_proto(m: pb.Failure) -> Failure:
     )
 
 
-def histogram_to_proto(histogram: Histogram) -> pb.Histogram:
+def put_histogram(message: pb.Histogram, histogram: Histogram) -> None:
+    """Into a message that is empty: one that is part of another is not to be made first and copied then."""
     deltas, counts = histogram.sparse()
-    return pb.Histogram(
-        bins_per_octave=histogram.bins_per_octave,
-        bin_deltas=deltas,
-        counts=counts,
-        max_us=histogram.max_us,
-        sum_us=histogram.sum_us,
-    )
+    message.bins_per_octave = histogram.bins_per_octave
+    message.bin_deltas.extend(deltas)
+    message.counts.extend(counts)
+    message.max_us = histogram.max_us
+    message.sum_us = histogram.sum_us
+
+
+def histograms_bytes(rows: HistogramRows) -> list[bytes]:
+    """`Histogram` messages, serialized: all at once, as number by number they cost more than all else in a message."""
+    firsts = [begin for begin, end in pairwise(rows.ends) if begin < end]
+    deltas = rows.bins.copy()
+    deltas[1:] -= rows.bins[:-1]
+    deltas[firsts] = rows.bins[firsts]
+    packed = []
+    for numbers in (deltas.astype(np.uint64), rows.counts):
+        data, places = varints(numbers)
+        packed.append([data[begin:end] for begin, end in pairwise(places[rows.ends].tolist())])
+    return [
+        b"\x08%b\x12%b%b\x1a%b%b\x20%b\x28%b"
+        % (varint(layout), varint(len(bins)), bins, varint(len(counts)), counts, varint(max_us), varint(sum_us))
+        for layout, bins, counts, max_us, sum_us in zip(rows.layouts, *packed, rows.max_us, rows.sum_us, strict=True)
+    ]
 
 
 def histogram_from_proto(m: pb.Histogram, bins_per_octave: int) -> Histogram:
@@ -91,17 +112,18 @@ def histogram_from_proto(m: pb.Histogram, bins_per_octave: int) -> Histogram:
 
 
 def op_stats_to_proto(stats: OpStats) -> pb.OpStats:
-    return pb.OpStats(
+    made = pb.OpStats(
         op=int(stats.op),
         size_bucket=stats.bucket,
         ops=stats.ops,
         bytes=stats.bytes,
         errors=stats.errors,
         attempts=stats.attempts,
-        service=histogram_to_proto(stats.service),
-        scheduled=histogram_to_proto(stats.scheduled),
-        ttfb=histogram_to_proto(stats.ttfb),
     )
+    put_histogram(made.service, stats.service)
+    put_histogram(made.scheduled, stats.scheduled)
+    put_histogram(made.ttfb, stats.ttfb)
+    return made
 
 
 def op_stats_from_proto(m: pb.OpStats) -> OpStats:
@@ -119,7 +141,7 @@ def op_stats_from_proto(m: pb.OpStats) -> OpStats:
 
 
 def endpoint_stats_to_proto(stats: EndpointStats) -> pb.EndpointStats:
-    return pb.EndpointStats(
+    made = pb.EndpointStats(
         endpoint=stats.endpoint,
         uri=stats.uri,
         op=int(stats.op),
@@ -127,8 +149,9 @@ def endpoint_stats_to_proto(stats: EndpointStats) -> pb.EndpointStats:
         bytes=stats.bytes,
         errors=stats.errors,
         attempts=stats.attempts,
-        service=histogram_to_proto(stats.service),
     )
+    put_histogram(made.service, stats.service)
+    return made
 
 
 def endpoint_stats_from_proto(m: pb.EndpointStats) -> EndpointStats:

@@ -12,13 +12,19 @@ from hypothesis import strategies as st
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind
 from sai3tui.event_codec import agent_event_from_proto, report_from_proto, report_to_proto
-from sai3tui.events import AttemptStats, BarrierReleased, Report
+from sai3tui.events import AttemptStats, BarrierReleased, EndpointStats, OpStats, Report
+from sai3tui.metrics.histogram import COARSE
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.results.figures import EndpointTable, OpTable
 from sai3tui.results.metrics_log import MetricsLog, read_reports
 from sai3tui.results.rollup import RollUp, resolution_s
 from sai3tui.results.seconds import SECOND_NS
 from sai3tui.results.tally import Tally
+from tests.test_metrics_histogram import recorded
+from tests.test_metrics_histogram_sums import everything
 from tests.test_results_figures import STAGES, START, report, stats
+
+OPS_OF_A_REPORT = st.tuples(st.sampled_from([Op.GET, Op.PUT]), st.integers(0, 2))
 
 
 def no_error(error: Exception) -> None:
@@ -65,6 +71,41 @@ def test_totals_and_percentiles_survive_the_roll_up(rows: list[tuple[str, int, i
     records = [part for item in (first, *given_reports) for part in rollup.add(item)] + rollup.flush()
     stored = [report_from_proto(pb.Report.FromString(message), agent) for agent, message in records]
     assert figures(stored) == figures([first, *given_reports])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.tuples(OPS_OF_A_REPORT, st.integers(1, 10**6)), max_size=4), min_size=1, max_size=25))
+def test_histograms_of_a_block_are_those_of_its_reports(rows: list[list[tuple[tuple[Op, int], int]]]) -> None:
+    """Of every operation, size, endpoint and kind, bin by bin, whichever of them a report has."""
+    said = []
+    for n, row in enumerate(rows):
+        ops = [
+            OpStats(op, bucket, 1, 0, 0, 1, *(recorded([us * 1000 * k]) for k in (1, 2, 3))) for (op, bucket), us in row
+        ]
+        endpoints = [
+            EndpointStats(k, f"s3://e{us % 3}/", Op.GET, 1, 0, 0, 1, recorded([us], COARSE))
+            for k, (_, us) in enumerate(row)
+        ]
+        said.append(replace(report("a", 7300.0 + n, 1.0), ops=tuple(ops), endpoints=tuple(endpoints)))
+    rollup = RollUp(START)
+    records = [part for item in said for part in rollup.add(item)] + rollup.flush()
+    stored = [report_from_proto(pb.Report.FromString(message), agent) for agent, message in records]
+
+    def whole(reports: list[Report]) -> tuple[object, ...]:
+        ops, endpoints = OpTable(), EndpointTable()
+        for item in reports:
+            ops.add(item.ops)
+            endpoints.add(item.endpoints)
+        return (
+            [(s.op, s.bucket, s.ops, *map(everything, (s.service, s.scheduled, s.ttfb))) for s in ops.rows()],
+            {
+                uri: {op: (s.ops, everything(s.service)) for op, s in of.items()}
+                for uri, of in endpoints.by_uri().items()
+            },
+        )
+
+    assert whole(stored) == whole(said)
+    assert sum(item.start_ns == item.end_ns for item in stored) == 1
 
 
 def test_an_old_run_is_stored_with_few_histograms(tmp_path: Path) -> None:

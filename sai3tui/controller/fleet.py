@@ -27,7 +27,7 @@ from sai3tui.events import (
 )
 from sai3tui.metrics.saturation import Sample, nearest_limit
 from sai3tui.results.baseline import Baseline, BaselineView
-from sai3tui.results.figures import endpoint_cells, rates_of
+from sai3tui.results.figures import endpoint_cells, interval_rates
 from sai3tui.results.reader import endpoint_views
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.tally import LOG_LINES, SERIES_SECONDS, Item, Tally
@@ -223,7 +223,7 @@ class Fleet:
         if isinstance(item, Report):
             if item.end_ns - item.start_ns >= SHORT_NS:
                 seconds = (item.end_ns - item.start_ns) / 1e9
-                agent.rates = rates_of(item.ops, seconds)
+                agent.rates = interval_rates(self.tally.interval(item), seconds)
                 agent.cells = endpoint_cells(item.endpoints, seconds)
                 agent.limit = nearest_limit(_sample(item.vitals, agent.rates, seconds)) if item.ops else (0.0, "")
                 agent.history.append(agent.rates.get_bytes + agent.rates.put_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from sai3tui.config.ops import GROUPS, Op
@@ -118,24 +118,73 @@ def per_second(amount: float, seconds: float) -> float:
     return amount / seconds if seconds > 0 else 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class GroupInterval:
+    """One of the groups of operations in an interval: counts, and latencies in µs."""
+
+    ops: int = 0
+    bytes: int = 0
+    errors: int = 0
+    mean_us: float = 0.0
+    p50_us: float = 0.0
+    p90_us: float = 0.0
+    p99_us: float = 0.0
+    scheduled_p99_us: float = 0.0
+
+
+Interval = Mapping[str, GroupInterval]
+"""What an interval comes to, of `get`, `put` and `meta`; all three are always there."""
+
+
+def interval_of(ops: Iterable[OpStats]) -> Interval:
+    parts: dict[str, list[OpStats]] = {name: [] for name in GROUPS}
+    for stats in ops:
+        parts[stats.op.group].append(stats)
+    return {name: _group_interval(rows) for name, rows in parts.items()}
+
+
+def _group_interval(rows: Sequence[OpStats]) -> GroupInterval:
+    if not rows:
+        return GroupInterval()
+    service, scheduled = rows[0].service, rows[0].scheduled
+    if len(rows) > 1:
+        whole = merged(rows)
+        service, scheduled = whole.service, whole.scheduled
+    p50_us, p90_us, p99_us = service.percentiles_us((0.5, 0.9, 0.99))
+    return GroupInterval(
+        sum(stats.ops for stats in rows),
+        sum(stats.bytes for stats in rows),
+        sum(stats.errors for stats in rows),
+        service.mean_us,
+        p50_us,
+        p90_us,
+        p99_us,
+        scheduled.percentile_us(0.99),
+    )
+
+
 def rates_of(ops: Iterable[OpStats], seconds: float) -> Rates:
     """Averages over `seconds`; no time, no rates."""
-    groups = by_group(ops)
-    get, put, meta = groups["get"], groups["put"], groups["meta"]
+    return interval_rates(interval_of(ops), seconds)
+
+
+def interval_rates(interval: Interval, seconds: float) -> Rates:
+    """As `rates_of`."""
+    get, put, meta = interval["get"], interval["put"], interval["meta"]
     return Rates(
         get_ops=per_second(get.ops, seconds),
         get_bytes=per_second(get.bytes, seconds),
         put_ops=per_second(put.ops, seconds),
         put_bytes=per_second(put.bytes, seconds),
         meta_ops=per_second(meta.ops, seconds),
-        get_p50_us=get.percentile_us(0.5),
-        get_p99_us=get.percentile_us(0.99),
-        put_p50_us=put.percentile_us(0.5),
-        put_p99_us=put.percentile_us(0.99),
-        meta_p50_us=meta.percentile_us(0.5),
-        meta_p99_us=meta.percentile_us(0.99),
+        get_p50_us=get.p50_us,
+        get_p99_us=get.p99_us,
+        put_p50_us=put.p50_us,
+        put_p99_us=put.p99_us,
+        meta_p50_us=meta.p50_us,
+        meta_p99_us=meta.p99_us,
         errors=per_second(get.errors + put.errors + meta.errors, seconds),
-        scheduled_p99_us=max(group.scheduled.percentile_us(0.99) for group in groups.values()),
+        scheduled_p99_us=max(group.scheduled_p99_us for group in interval.values()),
     )
 
 

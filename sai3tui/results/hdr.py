@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sai3tui.config.ops import Op
 from sai3tui.events import OpStats
 from sai3tui.metrics.histogram import EDGES_US, FINE, Histogram
+from sai3tui.metrics.varints import varints
 from sai3tui.results.files import OnError, RowFile, first_fields, safe_name, utc_text
 from sai3tui.results.perf_log import RowBuffer
 from sai3tui.results.rollup import resolution_s
@@ -67,18 +68,9 @@ def hdr_encode(histogram: Histogram) -> str:
     return base64.b64encode(struct.pack(">ii", V2_COMPRESSED_COOKIE, len(packed)) + packed).decode()
 
 
-_SHIFTS = np.arange(0, 7 * 9, 7, dtype=np.uint64)
-
-
 def _zigzags(numbers: npt.NDArray[np.int64]) -> bytes:
     """Each as zigzag LEB128, of nine bytes at most, the ninth of which holds eight bits."""
-    left = ((numbers << 1) ^ (numbers >> 63)).astype(np.uint64)[:, None] >> _SHIFTS
-    written = left > 0
-    written[:, 0] = True
-    parts = left & np.uint64(0x7F)
-    parts[:, :-1] |= np.where(written[:, 1:], np.uint64(0x80), np.uint64(0))
-    parts[:, -1] = left[:, -1] & np.uint64(0xFF)
-    return parts[written].astype(np.uint8).tobytes()
+    return varints(((numbers << 1) ^ (numbers >> 63)).astype(np.uint64), longest=9)[0]
 
 
 class HistogramLog:

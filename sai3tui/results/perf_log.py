@@ -3,16 +3,11 @@ latencies, percentiles of merged histograms, real errors and a warm-up flag."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from sai3tui.config.ops import GROUPS
-from sai3tui.events import OpStats, Report, Vitals
-from sai3tui.metrics.histogram import Histogram
-from sai3tui.results.figures import MIB, per_second
+from sai3tui.events import Report, Vitals
+from sai3tui.results.figures import MIB, GroupInterval, Interval, interval_of, per_second
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 
 FLEET_ID = "controller"
-QUANTILES = (0.5, 0.9, 0.99)
 SHORTEST_INTERVAL_S = 1.0
 """Agents report once a second: nothing finer is known."""
 
@@ -76,50 +71,25 @@ def row(second: FleetSecond, stage: str, agent: str = FLEET_ID) -> str:
         second.end_ns,
         (second.end_ns - second.start_ns) / SECOND_NS + second.number,
         stage,
-        second.ops.rows(),
+        interval_of(second.ops.rows()),
         second.seconds,
         second.mean_vitals,
         second.warmup,
     )
 
 
-def report_row(report: Report, stage: str, start_ns: int) -> str:
-    """One agent's interval as it came; its stage began at `start_ns`."""
+def report_row(report: Report, interval: Interval, stage: str, start_ns: int) -> str:
+    """One agent's report, which comes to `interval`; its stage began at `start_ns`."""
     return _row(
         report.agent,
         report.end_ns,
         (report.end_ns - start_ns) / SECOND_NS,
         stage,
-        report.ops,
+        interval,
         (report.end_ns - report.start_ns) / SECOND_NS,
         report.vitals,
         report.warmup,
     )
-
-
-class _Group:
-    """What the columns of a group need, without a merge where there is one operation and size: there are many rows."""
-
-    __slots__ = ("bytes", "ops", "parts")
-
-    def __init__(self) -> None:
-        self.ops = self.bytes = 0
-        self.parts: list[Histogram] = []
-
-    def add(self, stats: OpStats) -> None:
-        self.ops += stats.ops
-        self.bytes += stats.bytes
-        self.parts.append(stats.service)
-
-    def latencies(self) -> list[str]:
-        if not self.parts:
-            return ["0"] * (1 + len(QUANTILES))
-        service = self.parts[0]
-        if len(self.parts) > 1:
-            service = Histogram()
-            for part in self.parts:
-                service.merge(part)
-        return [str(round(value)) for value in (service.mean_us, *service.percentiles_us(QUANTILES))]
 
 
 def _row(
@@ -127,31 +97,30 @@ def _row(
     end_ns: int,
     elapsed_s: float,
     stage: str,
-    ops: Iterable[OpStats],
+    interval: Interval,
     seconds: float,
     vitals: Vitals,
     warmup: bool,
 ) -> str:
-    groups = {name: _Group() for name in GROUPS}
-    errors = 0
-    for stats in ops:
-        groups[stats.op.group].add(stats)
-        errors += stats.errors
     fields = [plain(agent), str(end_ns // 1_000_000), f"{elapsed_s:.3f}", plain(stage)]
     for name in ("get", "put"):
-        group = groups[name]
+        group = interval[name]
         fields += [
             str(group.ops),
             str(group.bytes),
             f"{per_second(group.ops, seconds):.1f}",
             f"{per_second(group.bytes, seconds) / MIB:.2f}",
-            *group.latencies(),
+            *_latencies(group),
         ]
-    meta = groups["meta"]
-    fields += [str(meta.ops), f"{per_second(meta.ops, seconds):.1f}", *meta.latencies()]
+    meta = interval["meta"]
+    fields += [str(meta.ops), f"{per_second(meta.ops, seconds):.1f}", *_latencies(meta)]
     fields += [f"{vitals.cpu_user_pct:.1f}", f"{vitals.cpu_system_pct:.1f}", f"{vitals.cpu_iowait_pct:.1f}"]
-    fields += [str(errors), "1" if warmup else "0"]
+    fields += [str(sum(group.errors for group in interval.values())), "1" if warmup else "0"]
     return "\t".join(fields) + "\n"
+
+
+def _latencies(group: GroupInterval) -> list[str]:
+    return [str(round(value)) for value in (group.mean_us, group.p50_us, group.p90_us, group.p99_us)]
 
 
 def plain(text: str) -> str:

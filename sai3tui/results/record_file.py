@@ -15,6 +15,7 @@ from typing import IO
 
 import zstandard
 
+from sai3tui.metrics.varints import varint
 from sai3tui.results.files import OnError, OutputFile, write_whole
 
 LEVEL = 1
@@ -219,13 +220,3 @@ class _Stream:
             self.damaged = True
             return False
         return True
-
-
-def varint(number: int) -> bytes:
-    """Base 128, the lowest seven bits first."""
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

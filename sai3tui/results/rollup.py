@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from sai3tui.config.ops import Op
 from sai3tui.event_codec import (
-    attempts_to_proto,
-    endpoint_stats_to_proto,
+    histograms_bytes,
     objects_to_proto,
-    op_stats_to_proto,
     report_to_proto,
     vitals_to_proto,
 )
-from sai3tui.events import EndpointStats, OpStats, Report
+from sai3tui.events import Report
+from sai3tui.metrics.histogram import COARSE, FINE, Histogram
+from sai3tui.metrics.histogram_sums import HistogramSums, Workspace
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.results.figures import EndpointTable, OpTable
 
 SECOND_NS = 1_000_000_000
 STEPS = ((600.0, 1.0), (7200.0, 10.0))
 """Up to which age of the run, in seconds, histograms have which resolution, in seconds."""
 COARSEST_S = 60.0
+MOST_WAITING = 5
+"""Reports of an agent that are held to be added up together: with their histograms they take some 40 KiB each."""
 Stored = tuple[str, bytes]
 """An agent, and a `Report` message of it."""
 
@@ -30,19 +32,22 @@ def resolution_s(age_s: float) -> float:
 class Block:
     """Reports of one agent, stage and kind (warm-up or not) that share one set of histograms."""
 
-    def __init__(self, first: Report) -> None:
+    def __init__(self, first: Report, workspace: Workspace) -> None:
         self.last = first
         self._start_ns = first.start_ns
-        self._ops = OpTable()
-        self._endpoints = EndpointTable()
-        self._take(first)
+        self._waiting = [(first.ops, first.endpoints)]
+        self._sums = HistogramSums(workspace)
+        self._ops: dict[tuple[Op, int], int] = {}
+        self._endpoints: dict[tuple[str, Op], tuple[int, int]] = {}
 
     def takes(self, report: Report) -> bool:
         return (report.stage_index, report.warmup) == (self.last.stage_index, self.last.warmup)
 
     def add(self, report: Report) -> None:
         self.last = report
-        self._take(report)
+        self._waiting.append((report.ops, report.endpoints))
+        if len(self._waiting) >= MOST_WAITING:
+            self._sum_up()
 
     @property
     def seconds(self) -> float:
@@ -50,21 +55,43 @@ class Block:
 
     def histograms(self) -> pb.Report:
         """A report of no time and no operations, only the block's histograms; it stands before the last one."""
+        self._sum_up()
         made = _around(self.last)
         made.end_ns = self.last.start_ns
-        for s in self._ops.rows():
-            part = OpStats(s.op, s.bucket, service=s.service, scheduled=s.scheduled, ttfb=s.ttfb)
-            made.ops.append(op_stats_to_proto(part))
-        for per_op in self._endpoints.by_uri().values():
-            for e in per_op.values():
-                made.endpoints.append(
-                    endpoint_stats_to_proto(EndpointStats(e.endpoint, e.uri, e.op, service=e.service))
-                )
+        sums = histograms_bytes(self._sums.sums())
+        for (op, bucket), at in sorted(self._ops.items()):
+            m = made.ops.add(op=int(op), size_bucket=bucket)
+            m.service.MergeFromString(sums[at])
+            m.scheduled.MergeFromString(sums[at + 1])
+            m.ttfb.MergeFromString(sums[at + 2])
+        for (uri, each), (at, endpoint) in sorted(self._endpoints.items()):
+            made.endpoints.add(endpoint=endpoint, uri=uri, op=int(each)).service.MergeFromString(sums[at])
         return made
 
-    def _take(self, report: Report) -> None:
-        self._ops.add(report.ops)
-        self._endpoints.add(report.endpoints)
+    def _sum_up(self) -> None:
+        numbers: list[int] = []
+        histograms: list[Histogram] = []
+        begun: list[int] = []
+        for ops, endpoints in self._waiting:
+            for s in ops:
+                first = self._ops.get((s.op, s.bucket))
+                if first is None:
+                    first = self._ops[s.op, s.bucket] = self._sums.count + len(begun)
+                    begun += (FINE, FINE, FINE)
+                numbers += (first, first + 1, first + 2)
+                histograms += (s.service, s.scheduled, s.ttfb)
+            for e in endpoints:
+                known = self._endpoints.get((e.uri, e.op))
+                if known is None:
+                    known = self._endpoints[e.uri, e.op] = self._sums.count + len(begun), e.endpoint
+                    begun.append(COARSE)
+                numbers.append(known[0])
+                histograms.append(e.service)
+        self._waiting.clear()
+        if begun:
+            self._sums.begin(begun)
+        if histograms:
+            self._sums.add(numbers, histograms)
 
 
 class RollUp:
@@ -75,6 +102,7 @@ class RollUp:
         """`began_ns`: when the run's first interval began, if that was before."""
         self._began_ns = began_ns
         self._blocks: dict[str, Block] = {}
+        self._workspace = Workspace()
 
     def add(self, report: Report) -> list[Stored]:
         self._began_ns = self._began_ns or report.start_ns
@@ -87,7 +115,7 @@ class RollUp:
         if block is None and resolution <= 1.0:
             return [*stored, (report.agent, _whole(report))]
         if block is None:
-            block = self._blocks[report.agent] = Block(report)
+            block = self._blocks[report.agent] = Block(report, self._workspace)
         else:
             block.add(report)
         if block.seconds >= resolution - 0.5:
@@ -105,8 +133,23 @@ class RollUp:
 def _whole(report: Report) -> bytes:
     """The message as it came, on our clock: making it anew out of histograms costs ten times as much."""
     wire = report.wire
-    if wire is None:
-        return report_to_proto(report).SerializeToString()
+    return _on_our_clock(report, wire) if wire is not None else report_to_proto(report).SerializeToString()
+
+
+def _counts(report: Report) -> bytes:
+    """All of it but its histograms, which are cleared in the message that came: a copy costs more than all else."""
+    wire = report.wire if report.wire is not None else report_to_proto(report)
+    for s in wire.ops:
+        s.ClearField("service")
+        s.ClearField("scheduled")
+        s.ClearField("ttfb")
+    for e in wire.endpoints:
+        e.ClearField("service")
+    return _on_our_clock(report, wire)
+
+
+def _on_our_clock(report: Report, wire: pb.Report) -> bytes:
+    """Times are changed in place and changed back: a copy costs more than all else."""
     offset_ns = report.start_ns - wire.start_ns
     _move(wire, offset_ns)
     wire.sequence = report.sequence
@@ -117,7 +160,6 @@ def _whole(report: Report) -> bytes:
 
 
 def _move(wire: pb.Report, offset_ns: int) -> None:
-    """To another clock, in place: a copy costs more than all else."""
     if not offset_ns:
         return
     wire.start_ns += offset_ns
@@ -127,19 +169,6 @@ def _move(wire: pb.Report, offset_ns: int) -> None:
             attempts.first_ns += offset_ns
         if attempts.last_ns:
             attempts.last_ns += offset_ns
-
-
-def _counts(report: Report) -> bytes:
-    """All of it but its histograms."""
-    made = _around(report)
-    made.failed_attempts.extend(attempts_to_proto(stats) for stats in report.failed_attempts)
-    for s in report.ops:
-        made.ops.add(op=s.op, size_bucket=s.bucket, ops=s.ops, bytes=s.bytes, errors=s.errors, attempts=s.attempts)
-    for e in report.endpoints:
-        made.endpoints.add(
-            endpoint=e.endpoint, uri=e.uri, op=e.op, ops=e.ops, bytes=e.bytes, errors=e.errors, attempts=e.attempts
-        )
-    return made.SerializeToString()
 
 
 def _around(report: Report) -> pb.Report:

@@ -34,7 +34,7 @@ from sai3tui.results.attribution_facts import FactCollector
 from sai3tui.results.coverage import CoverageSpan, CoverageTrack
 from sai3tui.results.describe import Narrator
 from sai3tui.results.failures import FailureGroups
-from sai3tui.results.figures import merged
+from sai3tui.results.figures import Interval, interval_of, merged
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.views import FailureGroup, LogLine, Rates, Series, StageInfo, StageStatus, StageView
@@ -73,6 +73,7 @@ class Tally:
         self._narrator = Narrator()
         self.told_limited: dict[tuple[int, str], LogLine] = {}
         self._series: Series | None = Series()
+        self._latest: tuple[Report, Interval] | None = None
         self._connections = connections
         self.facts = FactCollector()
         self._attributions: dict[int, tuple[tuple[StageStatus, int], Attribution]] = {}
@@ -92,6 +93,12 @@ class Tally:
             if line is not None:
                 self._say(line)
         return self._note(closed)
+
+    def interval(self, report: Report) -> Interval:
+        """What a report comes to. It is asked for more than once, of the one that came last."""
+        if self._latest is None or self._latest[0] is not report:
+            self._latest = report, interval_of(report.ops)
+        return self._latest[1]
 
     def tick(self, now_ns: int) -> list[FleetSecond]:
         """Time passes: complete the seconds whose missing reports are overdue."""

@@ -180,7 +180,7 @@ class RunWriter:
             if self._renew_ns:
                 file.cut(lambda row: int(row[1]) * 1_000_000 < self._renew_ns)
         if self.meta.perf_interval_s <= perf_log.SHORTEST_INTERVAL_S:
-            file.row(perf_log.report_row(report, stage.info.name, stage.start_ns))
+            file.row(perf_log.report_row(report, self._tally.interval(report), stage.info.name, stage.start_ns))
             return
         alone = FleetSecond(report.stage_index, 0, stage.start_ns)
         alone.add(report)
