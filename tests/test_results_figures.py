@@ -263,7 +263,7 @@ def test_what_an_agent_did_before_it_was_lost_is_no_zero() -> None:
     prepare = tally.views(START + 3 * SECOND_NS)[0]
     assert prepare.unreported == ("a",)
     assert ">= 7" in stage_table([prepare])[1]
-    assert any("a was lost" in line for line in stage_notes([prepare]))
+    assert any("what a did between" in line for line in stage_notes([prepare]))
 
 
 def test_a_stage_that_was_aborted_did_not_fail() -> None:
