@@ -134,6 +134,12 @@ distributed:
 """
 
 
+def test_a_longest_time_in_which_nothing_can_be_known_is_said() -> None:
+    loaded = load_config(STAGE % "until_steady: {half_width: 5%, max: 12s}", "x.yaml")
+    assert "until_steady.max of 12 s: nothing can be known of less than 20 s" in [p.message for p in loaded.problems]
+    assert loaded.require().stages[-1].duration == 12
+
+
 def test_until_steady_gives_a_stage_its_longest_time() -> None:
     config = load_config(STAGE % "until_steady: {half_width: 0.5%, max: 10m}", "x.yaml").require()
     (stage,) = config.stages

@@ -200,3 +200,15 @@ def test_reads_that_may_meet_a_file_that_is_being_overwritten_are_said(atomic: s
     notices = make_plan(found.config, found).notices
     assert "put overwrites objects that prepare made" in notices
     assert any("while it is overwritten" in notice for notice in notices) is said
+
+
+@pytest.mark.parametrize(("size", "said"), [("1KiB", True), ("100", False)])
+def test_settings_of_a_put_that_do_not_act_are_said(size: str, said: bool) -> None:
+    text = (
+        "target: s3://b/p/\n"
+        "prepare: {directory_structure: {width: 2, depth: 1, files_per_dir: 2},"
+        " ensure_objects: [{count: 0, size_distribution: 100}]}\n"
+        f"workload: [{{op: put, path: '**', object_size: {size}, weight: 1}}]\n"
+    )
+    found = load_resolved(text, "t").require()
+    assert any("its own do not act" in notice for notice in make_plan(found.config, found).notices) is said

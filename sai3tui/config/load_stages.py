@@ -7,6 +7,7 @@ from dataclasses import replace
 from sai3tui.config.fields import Block, describe
 from sai3tui.config.load_workload import read_io_rate, read_workload
 from sai3tui.config.model import (
+    LEAST_STEADY_S,
     Barrier,
     BarrierSync,
     BarrierType,
@@ -220,6 +221,9 @@ def _read_until_steady(parent: Block) -> tuple[UntilSteady | None, float | None]
     longest = block.seconds("max", default=None) if block.require("max") else None
     if width is not None and not (width.unit is Unit.SHARE and 0.0001 <= width.value <= 0.5):
         block.error(block.position_of("half_width"), "range", "half_width is a share from 0.01% to 50%", "write 1%")
+    if longest is not None and longest < LEAST_STEADY_S:
+        text = f"until_steady.max of {longest:g} s: nothing can be known of less than {LEAST_STEADY_S} s"
+        block.problems.warning(block.position_of("max"), "range", text, "give it a minute or more")
     if parent.has("duration"):
         at = parent.position_of("duration")
         block.error(at, "stage", "a stage with until_steady has no duration", "its longest time is until_steady.max")

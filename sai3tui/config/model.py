@@ -300,6 +300,10 @@ class Until:
     bytes: int | None = None
 
 
+LEAST_STEADY_S = 20
+"""Nothing is said of the mean of less time."""
+
+
 @dataclass(frozen=True, slots=True)
 class UntilSteady:
     """Ends an execute stage once the mean of its steady part is known to +/- `half_width`, a share of it."""

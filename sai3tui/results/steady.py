@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sai3tui.config.model import LEAST_STEADY_S
 from sai3tui.results.compare import Floats, autocorrelation_time, normal_quantile
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.views import SteadyView
 
 CONFIDENCE = 0.95
-FEWEST = 10
-"""Intervals that must remain after the cut for anything to be said."""
+FEWEST = LEAST_STEADY_S // 2
+"""Intervals, of a second mostly, that must remain after the cut for anything to be said."""
 FEWEST_INDEPENDENT = 4.0
 ROUNDING = 1e-9
 MOST = 600

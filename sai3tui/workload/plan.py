@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from sai3tui.config.model import Config, Stage
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level, Problem
-from sai3tui.config.resolved import NamespaceFrom, Resolved, ResolvedAgent
+from sai3tui.config.resolved import NamespaceFrom, OpSource, Resolved, ResolvedAgent, ResolvedOp
 from sai3tui.config.units import format_count
 from sai3tui.errors import ConfigError
 from sai3tui.workload.objects import ObjectSet, layout_hash, object_sets
@@ -227,7 +227,20 @@ def _notices(resolved: Resolved, objects: int) -> list[str]:
         read = any(op.op is Op.GET and op.weight and resolved.overwritten & set(op.set_ids) for op in resolved.ops)
         if read and resolved.scheme == "file" and not resolved.config.files.atomic:
             notices.append("a get that meets a file while it is overwritten fails: atomic_create: true avoids that")
+    notices += [
+        f"put {op.pattern!r} writes objects with the sizes and contents that prepare gives them: its own do not act"
+        for op in resolved.ops
+        if _own_settings_are_idle(op, resolved)
+    ]
     return notices
+
+
+def _own_settings_are_idle(op: ResolvedOp, resolved: Resolved) -> bool:
+    """Whether a PUT onto objects of prepare asks for other ones than those are."""
+    if op.op is not Op.PUT or not op.weight or op.source is not OpSource.SETS:
+        return False
+    sets = (each for each in resolved.sets if each.set_id in op.set_ids)
+    return any((each.size, each.content) != (op.size, op.content) for each in sets)
 
 
 def _agent_json(agent: PlannedAgent) -> dict[str, object]:
