@@ -10,6 +10,7 @@ import pytest
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.preflight import first_error, preflight, preflight_step
 from sai3tui.agent.setup import AgentLimits, make_setup
+from sai3tui.config.stage_choice import StageChoice
 from sai3tui.errors import ErrorKind
 from sai3tui.events import Finding, Level
 from sai3tui.processes import free_port
@@ -32,9 +33,11 @@ workload: [{{op: {op}, path: "{path}", weight: 1}}]
 """
 
 
-async def check(tmp_path: Path, config: str, environ: dict[str, str], *allowed: Path) -> list[Finding]:
+async def check(
+    tmp_path: Path, config: str, environ: dict[str, str], *allowed: Path, only: StageChoice = StageChoice.ALL
+) -> list[Finding]:
     (tmp_path / "data").mkdir(exist_ok=True)
-    spec = pb.RunSpec(run_id="r", config_name="test.yaml", config_yaml=config.encode())
+    spec = pb.RunSpec(run_id="r", config_name="test.yaml", config_yaml=config.encode(), only=only.value)
     setup = make_setup(spec, AgentLimits(tmp_path / "data", allowed), environ)
     told: list[Finding] = []
     async with Controls(setup.endpoints, environ, setup.config.s3) as controls:
@@ -69,11 +72,11 @@ async def test_only_what_is_needed_is_asked_for(s3_server: ServerUnderTest, tmp_
     place = f"s3+http://{s3_server.host_port}/{bucket}/"
     config = config_of(place, prepare=False)
     (missing,) = [f for f in await check(tmp_path, config, s3_server.environ()) if f.level is Level.ERROR]
-    assert (missing.check, missing.subject) == ("read", f"{place}data/")
+    assert (missing.check, missing.subject) == ("read", f"{place}data/**/*")
     assert missing.advice
     s3_server.client().put_object(Bucket=bucket, Key="data/x", Body=b"1")
     findings = await check(tmp_path, config, s3_server.environ())
-    assert set(matrix(findings)) == {*((place, name) for name in WAY_CHECKS), (f"{place}data/", "read")}
+    assert set(matrix(findings)) == {*((place, name) for name in WAY_CHECKS), (f"{place}data/**/*", "read")}
     assert set(s3_server.keys(bucket)) == {"data/x"}
 
 
@@ -145,9 +148,46 @@ workload:
 """
     findings = await check(tmp_path, config, {}, target)
     wrong = {(finding.check, finding.subject) for finding in findings if finding.level is Level.ERROR}
-    assert wrong == {("read", f"file://{target}/gone/"), ("delete", f"file://{target}/new/")}
+    assert wrong == {("read", f"file://{target}/gone/*"), ("delete", f"file://{target}/new/*")}
     fine = matrix(findings)
-    assert fine[f"file://{target}/here/", "read"] is fine[f"file://{target}/", "delete"] is Level.OK
+    assert fine[f"file://{target}/here/*", "read"] is fine[f"file://{target}/", "delete"] is Level.OK
+
+
+USES = """
+target: file://{target}/
+prepare: {{ensure_objects: [{{base_uri: x/, count: 40, size_distribution: 100}}]}}
+workload: [{{op: get, path: "x/*", source: {source}, weight: 1}}]
+"""
+
+
+@pytest.mark.parametrize("source", ["prepare", "list"])
+async def test_objects_that_no_stage_of_the_run_makes_must_be_there(tmp_path: Path, source: str) -> None:
+    target = tmp_path / "target"
+    config, subject = USES.format(target=target, source=source), f"file://{target}/x/*"
+    whole = await check(tmp_path, config, {}, target)
+    assert subject not in {finding.subject for finding in whole}
+
+    async def used() -> tuple[Level, str, str]:
+        findings = await check(tmp_path, config, {}, target, only=StageChoice.SKIP_PREPARE)
+        (found,) = (finding for finding in findings if finding.subject == subject)
+        return found.level, found.check, found.evidence
+
+    level, name, _ = await used()
+    assert (level, name) == (Level.ERROR, "read")
+    (target / "x").mkdir(parents=True)
+    for index in range(0, 40, 10):
+        (target / "x" / f"prepared-{index:08d}.dat").write_bytes(bytes(100))
+    level, _, evidence = await used()
+    if source == "list":
+        assert level is Level.OK
+        return
+    assert (level, evidence) == (Level.WARNING, "4 of 8 that were looked for are there")
+    for index in range(40):
+        (target / "x" / f"prepared-{index:08d}.dat").write_bytes(bytes(100))
+    assert (await used())[0] is Level.OK
+    (target / "x" / "prepared-00000010.dat").write_bytes(bytes(99))
+    level, _, evidence = await used()
+    assert (level, evidence) == (Level.WARNING, "1 of 8")
 
 
 @pytest.mark.parametrize("one_storage", [True, False])

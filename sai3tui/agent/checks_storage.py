@@ -10,15 +10,13 @@ from functools import partial
 from sai3tui.agent.checks_bucket import check_bucket
 from sai3tui.agent.checks_files import check_directory, check_room
 from sai3tui.agent.checks_network import check_answers, check_way
+from sai3tui.agent.checks_objects import check_objects
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.delete_many import delete_batch
 from sai3tui.agent.finding import CHECK_TIMEOUT_S, Checks, Told
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.model import EngineName, StageType
 from sai3tui.config.ops import Op
-from sai3tui.config.patterns import literal_prefix
-from sai3tui.config.resolved import OpSource, ResolvedOp
-from sai3tui.config.units import format_bytes
 from sai3tui.errors import ErrorKind, StorageError
 from sai3tui.storage.control import Control, ControlPlane
 from sai3tui.storage.engine import Endpoint
@@ -64,10 +62,11 @@ async def check_endpoint(setup: RunSetup, number: int, checks: Checks, controls:
         # No credentials at all: nothing can be opened.
         await checks.run("auth", endpoint.uri, partial(_raise, error))
     else:
-        await _check_operations(setup, endpoint, control, checks)
+        await _check_operations(setup, number, control, checks)
 
 
-async def _check_operations(setup: RunSetup, endpoint: Endpoint, control: Control, checks: Checks) -> None:
+async def _check_operations(setup: RunSetup, number: int, control: Control, checks: Checks) -> None:
+    endpoint = setup.endpoints[number]
     subject = endpoint.uri
     if isinstance(control, ControlPlane):
         async with asyncio.TaskGroup() as group:
@@ -84,16 +83,7 @@ async def _check_operations(setup: RunSetup, endpoint: Endpoint, control: Contro
             group.create_task(_check_probe(setup, needed, control, checks))
         if Op.PUT in needed and endpoint.scheme == "file":
             group.create_task(check_room(setup, endpoint, checks))
-        for op in setup.resolved.ops:
-            if op.weight and op.source is OpSource.LISTED and not op.fresh:
-                group.create_task(_check_existing(checks, op, control))
-
-
-async def _check_existing(checks: Checks, op: ResolvedOp, control: Control) -> None:
-    name = op.op.word if op.op is not Op.GET else "read"
-    prefix = literal_prefix(op.pattern)
-    # Not the endpoint: what is found of the probe there is another finding.
-    await checks.run(name, f"{control.endpoint.uri}{prefix}", partial(_existing, op, prefix, control))
+        await check_objects(setup, number, control, checks)
 
 
 async def _check_probe(setup: RunSetup, needed: frozenset[Op], control: Control, checks: Checks) -> None:
@@ -225,16 +215,6 @@ async def _delete_many(setup: RunSetup, control: Control, key: str) -> Told:
             hint="this storage does not delete many at once: leave 'delete_many' out of the workload",
         )
     return Told(f"{BATCH} probes were deleted with one request", f"POST ?delete of {keys[0]} and others")
-
-
-async def _existing(op: ResolvedOp, prefix: str, control: Control) -> Told:
-    async for key, size in control.list(prefix):
-        return Told(f"there are objects below {prefix!r}", f"{key}, {format_bytes(size)}")
-    raise StorageError(
-        f"there is nothing below {prefix!r} for {op.op.word} to use",
-        hint="add a prepare section, or correct the path",
-        kind=ErrorKind.NOT_FOUND,
-    )
 
 
 async def _raise(error: Exception) -> Told:
