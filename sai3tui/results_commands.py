@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from sai3tui.errors import printable
+from sai3tui.config.units import format_count_short, format_duration
+from sai3tui.errors import ErrorKind, Sai3Error, printable
 from sai3tui.results.caveats import caveats, open_end_text
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
 from sai3tui.results.json_text import json_text
 from sai3tui.results.metadata import failure_json
-from sai3tui.results.reader import RunEntry, RunFilter, RunRecord, list_runs, load_run
+from sai3tui.results.reader import NAME_PATTERN, RunEntry, RunFilter, RunRecord, list_runs, load_run
 from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.threshold_text import threshold_json, threshold_table
 
@@ -23,17 +25,33 @@ EXIT_DOUBTFUL = 1
 
 
 def list_results(root: Path, json: bool, out: TextIO, wanted: RunFilter | None = None) -> int:
-    """The runs below `root`, the newest first; broken directories with what is wrong with them, if all are `wanted`."""
-    entries = [entry for entry in list_runs(root) if wanted is None or wanted.takes(entry)]
+    """The runs below `root`, the newest first; broken directories with what is wrong with them, if all are `wanted`.
+    Raises Sai3Error if there is no such directory."""
+    if not root.is_dir():
+        raise Sai3Error(f"there is no directory {root}", kind=ErrorKind.CONFIG)
+    entries = list_runs(root)
+    shown = [entry for entry in entries if wanted is None or wanted.takes(entry)]
     if json:
-        document = {"runs": [_entry_json(entry) for entry in entries]}
+        document = {"runs": [_entry_json(entry) for entry in shown]}
         out.write(json_text(document, indent=2) + "\n")
         return EXIT_OK
-    if not entries:
-        out.write(f"no runs in {root}\n")
-    for entry in entries:
-        out.write(printable(_entry_line(entry)) + "\n")
+    if not shown:
+        out.write(printable(_nothing(root, len(entries))) + "\n")
+    for line in _entry_lines([entry for entry in shown if not entry.problem]):
+        out.write(printable(line) + "\n")
+    for entry in shown:
+        if entry.problem or entry.doubt:
+            text = f"cannot be opened: {entry.problem}" if entry.problem else f"caution: {entry.doubt}"
+            out.write(printable(f"{entry.name}  {text}") + "\n")
     return EXIT_OK
+
+
+def _nothing(root: Path, others: int) -> str:
+    if others:
+        return f"none of the {others} runs in {root} is wanted"
+    if (root / "metadata.json").is_file():
+        return f"{root} is a run itself: sai3tui results show {root}"
+    return f"no runs in {root}: they are directories named {NAME_PATTERN}"
 
 
 def show_results(path: Path, json: bool, out: TextIO) -> int:
@@ -46,15 +64,29 @@ def show_results(path: Path, json: bool, out: TextIO) -> int:
     return EXIT_DOUBTFUL if record.doubts else EXIT_OK
 
 
-def _entry_line(entry: RunEntry) -> str:
-    if entry.problem:
-        return f"{entry.name}  cannot be opened: {entry.problem}"
-    code = f" ({entry.exit_code})" if entry.exit_code else ""
-    status = entry.status.replace("_", " ") + code
-    doubt = f"; caution: {entry.doubt}" if entry.doubt else ""
+def _entry_lines(entries: Sequence[RunEntry]) -> list[str]:
+    """Aligned columns with a header; nothing without runs."""
+    header = ("run", "ended", "took", "agents", "ops", "errors")
+    rows = [header if entries else (), *map(_entry_cells, entries)]
+    widths = [max(map(len, column)) for column in zip(*filter(None, rows), strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+        if row
+    ]
+
+
+def _entry_cells(entry: RunEntry) -> tuple[str, ...]:
     return (
-        f"{entry.name}  {status}, {entry.seconds:.1f} s, {entry.agents} agents, "
-        f"{entry.operations} operations, {entry.errors} errors{doubt}"
+        entry.name,
+        entry.status.replace("_", " "),
+        format_duration(entry.seconds) if entry.seconds else "",
+        str(entry.agents),
+        format_count_short(entry.operations),
+        format_count_short(entry.errors),
     )
 
 

@@ -23,9 +23,11 @@ def test_runs_are_listed_with_broken_ones_named(tmp_path: Path) -> None:
     (tmp_path / "sai3-broken").mkdir()
     out = io.StringIO()
     assert list_results(tmp_path, False, out) == 0
-    first, second = out.getvalue().splitlines()
-    assert "failed (1), 5.0 s, 1 agents, 25 operations, 1 errors" in first
+    header, first, second = out.getvalue().splitlines()
+    assert header.split() == ["run", "ended", "took", "agents", "ops", "errors"]
+    assert first.split() == ["sai3-20231114-221320-tiny", "failed", "5.00", "s", "1", "25", "1"]
     assert "sai3-broken  cannot be opened" in second
+    assert max(map(len, (header, first))) <= 80
     out = io.StringIO()
     list_results(tmp_path, True, out)
     runs = json.loads(out.getvalue())["runs"]
@@ -78,6 +80,30 @@ def test_what_is_no_run_is_an_error_that_names_it(tmp_path: Path) -> None:
     out = io.StringIO()
     assert list_results(tmp_path, False, out) == 0
     assert "no runs" in out.getvalue()
+    with pytest.raises(Sai3Error, match="there is no directory"):
+        list_results(tmp_path / "nowhere", False, out)
+
+
+def test_who_names_the_wrong_directory_is_told_the_right_command(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    out = io.StringIO()
+    list_results(directory, False, out)
+    assert f"results show {directory}" in out.getvalue()
+    with pytest.raises(Sai3Error) as caught:
+        show_results(tmp_path, False, out)
+    assert f"results list {tmp_path}" in caught.value.failure().hint
+    out = io.StringIO()
+    list_results(tmp_path, False, out, RunFilter(status="aborted"))
+    assert out.getvalue() == f"none of the 1 runs in {tmp_path} is wanted\n"
+
+
+def test_a_list_says_where_its_figures_may_be_wrong(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    path = directory / "metadata.json"
+    path.write_text(path.read_text().replace('"ops": 18', '"ops": 19'))
+    out = io.StringIO()
+    list_results(tmp_path, False, out)
+    assert "caution: metadata.json was changed" in out.getvalue()
 
 
 def test_lists_are_filtered(tmp_path: Path) -> None:

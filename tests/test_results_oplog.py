@@ -18,7 +18,7 @@ from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.setup import AgentLimits, oplog_stem
 from sai3tui.cli import main
 from sai3tui.errors import Sai3Error
-from sai3tui.metrics.oplog_lines import COLUMNS, HEADER, OplogLines
+from sai3tui.metrics.oplog_lines import COLUMNS, FRAME_BYTES, HEADER, OplogLines
 from sai3tui.oplog_command import oplog_stats, sort_oplog
 from sai3tui.results.oplog import OplogProblem, OplogWriter, OpRow, parse_time, read_oplog
 from sai3tui.results.oplog_sort import sort_oplogs
@@ -141,6 +141,50 @@ def test_broken_files_are_named_and_what_was_whole_is_used(tmp_path: Path) -> No
     foreign.write_text("name\tvalue\nx\t1\n")
     assert [problem.line for problem in read(foreign)[1]] == [1]
     assert read(foreign)[0] == []
+
+
+def test_what_is_not_whole_is_not_sorted_in_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut = write(tmp_path / "cut.tsv.zst", [row(n) for n in (2, 1)])
+    cut.write_bytes(cut.read_bytes()[:-2])
+    foreign = tmp_path / "notes.txt"
+    foreign.write_text("name\tvalue\nx\t1\n")
+    for path, words in ((cut, "was left as it is"), (foreign, "holds no operation")):
+        before = path.read_bytes()
+        assert main(["oplog", "sort", str(path)]) == 1
+        assert words in capsys.readouterr().err
+        assert path.read_bytes() == before
+    assert main(["oplog", "sort", str(foreign), "-o", str(tmp_path / "out")]) == 1
+    assert main(["oplog", "sort", str(cut), "-o", str(tmp_path / "out.tsv.zst")]) == 1
+    assert read(tmp_path / "out.tsv.zst")[0] == [row(1), row(2)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.tsv.zst", "notes.txt", "out.tsv.zst"]
+
+
+@given(st.integers(0, 10**9), st.integers(0, 7))
+def test_a_changed_byte_is_told_or_changes_nothing(tmp_path_factory, place: int, bit: int) -> None:
+    path = tmp_path_factory.mktemp("oplog") / "a.tsv.zst"
+    rows = [row(n) for n in range(50)]
+    data = bytearray(write(path, rows).read_bytes())
+    data[place % len(data)] ^= 1 << bit
+    path.write_bytes(data)
+    found, problems = read(path)
+    assert problems or found == rows
+
+
+def test_large_logs_have_frames_that_are_checked_one_by_one(tmp_path: Path) -> None:
+    rows = [row(n) for n in range(60_000)]
+    path = write(tmp_path / "a.tsv.zst", rows)
+    data = bytearray(path.read_bytes())
+    frames = zstandard.ZstdDecompressor().decompressobj()
+    assert len(frames.decompress(data)) >= FRAME_BYTES
+    second = len(data) - len(frames.unused_data)
+    assert 0 < second < len(data)
+    data[-1] ^= 1  # In the checksum of the last frame.
+    path.write_bytes(data)
+    found, (problem,) = read(path)
+    assert 0 < len(found) < len(rows)
+    assert found == rows[: len(found)]
+    assert "rows before it are used" in problem.message
+    assert "may be wrong" not in problem.message
 
 
 @given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 9))

@@ -53,7 +53,8 @@ def add_parts(parser: argparse.ArgumentParser, words: str) -> Parts:
     parts = parser.add_subparsers(dest="what", metavar=words.replace(" or ", "|").replace(", ", "|"))
 
     def add(word: str, description: str, function: Command) -> argparse.ArgumentParser:
-        part = parts.add_parser(word, description=description, allow_abbrev=False)
+        does = description[0].lower() + description.rstrip(".")[1:]
+        part = parts.add_parser(word, help=does, description=description, allow_abbrev=False)
         # Suppressed, as a default would take back the -v that stood before the word.
         add_verbose(part, default=argparse.SUPPRESS)
         part.set_defaults(command=function)

@@ -20,6 +20,8 @@ COLUMNS = (
     "duration_ns",
 )
 HEADER = "\t".join(COLUMNS) + "\n"
+FRAME_BYTES = 4 << 20
+"""Of rows in one compressed frame with a checksum: a reader can hold them until they are known to be right."""
 _BREAKS = {code: " " for code in (9, 10, 13)}
 
 

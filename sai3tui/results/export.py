@@ -20,6 +20,8 @@ from sai3tui.results.views import StageView
 Cell = str | int | float | None
 """None: not known."""
 QUANTILES = (("p50_us", 0.5), ("p90_us", 0.9), ("p95_us", 0.95), ("p99_us", 0.99), ("p999_us", 0.999))
+RUN = ("config", "run_id", "started")
+"""Columns that are the same in every row."""
 _PLACE = ("run_id", "config", "started", "stage_index", "stage", "type", "status")
 _FIGURES = (
     "seconds",
@@ -112,17 +114,20 @@ def as_json(table: Rows, columns: Sequence[str], found: Sequence[Caveat]) -> str
 
 
 def as_markdown(table: Rows, columns: Sequence[str], found: Sequence[Caveat]) -> str:
-    """What is grave stands above the table, all else below."""
+    """What is the same in every row stands above the table, then what is grave; all else is below."""
 
     def text(value: Cell) -> str:
         word = "" if value is None else str(value)
         return " ".join(printable(word, lines=True).replace("\\", "\\\\").replace("|", "\\|").split())
 
+    run = [f"**{text(table[0][name])}**" for name in RUN if table and name in columns]
+    shown = [name for name in columns if name not in RUN]
     above = grave(found)
-    lines = [f"> **{each.weight.value.capitalize()}:** {text(each.text)}  " for each in above]
-    lines += [""] if lines else []
-    lines += ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(text(value) for value in row.values()) + " |" for row in table]
+    lines = [", ".join(run), ""] if run else []
+    lines += [f"> **{each.weight.value.capitalize()}:** {text(each.text)}  " for each in above]
+    lines += [""] if above else []
+    lines += ["| " + " | ".join(shown) + " |", "|" + " --- |" * len(shown)]
+    lines += ["| " + " | ".join(text(row[name]) for name in shown) + " |" for row in table]
     notes = [f"- {text(each.text)}" for each in found if each not in above]
     lines += ["", "To be known about these figures:", "", *notes] if notes else []
     return "\n".join(lines) + "\n"

@@ -13,14 +13,17 @@ from xlsxwriter.format import Format
 from xlsxwriter.workbook import Workbook
 from xlsxwriter.worksheet import Worksheet
 
+from sai3tui.config.thresholds import Unit
 from sai3tui.results.caveats import Caveat, Weight, caveats, grave
 from sai3tui.results.export import Cell, Rows, agent_rows, interval_rows, rows
 from sai3tui.results.figures import MIB
 from sai3tui.results.files import utc_text
 from sai3tui.results.report_data import ReportData
-from sai3tui.results.threshold_text import HEADER, threshold_cells
+from sai3tui.results.threshold_text import verdict
+from sai3tui.results.thresholds import ThresholdView
 from sai3tui.results.views import StageView
 
+THRESHOLDS = ("Threshold", "Stage", "Verdict", "Value", "Worst", "Unit", "Margin, share of the bound", "Where")
 LONGEST_NAME = 31
 """Of a sheet, as Excel allows it."""
 MOST_ROWS = 1_000_000
@@ -113,11 +116,14 @@ def as_xlsx(data: ReportData) -> bytes:
         names = {"summary", "caveats", AGENTS.lower(), SECONDS.lower()}
         for stage in data.record.stages:
             sheet = workbook.add_worksheet(_name(stage, names))
-            book.rows(sheet, [row for row in by_stage if row["stage_index"] == stage.index], without=_STAGE)
+            table = [row for row in by_stage if row["stage_index"] == stage.index]
             own = [line for line, row in enumerate(seconds[:MOST_ROWS], 1) if row["stage_index"] == stage.index]
+            if not table:
+                sheet.write(0, 0, "No operation was measured.")
+                continue
+            book.rows(sheet, table, without=_STAGE)
             if own:
-                used = sum(row["stage_index"] == stage.index for row in by_stage)
-                _charts(workbook, sheet, used + 2, tuple(seconds[0]), own[0], own[-1])
+                _charts(workbook, sheet, len(table) + 2, tuple(seconds[0]), own[0], own[-1])
         book.rows(workbook.add_worksheet(AGENTS), agents[:MOST_ROWS])
         book.rows(workbook.add_worksheet(SECONDS), seconds[:MOST_ROWS])
     return out.getvalue()
@@ -146,7 +152,7 @@ def _summary(sheet: Worksheet, book: _Book, data: ReportData, worst: Sequence[Ca
     header = ("Stage", "Type", "Status", "Took, s", "Operations", "Sent and received, MiB", "Errors", "Retries")
     line = book.table(sheet, line + 1, (*header, "Limited by"), [_stage_cells(stage) for stage in record.stages])
     if record.thresholds:
-        book.table(sheet, line + 1, HEADER, [threshold_cells(view) for view in record.thresholds])
+        book.table(sheet, line + 1, THRESHOLDS, [_threshold_cells(view) for view in record.thresholds])
     sheet.set_column(0, 0, 28)
     sheet.set_column(1, 8, 16)
     _for_print(sheet, header=False)
@@ -164,6 +170,12 @@ def _stage_cells(stage: StageView) -> tuple[Cell, ...]:
         stage.retries,
         stage.attribution.cause.value,
     )
+
+
+def _threshold_cells(view: ThresholdView) -> tuple[Cell, ...]:
+    """Shares are fractions; the margin is the share of the bound that is left."""
+    unit = "share" if view.unit == Unit.SHARE else view.unit
+    return view.text, view.stage, verdict(view), view.value, view.worst, unit, view.margin, view.subject
 
 
 def _caveats(sheet: Worksheet, book: _Book, found: Sequence[Caveat]) -> None:

@@ -19,11 +19,13 @@ from typing import BinaryIO
 
 import zstandard
 
-from sai3tui.metrics.oplog_lines import HEADER, OplogLines
+from sai3tui.metrics.oplog_lines import FRAME_BYTES, HEADER, OplogLines
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 LEVEL = 1
 LONGEST_LINE = 1 << 20
+MOST_HELD = 4 * FRAME_BYTES
+"""Of a frame, unpacked. Others may write one frame for a whole run."""
 _ALIASES = {"operation": "op", "t_start": "start", "size": "bytes"}
 _NEEDED = ("op", "start")
 
@@ -94,7 +96,9 @@ class OplogWriter:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
-        self._stream = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._frames = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+        self._stream = self._frames.compressobj()
+        self._in_frame = 0
         self._lines = OplogLines()
         self._pending = [HEADER]
         self.count = 0
@@ -121,8 +125,14 @@ class OplogWriter:
             self._flush()
 
     def _flush(self) -> None:
-        self._file.write(self._stream.compress("".join(self._pending).encode()))
+        rows = "".join(self._pending).encode()
         self._pending.clear()
+        self._file.write(self._stream.compress(rows))
+        self._in_frame += len(rows)
+        if self._in_frame >= FRAME_BYTES:
+            self._file.write(self._stream.flush())
+            self._stream = self._frames.compressobj()
+            self._in_frame = 0
 
     def __enter__(self) -> OplogWriter:
         return self
@@ -160,23 +170,31 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _unpacked(path: Path, file: BinaryIO, on_problem: OnProblem) -> Iterator[bytes]:
-    """All frames, one after the other; what is broken is told, and what was whole before it is given."""
+    """All frames, one after the other, each once its checksum is known to be right if it is not too large to be held;
+    what is broken is told, and what was whole before it is given."""
     frame = zstandard.ZstdDecompressor().decompressobj()
-    fed = False
+    held: list[bytes] = []
+    size = 0
     for chunk in _chunks(file):
         data = chunk
         while data:
             if frame.eof:
                 frame = zstandard.ZstdDecompressor().decompressobj()
+                size = 0
             try:
                 made = frame.decompress(data)
             except zstandard.ZstdError as error:
-                on_problem(OplogProblem(path, 0, f"broken from here on, rows before it are used: {error}"))
+                doubt = ", and some of them may be wrong" if size > MOST_HELD else ""
+                on_problem(OplogProblem(path, 0, f"broken from here on, rows before it are used{doubt}: {error}"))
                 return
-            fed = True
-            yield made
+            held.append(made)
+            size += len(made)
+            if frame.eof or size > MOST_HELD:
+                yield b"".join(held)
+                held.clear()
             data = frame.unused_data if frame.eof else b""
-    if fed and not frame.eof:
+    yield b"".join(held)
+    if not frame.eof:
         on_problem(OplogProblem(path, 0, "it breaks off: rows up to there are used"))
 
 

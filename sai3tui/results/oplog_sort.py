@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sai3tui.results.oplog import OnProblem, OplogWriter, OpRow, read_oplog
+from sai3tui.errors import ResourceError
+from sai3tui.results.oplog import OnProblem, OplogProblem, OplogWriter, OpRow, read_oplog
 
 RUN_ROWS = 100_000
 """Rows that are held in memory at once: about 60 MB."""
@@ -20,9 +21,16 @@ MOST_RUNS = 64
 def sort_oplogs(paths: Sequence[Path], output: Path, on_problem: OnProblem, *, run_rows: int = RUN_ROWS) -> int:
     """Write the rows of all `paths`, sorted by their start, to `output`; returns how many there are.
 
-    The output appears when it is whole; it may be one of the inputs. Raises OSError.
+    The output appears when it is whole; it may be one of the inputs, if all of these can be read to their ends. Raises
+    OSError; ResourceError if nothing was written, as there is no operation or as an input would have been cut.
     """
-    rows = itertools.chain.from_iterable(read_oplog(path, on_problem) for path in paths)
+    broken: list[OplogProblem] = []
+
+    def problem(found: OplogProblem) -> None:
+        broken.append(found)
+        on_problem(found)
+
+    rows = itertools.chain.from_iterable(read_oplog(path, problem) for path in paths)
     draft = output.with_name(f".{output.name}.new")
     with tempfile.TemporaryDirectory(prefix=".oplog-", dir=output.parent) as directory:
         runs = _runs(rows, Path(directory), run_rows)
@@ -35,6 +43,11 @@ def sort_oplogs(paths: Sequence[Path], output: Path, on_problem: OnProblem, *, r
             with OplogWriter(draft) as writer:
                 for row in _merged(runs, on_problem):
                     writer.write(row)
+            if broken and not writer.count:
+                raise ResourceError(f"{broken[0].path} holds no operation, so {output} was not written")
+            if broken and any(output.exists() and path.samefile(output) for path in paths):
+                hint = "name another file with -o"
+                raise ResourceError(f"{output} is not whole, and was left as it is", hint=hint)
             draft.replace(output)
         finally:
             draft.unlink(missing_ok=True)

@@ -353,7 +353,8 @@ def read_run_metadata(path: Path) -> ReadMeta:
     try:
         return parse_metadata(file.read_bytes())
     except OSError as error:
-        raise Sai3Error(f"cannot read {file}: {error.strerror}", hint=_HINT, kind=ErrorKind.RESOURCE) from error
+        hint = f"`sai3tui results list {path}` shows the runs in it" if any(path.glob(NAME_PATTERN)) else _HINT
+        raise Sai3Error(f"cannot read {file}: {error.strerror}", hint=hint, kind=ErrorKind.RESOURCE) from error
     except ValueError as error:
         raise _broken(file, error) from error
 

@@ -15,7 +15,7 @@ from typing import IO
 import zstandard
 
 from sai3tui.errors import Failure, ResourceError
-from sai3tui.metrics.oplog_lines import HEADER, OplogLines
+from sai3tui.metrics.oplog_lines import FRAME_BYTES, HEADER, OplogLines
 from sai3tui.storage.engine import Endpoint, Request
 
 LEVEL = 1
@@ -34,7 +34,9 @@ class WorkerOplog:
         self._thread = str(number)
         self._endpoints = [endpoint.uri for endpoint in endpoints]
         self._offset_ns = time.time_ns() - time.monotonic_ns()
-        self._compressor = zstandard.ZstdCompressor(level=LEVEL).compressobj()
+        self._frames = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+        self._compressor = self._frames.compressobj()
+        self._in_frame = 0
         self._rows = [HEADER]
         self._lines = OplogLines()
         self._count = 0
@@ -83,8 +85,14 @@ class WorkerOplog:
             self._file.close()
 
     def _compress(self) -> None:
-        data = self._compressor.compress("".join(self._rows).encode())
+        rows = "".join(self._rows).encode()
         self._rows.clear()
+        data = self._compressor.compress(rows)
+        self._in_frame += len(rows)
+        if self._in_frame >= FRAME_BYTES:
+            data += self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
+            self._compressor = self._frames.compressobj()
+            self._in_frame = 0
         if data:
             self._write(data)
 
