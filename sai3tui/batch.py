@@ -58,6 +58,9 @@ class BatchOptions:
     measure_rate: bool = False
     adopt: bool = False
     baseline: Path | None = None
+    resumed: Path | None = None
+    name: str = ""
+    """As in `RunRequest`, like `resumed`."""
     attach: AttachOrder | None = None
     """Go on with a run in progress instead of starting one."""
     abort: bool = False
@@ -209,6 +212,8 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
         measure_rate=options.measure_rate,
         adopt=options.adopt,
         baseline=options.baseline,
+        resumed=options.resumed,
+        name=options.name,
     )
 
 

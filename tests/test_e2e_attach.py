@@ -109,3 +109,5 @@ def test_a_run_that_nobody_leads_is_refused_by_name_and_can_be_ended(tmp_path: P
             process.send_signal(signal.SIGINT)
             resumed = ended(process)
         assert resumed.code == 130
+        assert resumed.result["resume"] == f"sai3tui resume {directory}"
+        assert Path(resumed.result["results"]).name.endswith("-tiny")

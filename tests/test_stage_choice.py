@@ -98,6 +98,12 @@ def test_a_run_is_resumed_with_the_same_choice() -> None:
     assert request.resume_command() == "sai3tui --batch c.yaml --skip-prepare"
 
 
+def test_a_run_that_was_resumed_is_resumed_again_from_where_it_was_first_and_keeps_its_name() -> None:
+    request = RunRequest(Path("runs/sai3-1-c/config.yaml"), b"", resumed=Path("runs/sai3-1-c"), name="c.yaml")
+    assert request.resume_command() == "sai3tui resume runs/sai3-1-c"
+    assert request.config_name == "c.yaml"
+
+
 def test_runs_of_parts_of_a_file(tmp_path: Path) -> None:
     target = tmp_path / "target"
     path = tmp_path / "c.yaml"

@@ -261,5 +261,7 @@ def _resume(options: argparse.Namespace) -> int:
             only=StageChoice(again.only),
             verbose=options.verbose,
             access=access(options),
+            resumed=options.directory,
+            name=again.name,
         )
     )

@@ -61,10 +61,14 @@ class RunRequest:
     attach: AttachOrder | None = None
     owned: bool = False
     """The agents end with us, so that nobody can go on with the run when we leave."""
+    resumed: Path | None = None
+    """The results directory of the earlier run that this one resumes; the configuration is the copy in there."""
+    name: str = ""
+    """Of the configuration, where its file has another one."""
 
     @property
     def config_name(self) -> str:
-        return self.config_path.name
+        return self.name or self.config_path.name
 
     @property
     def root(self) -> Path:
@@ -72,6 +76,8 @@ class RunRequest:
 
     def resume_command(self) -> str:
         """The command line that runs this again; what is recorded as created is not created again then."""
+        if self.resumed is not None:
+            return shlex.join(["sai3tui", "resume", str(self.resumed), *self.access.options()])
         words = ["sai3tui", "--batch", str(self.config_path)]
         if self.results_root is not None:
             words += ["--results", str(self.results_root)]

@@ -141,6 +141,7 @@ class Again:
     """What it takes to run a configuration again as it was run."""
 
     config: Path
+    name: str
     agents_override: tuple[str, ...]
     only: str
 
@@ -149,7 +150,7 @@ def run_again(path: Path) -> Again:
     """Of the run in a results directory: its copy of the configuration, which may have changed elsewhere since. Raises
     Sai3Error, naming the file, if the directory is not a run's."""
     meta = read_run_metadata(path).meta
-    return Again(path / "config.yaml", meta.agents_override, meta.only)
+    return Again(path / "config.yaml", meta.config_name, meta.agents_override, meta.only)
 
 
 def list_runs(root: Path) -> list[RunEntry]:
