@@ -15,7 +15,7 @@ from sai3tui.results.figures import stage_json
 from sai3tui.results.files import utc_text
 from sai3tui.results.json_text import json_text
 from sai3tui.results.metadata import failure_json
-from sai3tui.results.reader import NAME_PATTERN, RunEntry, RunFilter, RunRecord, list_runs, load_run
+from sai3tui.results.reader import NAME_PATTERN, UNFINISHED, RunEntry, RunFilter, RunRecord, list_runs, load_run
 from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.threshold_text import threshold_json, threshold_table
 
@@ -127,7 +127,7 @@ def _record_json(record: RunRecord) -> dict[str, Any]:
         "config": record.meta.config_name,
         "path": str(record.path),
         "started": utc_text(record.meta.started_ns),
-        "status": outcome.status if outcome else "unfinished",
+        "status": outcome.status if outcome else UNFINISHED,
         "exit": outcome.exit_code if outcome else None,
         "failure": failure_json(outcome.failure) if outcome and outcome.failure else None,
         "caveats": [{"weight": each.weight.value, "text": each.text} for each in caveats(record)],

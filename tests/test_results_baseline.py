@@ -99,6 +99,14 @@ def test_unlike_runs_are_said_to_be_unlike(tmp_path: Path) -> None:
     assert any("objects differ" in caveat for caveat in view.caveats)
 
 
+def test_a_damaged_baseline_is_said_to_be_one(tmp_path: Path) -> None:
+    directory = finished(tmp_path, [100] * 10)
+    (directory / "perf_log.tsv").write_text("agent_id\n")
+    view = live(load_baseline(directory)).snapshot(START).baseline
+    assert view is not None
+    assert view.caveats[0].startswith("the baseline is damaged: perf_log.tsv was changed after the run")
+
+
 def test_a_stage_of_another_name_has_no_baseline(tmp_path: Path) -> None:
     baseline = load_baseline(finished(tmp_path, [100] * 10))
     fleet = live(baseline, (StageInfo(1, "measure", "execute"),))

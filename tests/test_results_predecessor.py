@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import zstandard
 
 from sai3tui.cli import main
 from sai3tui.compare_command import compare_results
@@ -176,3 +177,109 @@ def test_what_is_broken_is_named(tmp_path: Path, name: str, text: str) -> None:
         load_run(path)
     (entry,) = list_runs(tmp_path)
     assert entry.problem
+
+
+ENDPOINTS = """\
+endpoint_idx\tendpoint_uri\ttotal_requests\tbytes_read\tbytes_written\terror_count\tactive_requests\trequest_pct\t\
+read_pct\twrite_pct
+0\ts3://10.0.0.1:9000/b/\t2500\t2048000\t1024000\t0\t0\t55.6\t66.7\t66.7
+1\ts3://10.0.0.2:9000/b/\t2000\t1024000\t512000\t3\t0\t44.4\t33.3\t33.3
+"""
+LEDGER = """\
+timestamp\ttest_name\tagent_id\tstage\tobjects_created\tobjects_existed\ttotal_objects\ttotal_bytes\tavg_bytes\t\
+wall_seconds\tops_per_sec
+2025-01-02T03:04:05+01:00\told\tagent-1\tprepare\t750\t0\t750\t768000\t1024.0\t10.000\t75.0
+2025-01-02T03:04:05+01:00\told\tAGGREGATE\tprepare\t750\t0\t750\t768000\t1024.0\t10.000\t75.0
+"""
+PREPARED = """\
+operation\tsize_bucket\tbucket_idx\tmean_us\tp50_us\tp90_us\tp95_us\tp99_us\tmax_us\tavg_bytes\tops_per_sec\t\
+throughput_mibps\tcount
+PUT\t1B-8KiB\t1\t1900\t1800\t2500\t2700\t3000\t9500\t1024\t50.00\t0.05\t1500
+PUT\tALL\t99\t1900\t1800\t2500\t2700\t3000\t9500\t1024\t50.00\t0.05\t1500
+"""
+
+
+def test_every_file_that_it_may_write_is_taken_or_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a run of several hosts: all of them, the log compressed, numbered from 01 as older versions do."""
+    path = directory(tmp_path)
+    (path / "02_execute_results.tsv").rename(path / "01_execute_results.tsv")
+    log = (path / "perf_log.tsv").read_bytes()
+    (path / "perf_log.tsv").unlink()
+    half = len(log) // 2
+    (path / "perf_log.tsv.zst").write_bytes(zstandard.compress(log[:half]) + zstandard.compress(log[half:]))
+    for agent in ("agent-1", "agent-2"):
+        (path / "agents" / agent).mkdir(parents=True)
+        (path / "agents" / agent / "perf_log.tsv").write_bytes(log)
+    (path / "console_log.txt").write_text("[1735783445] stage execute\n")
+    (path / "populate_ledger.tsv").write_text(LEDGER)
+    record = load_run(path)
+    assert [(stage.name, stage.total_ops) for stage in record.stages] == [("execute", 4500)]
+    assert len(record.series.at_s) == 30
+    assert record.doubts == ()
+    assert main(["results", "show", str(path)]) == 0
+
+
+def test_runs_on_one_host_have_stages_and_endpoints(tmp_path: Path) -> None:
+    path = directory(tmp_path)
+    (path / "02_execute_results.tsv").unlink()
+    (path / "prepare_results.tsv").write_text(PREPARED)
+    (path / "workload_results.tsv").write_text("\n".join(TABLE.splitlines()[4:9]) + "\n")
+    for name in ("prepare", "workload"):
+        (path / f"{name}_endpoint_stats.tsv").write_text(ENDPOINTS)
+    record = load_run(path)
+    assert [(stage.name, stage.type, stage.total_ops) for stage in record.stages] == [
+        ("prepare", "prepare", 1500),
+        ("workload", "execute", 4500),
+    ]
+    assert [(view.uri, view.total_ops, view.errors) for view in record.endpoints[2]] == [
+        ("s3://10.0.0.1:9000/b/", 2500, 0),
+        ("s3://10.0.0.2:9000/b/", 2000, 3),
+    ]
+    assert record.endpoints[2][0].get_bytes == pytest.approx(2048000 / 30)
+    assert record.doubts == ()
+    (path / "workload_endpoint_stats.tsv").write_text(ENDPOINTS.replace("2500", "many"))
+    with pytest.raises(Sai3Error) as caught:
+        load_run(path)
+    assert any("workload_endpoint_stats.tsv" in cause for cause in caught.value.failure().causes)
+
+
+def test_a_run_that_died_is_told_by_what_it_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its metadata.json comes last, and its log is written every ten seconds."""
+    path = directory(tmp_path)
+    for name in ("metadata.json", "STATUS.txt", "02_execute_results.tsv"):
+        (path / name).unlink()
+    (path / "console_log.txt").write_text("[1735783445] stage execute\n")
+    log = (path / "perf_log.tsv").read_bytes()
+    (path / "perf_log.tsv").write_bytes(log[:-20])
+    (entry,) = list_runs(tmp_path)
+    assert (entry.problem, entry.status, entry.config_name, entry.seconds) == ("", "unfinished", "old", 29.0)
+    record = load_run(path)
+    assert record.outcome is None
+    assert len(record.series.at_s) == 29
+    assert main(["results", "export", str(path), "--format", "csv", "--table", "intervals"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 30
+    assert "the run log breaks off" in said.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("agent-2\t1500\t1536000\t750\t768000\t0\t30.00\t1\n", "", "1 agents of 2"),
+        ("agent-1\t1500", "agent-1\t1400", "2900 GET by agent, 3000 over all"),
+        ("\t3000\nGET", "\t2000\nGET", "2000 GET by size, 3000 over all"),
+        (next(line for line in TABLE.splitlines(keepends=True) if line.startswith("PUT")), "", "1500 PUT by agent, 0"),
+    ],
+)
+def test_a_table_that_was_cut_or_edited_is_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, word: str
+) -> None:
+    path = directory(tmp_path)
+    assert old in TABLE
+    (path / "02_execute_results.tsv").write_text(TABLE.replace(old, new))
+    assert main(["results", "show", str(path)]) == 1
+    assert word in capsys.readouterr().out
+    (entry,) = list_runs(tmp_path)
+    assert word in entry.doubt

@@ -269,3 +269,5 @@ def test_the_verdict_names_cause_hint_and_how_to_go_on() -> None:
     text = "\n".join(line.plain for line in verdict_lines(report_of(canned.failed()), 100, DARK_ROLES))
     for words in ("✗ failed", "Please reduce your request rate.", "lower concurrency", "sai3tui --batch"):
         assert words in text
+    doubtful = replace(report_of(canned.failed()), doubts=("perf_log.tsv was changed",))
+    assert verdict_lines(doubtful, 100, DARK_ROLES)[1].plain.strip() == "! damaged: perf_log.tsv was changed"

@@ -108,9 +108,18 @@ class Baseline:
     """A finished run, ready to be compared with a live one."""
 
     def __init__(
-        self, name: str, run_id: str, started_ns: int, layout_hash: str, agents: int, connections: int
+        self,
+        name: str,
+        run_id: str,
+        started_ns: int,
+        layout_hash: str,
+        agents: int,
+        connections: int,
+        doubts: tuple[str, ...] = (),
     ) -> None:
+        """`doubts`: why its own figures may be wrong."""
         self.name = name
+        self._doubts = doubts
         self.run_id = run_id
         self._started_ns = started_ns
         self._layout_hash = layout_hash
@@ -136,7 +145,7 @@ class Baseline:
 
     def view(self, stages: Sequence[StageInfo], layout_hash: str, agents: int, connections: int) -> BaselineView:
         """What does not change while the run goes on."""
-        caveats = []
+        caveats = [f"the baseline is damaged: {doubt}" for doubt in self._doubts]
         if layout_hash != self._layout_hash:
             caveats.append("the objects differ from the baseline's (another tree, other sizes, seed or place)")
         if agents != self._agents:
@@ -185,6 +194,7 @@ def load_baseline(path: Path) -> Baseline:
         record.meta.layout_hash,
         len(agents),
         sum(agent.concurrency for agent in agents),
+        record.doubts,
     )
     for view in record.stages:
         if view.index in collected:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
-LARGEST_SUMMED = 64 << 20
+LARGEST_SUMMED = 4 << 20
 """Bytes of a file whose content is checked and not only its size: rows of single agents over days would take long."""
 PATTERNS = (
     "*.tsv",

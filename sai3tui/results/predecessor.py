@@ -1,7 +1,8 @@
 """Results directories that sai3-bench wrote, as far as their files tell: totals per stage, and rates over time.
 
 What is not in them stays empty: there are no histograms, so percentiles over several operations cannot be had;
-latencies in its perf_log.tsv are cumulative and its error column is always zero, so neither is read.
+latencies in its perf_log.tsv are cumulative and its error column is always zero, so neither is read. It writes
+metadata.json when all is over: a run that died has none, and is told by the rest.
 """
 
 from __future__ import annotations
@@ -12,36 +13,42 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zstandard
 
 from sai3tui.config.ops import Op
 from sai3tui.results.compare import Intervals
 from sai3tui.results.details import TableRow
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.metadata import AgentMeta, RunMeta
-from sai3tui.results.views import Outcome, Rates, Series, StageInfo, StageStatus, StageView
+from sai3tui.results.views import EndpointView, Outcome, Rates, Series, StageInfo, StageStatus, StageView
 
 NOTICE = (
     "written by sai3-bench: bytes are averages times counts, there are no percentiles over several operations, and "
     "errors are those of its summaries"
 )
 _TITLE = re.compile(r"# Stage \d+ Results: (.*) \((.*)\)")
+_AGENTS = re.compile(r"# Agents: (\d+)")
 _DURATION = re.compile(r"# Duration: ([\d.]+)s")
 LATENCIES = ("mean_us", "p50_us", "p90_us", "p95_us", "p99_us", "max_us")
+CHUNK = 1 << 18
+PERF_LOGS = ("perf_log.tsv", "perf_log.tsv.zst")
 _ALONE = (("prepare_results.tsv", "prepare", "prepare"), ("workload_results.tsv", "workload", "execute"))
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """One row of the fleet's perf_log.tsv. `at_s` counts from the first row; `seconds` is how long it is."""
+    """One row of the fleet's perf_log.tsv. `at_s` counts from `began_ms`, when the first stage began; `seconds` is how
+    long it is."""
 
     stage: str
     at_s: float
     seconds: float
+    began_ms: float
     get_ops: float
     get_bytes: float
     put_ops: float
@@ -54,12 +61,14 @@ class PredecessorRun:
     """What such a directory says."""
 
     meta: RunMeta
-    outcome: Outcome
+    outcome: Outcome | None
     ended_ns: int
     stages: tuple[StageView, ...]
     series: Series
     intervals: dict[tuple[int, Op], Intervals]
     tables: tuple[TableRow, ...]
+    endpoints: dict[int, tuple[EndpointView, ...]]
+    doubts: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -71,11 +80,22 @@ class _Table:
     seconds: float = 0.0
     rows: dict[str, Mapping[str, str]] = field(default_factory=dict)
     agents: list[Mapping[str, str]] = field(default_factory=list)
+    sized: list[Mapping[str, str]] = field(default_factory=list)
+    announced: int = 0
+    """How many agents its head speaks of."""
 
 
 def is_predecessors(document: Any) -> bool:
     """Whether a metadata.json is one that sai3-bench wrote."""
     return isinstance(document, dict) and "format" not in document and {"test_name", "duration_secs"} <= document.keys()
+
+
+def died_early(path: Path) -> bool:
+    """Whether this is what sai3-bench leaves if it dies: all but metadata.json. Ours have that from the start."""
+    ours = any((path / name).exists() for name in ("metadata.json", "events.jsonl", "metrics.zst", "plan.json"))
+    if ours or not (path / "config.yaml").is_file():
+        return False
+    return (path / "console_log.txt").is_file() or _perf_log_file(path) is not None
 
 
 def predecessor_meta(document: Mapping[str, Any]) -> tuple[RunMeta, int]:
@@ -104,21 +124,91 @@ def predecessor_meta(document: Mapping[str, Any]) -> tuple[RunMeta, int]:
 
 def load_predecessor(path: Path) -> PredecessorRun:
     """Raises OSError, or ValueError that names the file that is broken."""
-    meta, ended_ns = predecessor_meta(json.loads((path / "metadata.json").read_bytes()))
+    log = _perf_log_file(path)
+    rows = list(_perf_log(log)) if log is not None else []
+    whole = (path / "metadata.json").exists()
+    if whole:
+        meta, ended_ns = predecessor_meta(json.loads((path / "metadata.json").read_bytes()))
+    else:
+        meta, ended_ns = _told_by_the_rest(path, rows)
     tables = list(enumerate(_tables(path), 1))
     stages = tuple(_view(index, table) for index, table in tables)
     names = {stage.name.lower(): stage.index for stage in stages}
-    rows = list(_perf_log(path / "perf_log.tsv")) if (path / "perf_log.tsv").exists() else []
     failed = "TEST STATUS: FAILURE" in _text(path / "STATUS.txt")
     return PredecessorRun(
         meta,
-        Outcome("failed", 1) if failed else Outcome("success", 0),
+        (Outcome("failed", 1) if failed else Outcome("success", 0)) if whole else None,
         ended_ns,
         stages,
         _series(rows, names),
         _intervals(rows, names),
         tuple(row for index, table in tables for row in _table_rows(index, table, stages[index - 1].elapsed_s)),
+        _endpoints(path, stages),
+        tuple(doubt for _, table in tables for doubt in _doubts(table)),
     )
+
+
+def _told_by_the_rest(path: Path, rows: Sequence[Interval]) -> tuple[RunMeta, int]:
+    """The name says when it began, to the minute, in an unknown time zone; the rows of perf_log.tsv say it better."""
+    name = re.fullmatch(r"sai3-(\d{8})-(\d{4})-(.*)", path.name)
+    began = datetime.strptime(name[1] + name[2], "%Y%m%d%H%M").replace(tzinfo=UTC) if name else None
+    started_ns = int(rows[0].began_ms * 1e6) if rows else int(began.timestamp() * 1e9) if began else 0
+    ended_ns = started_ns + int((rows[-1].at_s if rows else 0) * 1e9)
+    agents = sorted(each.name for each in (path / "agents").glob("*") if each.is_dir())
+    meta = RunMeta(
+        run_id=f"sai3-bench {started_ns // 10**9}",
+        config_name=name[3] if name else path.name,
+        config_path="",
+        layout_hash="",
+        started_ns=started_ns,
+        version="sai3-bench ?",
+        hostname="",
+        agents=tuple(AgentMeta(agent, "") for agent in agents),
+        stages=(),
+        distributed=bool(agents),
+        notices=(NOTICE,),
+    )
+    return meta, ended_ns
+
+
+def _doubts(table: _Table) -> Iterator[str]:
+    """What does not fit in a table of results."""
+    name = f"results of {table.name}"
+    if table.announced and len(table.agents) != table.announced:
+        yield f"{name}: {len(table.agents)} agents of {table.announced} are in it: it breaks off or was edited"
+    for op in ("GET", "PUT"):
+        counts = [int(row["count"]) for row in table.sized if row["operation"].upper() == op]
+        whole = int(table.rows[op]["count"]) if op in table.rows else 0
+        if counts and sum(counts) != whole:
+            yield f"{name}: {sum(counts)} {op} by size, {whole} over all: it breaks off or was edited"
+        by_agent = [int(row.get(f"{op.lower()}_ops") or 0) for row in table.agents]
+        if by_agent and sum(by_agent) != whole:
+            yield f"{name}: {sum(by_agent)} {op} by agent, {whole} over all: it breaks off or was edited"
+
+
+def _endpoints(path: Path, stages: Sequence[StageView]) -> dict[int, tuple[EndpointView, ...]]:
+    """Of runs on one host, which count them."""
+    found = {}
+    for stage in stages:
+        file = path / f"{stage.name}_endpoint_stats.tsv"
+        if not file.is_file():
+            continue
+        with file.open(newline="", errors="replace") as lines:
+            try:
+                found[stage.index] = tuple(
+                    EndpointView(
+                        row["endpoint_uri"],
+                        get_bytes=per_second(int(row["bytes_read"]), stage.elapsed_s),
+                        put_bytes=per_second(int(row["bytes_written"]), stage.elapsed_s),
+                        ops=per_second(int(row["total_requests"]), stage.elapsed_s),
+                        total_ops=int(row["total_requests"]),
+                        errors=int(row["error_count"]),
+                    )
+                    for row in csv.DictReader(lines, delimiter="\t")
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{file}: this is no row of endpoint statistics: {error}") from error
+    return found
 
 
 def _agent(text: str) -> AgentMeta:
@@ -139,12 +229,13 @@ def _tables(path: Path) -> Iterator[_Table]:
 def _table(file: Path, name: str, kind: str) -> _Table:
     made = _Table(name, kind)
     header: list[str] = []
-    sized: list[Mapping[str, str]] = []
     for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
         if title := _TITLE.match(line):
             made.name, made.kind = title[1], title[2]
         elif duration := _DURATION.match(line):
             made.seconds = float(duration[1])
+        elif agents := _AGENTS.match(line):
+            made.announced = int(agents[1])
         if not line.strip() or line.startswith("#"):
             continue
         cells = line.split("\t")
@@ -159,11 +250,11 @@ def _table(file: Path, name: str, kind: str) -> _Table:
         elif row.get("size_bucket") == "ALL":
             made.rows[row["operation"].upper()] = row
         else:
-            sized.append(row)
+            made.sized.append(row)
     if not made.rows:
         # Tables of one size each may have no sum.
-        made.rows = {row["operation"].upper(): row for row in sized}
-        if len(made.rows) != len(sized):
+        made.rows = {row["operation"].upper(): row for row in made.sized}
+        if len(made.rows) != len(made.sized):
             raise ValueError(f"{file}: there are several sizes, and no row over all of them")
     return made
 
@@ -250,11 +341,26 @@ def _number(text: str) -> float:
     return found
 
 
+def _perf_log_file(path: Path) -> Path | None:
+    return next((path / name for name in PERF_LOGS if (path / name).is_file()), None)
+
+
+def _perf_log_lines(path: Path) -> Iterator[str]:
+    """Whole lines: it writes them every ten seconds, so that a run that died leaves half of one."""
+    with path.open("rb") as file:
+        packed = path.suffix == ".zst"
+        read = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read if packed else file.read
+        rest = b""
+        while chunk := read(CHUNK):
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from (line.decode(errors="replace") + "\n" for line in whole)
+
+
 def _perf_log(path: Path) -> Iterator[Interval]:
     began_ms: float | None = None
     before: dict[str, float] = {}
-    with path.open(newline="", errors="replace") as file:
-        for number, row in enumerate(csv.DictReader(file, delimiter="\t"), 2):
+    try:
+        for number, row in enumerate(csv.DictReader(_perf_log_lines(path), delimiter="\t"), 2):
             try:
                 at_ms, elapsed, stage = float(row["timestamp_epoch_ms"]), float(row["elapsed_s"]), row["stage"]
                 began_ms = at_ms - 1000 * elapsed if began_ms is None else began_ms
@@ -265,9 +371,11 @@ def _perf_log(path: Path) -> Iterator[Interval]:
                 if row.get("is_warmup") == "1" or seconds <= 0:
                     continue
                 figures = [float(row[name]) for name in ("get_ops", "get_bytes", "put_ops", "put_bytes", "meta_ops")]
-                yield Interval(stage, (at_ms - began_ms) / 1000, seconds, *figures)
+                yield Interval(stage, (at_ms - began_ms) / 1000, seconds, began_ms, *figures)
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{path}:{number}: this is no row of a perf_log.tsv: {error}") from error
+    except zstandard.ZstdError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _series(rows: Sequence[Interval], names: Mapping[str, int]) -> Series:

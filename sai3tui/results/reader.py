@@ -22,7 +22,7 @@ from sai3tui.results.events_log import read_events
 from sai3tui.results.figures import rates_of
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
-from sai3tui.results.predecessor import PredecessorRun, is_predecessors, load_predecessor, stage_infos
+from sai3tui.results.predecessor import PredecessorRun, died_early, is_predecessors, load_predecessor, stage_infos
 from sai3tui.results.record_file import Condition
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.stage_tally import StageTally
@@ -32,6 +32,8 @@ from sai3tui.results.totals import read_totals
 from sai3tui.results.views import AgentStageView, EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
 
 NAME_PATTERN = "sai3-*"
+UNFINISHED = "unfinished"
+"""Status of a run that never said how it ended."""
 CROSSING_NS = 3_000_000_000
 MOST_WAITING = 1000
 """Reports that are put in order at a time, and how far apart in time they may have come."""
@@ -228,8 +230,8 @@ def read_predecessor(path: Path) -> PredecessorRun | None:
         document = json.loads((path / "metadata.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         # Whoever reads it as one of ours says what is wrong with it.
-        return None
-    if not is_predecessors(document):
+        document = None
+    if not is_predecessors(document) and not died_early(path):
         return None
     try:
         return load_predecessor(path)
@@ -244,13 +246,14 @@ def _predecessor_record(path: Path, run: PredecessorRun) -> RunRecord:
         outcome=run.outcome,
         ended_ns=run.ended_ns,
         stages=run.stages,
-        endpoints={},
+        endpoints=run.endpoints,
         series=run.series,
         failures=(),
         log=(),
         status_text=_text(path / "STATUS.txt"),
         files=_files(path),
         tables=run.tables,
+        doubts=run.doubts,
     )
 
 
@@ -322,7 +325,7 @@ def _entry(path: Path) -> RunEntry:
         config_name=read.meta.config_name,
         started_ns=read.meta.started_ns,
         seconds=max(0.0, (read.ended_ns - read.meta.started_ns) / 1e9) if outcome else 0.0,
-        status=outcome.status if outcome else "unfinished",
+        status=outcome.status if outcome else UNFINISHED,
         exit_code=outcome.exit_code if outcome else None,
         agents=len(read.meta.agents),
         operations=sum(int(stage.get("ops", 0)) for stage in read.stages),
@@ -339,12 +342,13 @@ def _predecessor_entry(path: Path, run: PredecessorRun) -> RunEntry:
         config_name=run.meta.config_name,
         started_ns=run.meta.started_ns,
         seconds=max(0.0, (run.ended_ns - run.meta.started_ns) / 1e9),
-        status=run.outcome.status,
-        exit_code=run.outcome.exit_code,
+        status=run.outcome.status if run.outcome is not None else UNFINISHED,
+        exit_code=run.outcome.exit_code if run.outcome is not None else None,
         agents=len(run.meta.agents),
         operations=sum(stage.total_ops for stage in run.stages),
         bytes=sum(stage.total_bytes for stage in run.stages),
         errors=sum(stage.errors for stage in run.stages),
+        doubt="; ".join(run.doubts),
     )
 
 

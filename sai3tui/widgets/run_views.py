@@ -44,6 +44,8 @@ class RunReport:
     thresholds: tuple[ThresholdView, ...] = ()
     notes: tuple[str, ...] = ()
     """Warnings and worse of the run, each once."""
+    doubts: tuple[str, ...] = ()
+    """Why its figures may be wrong: what is not as it was written in its files."""
     config: Path | None = None
     """The configuration as it was run, where it was kept."""
     config_path: str = ""
@@ -87,7 +89,7 @@ def report_of_data(data: ReportData) -> RunReport:
         index: tuple(distribution(op.word, op.group, figures) for op, figures in sorted(detail.figures.items()))
         for index, detail in data.details.items()
     }
-    return replace(_report_of_record(record), operations=operations, notes=data.notes)
+    return replace(_report_of_record(record), operations=operations, notes=data.notes, doubts=record.doubts)
 
 
 def _report_of_record(record: RunRecord) -> RunReport:

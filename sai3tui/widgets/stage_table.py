@@ -108,6 +108,8 @@ def verdict_lines(report: RunReport, width: int, palette: Palette) -> list[Text]
     head.append(f"  in {span(report.seconds)}", style=palette.text)
     head.append(f"  exit code {report.outcome.exit_code}", style=palette.muted)
     lines = [head]
+    for doubt in report.doubts:
+        lines += wrapped(f"! damaged: {doubt}", width, palette.bad, 2)
     failure = report.outcome.failure
     if failure is not None:
         lines += wrapped(failure.sentence(), width, palette.bad, 2)
