@@ -50,6 +50,7 @@ from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import event_line
 from sai3tui.results.metadata import AgentMeta, RunMeta, metadata_json
 from sai3tui.results.metrics_log import MAGIC
+from sai3tui.results.record_file import sealed
 from sai3tui.results.rollup import resolution_s
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 from sai3tui.results.stage_tally import AgentStage
@@ -223,6 +224,7 @@ class LongRun:
             second.number, second.start_ns = number, START + number * SECOND_NS
             second.end_ns = second.start_ns + SECOND_NS
             log.second(second)
+            log.flush()
             if number == self.seconds - unkept - 1:
                 before = self.tally(number + 1)
                 log.checkpoint(before, places[0])
@@ -242,9 +244,8 @@ class LongRun:
         places = []
         with path.open("wb") as file:
             compressor = zstandard.ZstdCompressor(level=1).compressobj()
-            file.write(compressor.compress(MAGIC))
             for number, data in enumerate(self._records()):
-                file.write(compressor.compress(data))
+                file.write(compressor.compress(sealed([data] if number else [MAGIC, data], 0)))
                 if number in (self.seconds - unkept - 1, self.seconds - 1):
                     file.write(compressor.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH))
                     compressor = zstandard.ZstdCompressor(level=1).compressobj()

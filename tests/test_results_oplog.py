@@ -113,6 +113,17 @@ def test_files_of_warp_and_the_predecessor(tmp_path: Path, packed: bool) -> None
     assert found[0].first_byte_ns - found[0].start_ns == 9_999_999
 
 
+def test_warp_of_today_has_another_column_quotes_and_comments_at_the_end(tmp_path: Path) -> None:
+    header, first, *_ = WARP.splitlines()
+    failed = first.replace("\t\t2025", '\t"refused, as ""full"""\t2025', 1)
+    path = tmp_path / "warp.csv.zst"
+    path.write_bytes(zstandard.compress(f"{header}\tcat\n{first}\t1\n{failed}\t0\n# commandline: warp get\n".encode()))
+    found, problems = read(path)
+    assert problems == []
+    assert [r.error for r in found] == ["", 'refused, as "full"']
+    assert [r.duration_ns for r in found] == [49_999_999] * 2
+
+
 def test_json_lines_and_commas_are_read_too(tmp_path: Path) -> None:
     lines = tmp_path / "a.jsonl"
     lines.write_text(json.dumps({"operation": "PUT", "t_start": "2025-01-02T03:04:05Z", "duration_ns": 7}) + "\n")

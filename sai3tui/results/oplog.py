@@ -28,6 +28,7 @@ MOST_HELD = 4 * FRAME_BYTES
 """Of a frame, unpacked. Others may write one frame for a whole run."""
 _ALIASES = {"operation": "op", "t_start": "start", "size": "bytes"}
 _NEEDED = ("op", "start")
+_QUOTED = ("endpoint", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +225,17 @@ def _from_table(header: str) -> Callable[[str], OpRow]:
         fields = line.split("\t") if delimiter == "\t" else next(csv.reader(io.StringIO(line)))
         if len(fields) != len(names):
             raise ValueError(f"{len(fields)} columns where there are {len(names)}")
-        return _row(dict(zip(names, fields, strict=True)))
+        row = dict(zip(names, fields, strict=True))
+        if delimiter == "\t" and '"' in line:
+            row |= {name: _unquoted(row[name]) for name in _QUOTED if name in row}
+        return _row(row)
 
     return parse
+
+
+def _unquoted(text: str) -> str:
+    """As warp quotes what holds commas or quotes."""
+    return text[1:-1].replace('""', '"') if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _from_json(line: str) -> OpRow:

@@ -58,7 +58,7 @@ class RecordFile:
     def flush(self, number: int = 0) -> None:
         """`number` goes into the seal of what is flushed; it is 0 or more."""
         if self._pending:
-            data = self._compressor.compress(_sealed(self._pending, number))
+            data = self._compressor.compress(sealed(self._pending, number))
             self._pending.clear()
             self._write(data + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
         self._file.flush()
@@ -91,12 +91,13 @@ def packed(magic: bytes, records: Iterator[bytes]) -> bytes:
     for number, record in enumerate(records, 1):
         parts += [varint(len(record)), record]
         if number % SEALED_AT_ONCE == 0:
-            pieces.append(_sealed(parts, 0))
+            pieces.append(sealed(parts, 0))
             parts = []
-    return compressed(b"".join([*pieces, _sealed(parts, 0)]))
+    return compressed(b"".join([*pieces, sealed(parts, 0)]))
 
 
-def _sealed(parts: list[bytes], number: int) -> bytes:
+def sealed(parts: list[bytes], number: int) -> bytes:
+    """Parts of a file with the seal that makes them count."""
     data = b"".join(parts)
     return b"".join((data, varint(0), zlib.crc32(data).to_bytes(CRC_BYTES, "little"), varint(number)))
 
