@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from sai3tui.events import (
     StageStarted,
     StateChanged,
 )
+from sai3tui.results.caveats import open_end_text
 from sai3tui.results.directory import check_root, make_directory
 from sai3tui.results.events_log import event_line, parse_event
 from sai3tui.results.files import safe_name
@@ -207,7 +209,23 @@ def test_a_run_whose_controller_died_can_be_read(tmp_path: Path) -> None:
     assert record.stages[0].status is StageStatus.DONE
     (entry,) = list_runs(tmp_path)
     assert entry.status == "unfinished"
+    # As long as somebody writes there, the run goes on.
+    assert record.live
+    assert "still goes on" in open_end_text(record)
     writer.close()
+    record = load_run(directory)
+    assert not record.live
+    assert "at most the last second" in open_end_text(record)
+    assert record.doubts == ()
+
+
+def test_a_run_that_was_killed_before_its_first_second_is_read(tmp_path: Path) -> None:
+    writer = RunWriter.create(tmp_path / "live", META, Tally(STAGES), b"target: x\n", None)
+    shutil.copytree(writer.directory, tmp_path / "sai3-killed")
+    writer.close()
+    assert (tmp_path / "sai3-killed" / "metrics.zst").stat().st_size == 0
+    record = load_run(tmp_path / "sai3-killed")
+    assert (record.outcome, record.doubts, record.series.at_s) == (None, (), ())
 
 
 def test_a_broken_directory_is_listed_with_its_problem(tmp_path: Path) -> None:

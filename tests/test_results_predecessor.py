@@ -262,6 +262,7 @@ def test_a_run_that_died_is_told_by_what_it_left(tmp_path: Path, capsys: pytest.
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 30
     assert "the run log breaks off" in said.err
+    assert "at most the last ten seconds before its end are missing" in said.err
 
 
 @pytest.mark.parametrize(

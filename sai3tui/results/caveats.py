@@ -54,9 +54,10 @@ def open_end_text(record: RunRecord) -> str:
     until = f"{utc_text(record.ended_ns)} (UTC)"
     if record.live:
         return f"the run still goes on: figures are those of what was written until {until}"
+    missing = "the last ten seconds" if record.foreign else "the last second"
     return (
         f"the run log breaks off at {until}, as its controller was killed: figures are those of what was written until "
-        "then, at most the last second before its end is missing"
+        f"then, at most {missing} before its end {'are' if record.foreign else 'is'} missing"
     )
 
 
@@ -94,6 +95,6 @@ def _notes(record: RunRecord) -> list[str]:
     late = [stage for stage in record.stages if stage.start_skew_ms > NOTABLE_SKEW_MS]
     found += [f"stage {stage.index} {stage.name}: agents started within {stage.start_skew_ms:.1f} ms" for stage in late]
     found += [*record.meta.notices, *record.notes]
-    if not record.tables:
+    if not record.foreign:
         found.append("percentiles are upper edges of bins (at most 1.6 % wide) of histograms merged over all agents")
     return found

@@ -139,7 +139,7 @@ def _summary(sheet: Worksheet, book: _Book, data: ReportData, worst: Sequence[Ca
         ("Took, s", round((record.ended_ns - record.meta.started_ns) / 1e9, 3)),
         ("Ended", outcome.status.replace("_", " ") if outcome else "never"),
         ("Agents", len(record.meta.agents)),
-        ("Written by", f"sai3tui {record.meta.version}" if not record.tables else record.meta.version),
+        ("Written by", f"sai3tui {record.meta.version}" if not record.foreign else record.meta.version),
     ]
     for line, (name, value) in enumerate(facts):
         sheet.write(line, 0, name, book.bold)

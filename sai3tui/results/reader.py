@@ -111,8 +111,9 @@ class RunRecord:
     """What does not fit in its files: figures may be wrong then."""
     live: bool = False
     """A controller still writes there."""
+    foreign: bool = False
+    """sai3-bench wrote it: `tables` are known of it instead of `details`."""
     tables: tuple[TableRow, ...] = ()
-    """Of a run of sai3-bench, instead of `details`."""
 
 
 def _seconds_of(
@@ -252,6 +253,7 @@ def _predecessor_record(path: Path, run: PredecessorRun) -> RunRecord:
         log=(),
         status_text=_text(path / "STATUS.txt"),
         files=_files(path),
+        foreign=True,
         tables=run.tables,
         doubts=run.doubts,
     )
