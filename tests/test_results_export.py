@@ -22,6 +22,7 @@ from sai3tui.results.export_xlsx import as_xlsx
 from sai3tui.results.report_data import load_report_data
 from sai3tui.results.views import Outcome
 from tests.test_results_files import FAILURE, written
+from tests.test_results_thresholds import MISSED
 
 
 def test_rows_add_up_to_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,6 +78,18 @@ def test_a_workbook_has_a_sheet_for_each_stage_and_its_numbers_are_the_runs(tmp_
             assert sum(counts) == stage.figures.ops
         sizes = [row[table[0].index("MiB/s")] for row in table[1:]]
         assert all(isinstance(size, int | float) for size in sizes)
+
+
+def test_thresholds_are_numbers_with_units(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    data = load_report_data(directory)
+    data.record = replace(data.record, thresholds=(MISSED, replace(MISSED, value=None, worst=None, margin=None)))
+    lines = list(openpyxl.load_workbook(io.BytesIO(as_xlsx(data)))["Summary"].iter_rows(values_only=True))
+    header = next(number for number, line in enumerate(lines) if line[0] == "Threshold")
+    first, second = (dict(zip(lines[header], line, strict=True)) for line in lines[header + 1 : header + 3])
+    assert (first["Value"], first["Worst"], first["Unit"]) == (0.0612, 0.08, "s")
+    assert first["Margin, share of the bound"] == -0.224
+    assert second["Value"] is None
 
 
 def test_every_form_carries_what_is_to_be_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

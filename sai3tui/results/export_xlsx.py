@@ -82,14 +82,23 @@ class _Book:
             return self.broken
         return self.whole if isinstance(cell, int) else None
 
-    def table(self, sheet: Worksheet, line: int, header: Sequence[str], table: Sequence[Sequence[Cell]]) -> int:
-        """Write it from `line` on; returns the line after it."""
+    def table(
+        self,
+        sheet: Worksheet,
+        line: int,
+        header: Sequence[str],
+        table: Sequence[Sequence[Cell]],
+        *,
+        mixed: bool = False,
+    ) -> int:
+        """Write it from `line` on; returns the line after it. `mixed`: numbers of a column differ in what they count,
+        so they are shown as they are."""
         sheet.write_row(line, 0, header, self.header)
         for row in table:
             line += 1
             for column, cell in enumerate(row):
                 if cell is not None:
-                    sheet.write(line, column, cell, self.format_of(cell))
+                    sheet.write(line, column, cell, None if mixed else self.format_of(cell))
         return line + 1
 
     def rows(self, sheet: Worksheet, table: Rows, *, without: Sequence[str] = ()) -> None:
@@ -152,7 +161,7 @@ def _summary(sheet: Worksheet, book: _Book, data: ReportData, worst: Sequence[Ca
     header = ("Stage", "Type", "Status", "Took, s", "Operations", "Sent and received, MiB", "Errors", "Retries")
     line = book.table(sheet, line + 1, (*header, "Limited by"), [_stage_cells(stage) for stage in record.stages])
     if record.thresholds:
-        book.table(sheet, line + 1, THRESHOLDS, [_threshold_cells(view) for view in record.thresholds])
+        book.table(sheet, line + 1, THRESHOLDS, [_threshold_cells(view) for view in record.thresholds], mixed=True)
     sheet.set_column(0, 0, 28)
     sheet.set_column(1, 8, 16)
     _for_print(sheet, header=False)
@@ -175,7 +184,10 @@ def _stage_cells(stage: StageView) -> tuple[Cell, ...]:
 def _threshold_cells(view: ThresholdView) -> tuple[Cell, ...]:
     """Shares are fractions; the margin is the share of the bound that is left."""
     unit = "share" if view.unit == Unit.SHARE else view.unit
-    return view.text, view.stage, verdict(view), view.value, view.worst, unit, view.margin, view.subject
+    value, worst, margin = (
+        None if each is None else float(f"{each:.6g}") for each in (view.value, view.worst, view.margin)
+    )
+    return view.text, view.stage, verdict(view), value, worst, unit, margin, view.subject
 
 
 def _caveats(sheet: Worksheet, book: _Book, found: Sequence[Caveat]) -> None:
