@@ -7,6 +7,8 @@ import asyncio
 import io
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ from sai3tui.results.report_data import load_report_data
 from tests.access_log import AccessLog
 from tests.e2e import RUN_TIMEOUT_S, environment
 from tests.servers import ServerUnderTest
+from tests.test_results_damage import shown
 from tests.waiting import wait_until
 
 CONFIG = """\
@@ -173,7 +176,9 @@ async def test_all_files_of_a_run_agree_with_each_other_and_with_the_storage(
 
 
 @pytest.mark.slow
-def test_a_run_whose_controller_was_killed_is_read_with_all_that_was_written(tmp_path: Path) -> None:
+def test_a_run_whose_controller_was_killed_is_read_with_all_that_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "data").mkdir()
     config = tmp_path / "killed.yaml"
     config.write_text(KILLED.replace("DATA", str(tmp_path / "data")))
@@ -203,3 +208,25 @@ def test_a_run_whose_controller_was_killed_is_read_with_all_that_was_written(tmp
     (execute,) = (stage for stage in record.stages if stage.type == "execute")
     assert execute.total_ops >= sum(int(row[4]) for row in rows) > 0
     assert (run / "events.jsonl").read_bytes().endswith(b"\n")
+    every_damage_is_said_or_changes_nothing(run, tmp_path / "damaged", capsys)
+
+
+def every_damage_is_said_or_changes_nothing(run: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is cut off or changed before the last seconds; of these, a kill takes some as well."""
+    whole, none = shown(run, capsys)
+    assert none == []
+    files = [path.relative_to(run) for path in sorted(run.rglob("*")) if path.is_file() and path.stat().st_size]
+    for seed in range(60):
+        rng = random.Random(seed)
+        shutil.copytree(run, copy)
+        file = copy / rng.choice([*files, *map(Path, ("metrics.zst", "events.jsonl", "metadata.json"))])
+        data = bytearray(file.read_bytes())
+        place = rng.randrange(max(1, len(data) * 4 // 5))
+        if seed % 2:
+            del data[place:]
+        else:
+            data[place] ^= 1 << rng.randrange(8)
+        file.write_bytes(data)
+        now, damage = shown(copy, capsys)
+        assert damage or now == whole, (seed, file)
+        shutil.rmtree(copy)
