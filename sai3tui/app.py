@@ -49,6 +49,7 @@ from sai3tui.screens.services import (
     SessionHandle,
     ShowReport,
     StartRun,
+    TakeOver,
 )
 from sai3tui.screens.template_list import template_chooser, templates
 from sai3tui.terminal import log_file, terminal_is_gone
@@ -106,6 +107,8 @@ class Sai3App(App[None]):
         self.arrangements = arrangements or Arrangements()
         self._recent = recent or RecentConfigs()
         self._session: SessionHandle | None = None
+        self._successor: SessionHandle | None = None
+        """What is about to take over the run that the session watches."""
         self._order: RunOrder | None = None
         self._leaving = False
         self._exit_code = EXIT_OK
@@ -204,6 +207,9 @@ class Sai3App(App[None]):
         if not self.live or self._session is None:
             self._leave("", self._code_of_run())
             return
+        if self._successor is not None:
+            self.notify("the run is just being taken over", markup=False)
+            return
 
         snapshot = self._session.snapshot()
         if snapshot.viewing:
@@ -218,6 +224,9 @@ class Sai3App(App[None]):
             if answer in ("abort", "detach") and not self.live:
                 # It ended while the question stood.
                 self._leave("", self._code_of_run())
+            elif answer in ("abort", "detach") and self._session is not None and self._session.snapshot().viewing:
+                # Another controller took it over while the question stood.
+                self._part("the viewer left", EXIT_OK)
             elif answer == "abort":
                 self._leave("aborted in the control room", EXIT_ABORTED)
             elif answer == "detach":
@@ -313,6 +322,10 @@ class Sai3App(App[None]):
 
     def end_session(self) -> None:
         """End what a crash of the screens has left running; call it when the app is over."""
+        if self._successor is not None:
+            # It may lead by now: then it leaves.
+            self._successor.detach("left while the run was taken over")
+            self._successor.stop(STOP_LIMIT_S)
         if self._session is not None:
             self._session.stop(STOP_LIMIT_S)
 
@@ -342,6 +355,37 @@ class Sai3App(App[None]):
         self._rung = False
         session.start()
         self.push_screen(PreflightScreen(session))
+
+    def on_take_over(self, _message: TakeOver) -> None:
+        if self.live and self._session is not None and self._successor is None and not self._leaving:
+            self._take_over(self._session)
+
+    @work(group="take over")
+    async def _take_over(self, watching: SessionHandle) -> None:
+        """Lead the run that we watch; what watches it stays until then, and if that cannot be done."""
+        successor = self._successor = watching.successor()
+        self.notify("taking the run over", markup=False)
+        successor.start()
+        snapshot = successor.snapshot()
+        while snapshot.phase is not Phase.RUNNING and snapshot.outcome is None and successor.failure is None:
+            await asyncio.sleep(POLL_S)
+            snapshot = successor.snapshot()
+        if self._leaving:
+            return
+        self._successor = None
+        failure = snapshot.outcome.failure if snapshot.outcome is not None else None
+        if successor.failure is not None or failure is not None:
+            self._stop_off_loop(successor)
+            why = failure.sentence() if failure is not None else str(successor.failure)
+            self.notify(why, title="the run was not taken over", severity="error", timeout=60, markup=False)
+            return
+        self._session, self._rung = successor, False
+        self._stop_off_loop(watching)
+        if any(isinstance(screen, LiveScreen) for screen in self.screen_stack):
+            while not isinstance(self.screen, LiveScreen):
+                await self.pop_screen()
+            await self.pop_screen()
+        await self.push_screen(LiveScreen(successor, self.arrangements))
 
     def on_check_again(self, _message: CheckAgain) -> None:
         if self._order is not None and isinstance(self.screen, PreflightScreen):

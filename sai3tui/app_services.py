@@ -73,6 +73,7 @@ class LiveServices:
             verbose=self._verbose,
             access=self._access,
             baseline=self._baseline,
+            stays=True,
         )
         return SessionThread(RunSession(request))
 
@@ -80,7 +81,13 @@ class LiveServices:
         if self._attach is None:
             return None
         request = RunRequest(
-            Path(), b"", results_root=self._results, verbose=self._verbose, access=self._access, attach=self._attach
+            Path(),
+            b"",
+            results_root=self._results,
+            verbose=self._verbose,
+            access=self._access,
+            attach=self._attach,
+            stays=True,
         )
         return SessionThread(RunSession(request))
 

@@ -26,7 +26,7 @@ from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.errors import ConfigError, Failure, ResourceError, printable
 from sai3tui.events import Attached, Level, event_json
-from sai3tui.handover import hand_over, parting_words
+from sai3tui.handover import hand_over, led_words, parting_words
 from sai3tui.results.baseline import baseline_json
 from sai3tui.results.ci import CiRun, junit_xml, markdown_summary
 from sai3tui.results.describe import failure_lines
@@ -124,8 +124,11 @@ def _abort_once_attached(session: RunSession, item: object) -> None:
 def _parted(session: RunSession, outcome: Outcome, options: BatchOptions) -> int:
     """We have left and the run goes on: somebody else leads it, or is to now."""
     directory = Path(outcome.results) if outcome.results else None
+    snapshot = session.snapshot()
+    if options.json:
+        _to_stdout(json_text(_result(outcome, snapshot)))
     if session.parted_for_good or directory is None:
-        sys.stderr.write("another controller leads the run now\n")
+        sys.stderr.write(led_words(snapshot))
         return EXIT_OK
     try:
         pid = hand_over(directory, options.access.options())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sai3tui.controller.snapshot import Lead, RunSnapshot
 from sai3tui.errors import ResourceError
 from sai3tui.results.directory import is_written
 
@@ -46,6 +48,12 @@ def hand_over(directory: Path, options: Sequence[str] = ()) -> int:
 def led_runs(root: Path) -> list[Path]:
     """The results directories below `root` that a controller writes into."""
     return [path for path in sorted(root.glob("sai3-*")) if is_written(path)]
+
+
+def led_words(snapshot: RunSnapshot) -> str:
+    """One sentence for somebody whose run is led by another controller now: which one, and how to watch."""
+    where = snapshot.results_dir or " ".join(agent.address for agent in snapshot.agents[:1])
+    return f"{(snapshot.lead or Lead()).sentence}; to watch it: sai3tui attach --view {shlex.quote(where)}\n"
 
 
 def parting_words(directory: Path, pid: int) -> str:

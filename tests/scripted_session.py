@@ -27,11 +27,14 @@ class ScriptedSession:
     def __init__(self, snapshot: RunSnapshot) -> None:
         self._snapshot = snapshot
         self.calls: list[str] = []
+        self.on_start: Callable[[RunSnapshot], RunSnapshot] | None = None
         self.on_proceed: Callable[[RunSnapshot], RunSnapshot] = running
         self.on_abort: Callable[[RunSnapshot], RunSnapshot] = aborted
         self.on_recheck: Callable[[RunSnapshot], RunSnapshot] = lambda _snapshot: ready()
         self.failure: BaseException | None = None
         self.frames = past(snapshot)
+        self.next = self
+        """Who leads after somebody has taken over."""
 
     def put(self, snapshot: RunSnapshot) -> None:
         """Show this from now on, as a newer version."""
@@ -41,6 +44,8 @@ class ScriptedSession:
 
     def start(self) -> None:
         self.calls.append("start")
+        if self.on_start is not None:
+            self.put(self.on_start(self._snapshot))
 
     def snapshot(self) -> RunSnapshot:
         return self._snapshot
@@ -71,6 +76,10 @@ class ScriptedSession:
 
     def go_on(self) -> None:
         self.calls.append("go_on")
+
+    def successor(self) -> ScriptedSession:
+        self.calls.append("successor")
+        return self.next
 
     def abort(self, reason: str, exit_code: int = 130) -> None:
         self.calls.append(f"abort {exit_code} {reason}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from sai3tui.agent.leadership import Leadership
+from sai3tui.agent.leadership import Lead, Leadership, Seat
 from sai3tui.errors import Sai3Error
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import Driver, running_agent, stub_of
@@ -26,11 +26,25 @@ async def test_only_one_leads_and_taking_over_displaces_it() -> None:
     assert (first.leads, viewer.leads, seats.alone_since) == (True, False, None)
     second = seats.join("bert", lead=True, take_over=True)
     assert (first.leads, second.leads, seats.leader) == (False, True, "bert")
-    assert first.displaced.result() == "bert"
+    assert [lead.by for lead in news(first)] == ["bert"]
     seats.leave(first)
     alone = [seats.alone]
     seats.leave(second)
     assert [*alone, seats.alone] == [False, True]
+    assert [lead.by for lead in news(viewer)] == ["anna", "bert", ""]
+    assert news(second) == []
+
+
+async def test_whose_stream_broke_off_for_a_moment_has_led_all_the_time() -> None:
+    seats = Leadership(lambda: None)
+    viewer = seats.join("watching", lead=False)
+    first = seats.join("anna", lead=True)
+    seats.leave(first)
+    seats.join("anna", lead=True)
+    nobody, led, alone, again = news(viewer)
+    assert [nobody.by, led.by, alone.by, again.by] == ["", "anna", "", "anna"]
+    assert again == led
+    assert led.since_ns <= alone.since_ns
 
 
 async def test_a_viewer_sees_all_and_moves_nothing_until_it_takes_over(tmp_path: Path) -> None:
@@ -40,7 +54,8 @@ async def test_a_viewer_sees_all_and_moves_nothing_until_it_takes_over(tmp_path:
             config = config_of(f"file://{target}/", duration="1s")
             leader = Driver(stub, config, hold=[1, 2])
             leader.spec.controller = "the first"
-            leading = await loaded(leader)
+            leading = asyncio.ensure_future(leader.run())
+            assert await wait_until_async(lambda: "running 1" in leader.states, 30)
             assert (await stub.Hello(pb.HelloRequest())).leader == "the first"
             assert (await stub.Status(pb.StatusRequest(with_spec=True))).spec == leader.spec
 
@@ -69,7 +84,8 @@ async def test_a_viewer_sees_all_and_moves_nothing_until_it_takes_over(tmp_path:
             await _take_all(second)
             await asyncio.gather(viewing, leading)
             assert second.states[-3:] == ["at_barrier 2", "completed", "idle"]
-            assert [m.displaced.by for m in leader.messages if m.HasField("displaced")] == ["the second"]
+            assert [m.led.by for m in leader.messages if m.HasField("led")] == ["the second"]
+            assert [m.led.by for m in viewer.messages if m.HasField("led")][:2] == ["the first", "the second"]
             assert numbers(leader) == numbers(viewer) == numbers(second)
 
 
@@ -113,6 +129,10 @@ async def test_a_clock_that_is_wrong_changes_nothing_but_the_times(tmp_path: Pat
     began = [m.began for m in driver.messages if m.HasField("began")]
     assert [b.stage_index for b in began] == [1, 2]
     assert all(b.began_ns >= b.planned_start_ns for b in began)
+
+
+def news(seat: Seat) -> list[Lead]:
+    return [seat.news.get_nowait() for _ in range(seat.news.qsize())]
 
 
 def numbers(driver: Driver) -> list[tuple[int, str | None]]:

@@ -9,16 +9,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
+from sai3tui.controller.lead import shown_name
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
-from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
-from sai3tui.events import AgentState, BarrierReleased, RunFinished
+from sai3tui.controller.snapshot import Lead, Outcome, Phase, RunSnapshot, StageStatus
+from sai3tui.events import AgentState, Attached, BarrierReleased, Detached, RunFinished, Steered
+from sai3tui.handover import led_words
 from sai3tui.results.events_log import read_events
 from sai3tui.results.history import read_history
 from sai3tui.results.reader import load_run
 from sai3tui.results.tally import Item
 from sai3tui.results.thresholds import ThresholdStatus
-from tests.agents import AgentUnderTest, running_agent
+from tests.agents import AgentUnderTest, agent_in_process, running_agent
 from tests.waiting import wait_until_async
 
 OBJECTS = 200
@@ -61,9 +63,9 @@ def two_agents(
         yield text.encode(), agents
 
 
-def session_for(tmp_path: Path, text: bytes, *, preflight: bool = True) -> RunSession:
-    request = RunRequest(Path("/somewhere/tiny.yaml"), text, results_root=tmp_path / "results", preflight=preflight)
-    return RunSession(request)
+def session_for(tmp_path: Path, text: bytes, *, preflight: bool = True, stays: bool = False) -> RunSession:
+    root = tmp_path / "results"
+    return RunSession(RunRequest(Path("/somewhere/tiny.yaml"), text, root, preflight=preflight, stays=stays))
 
 
 def attached(tmp_path: Path, *targets: str | Path, **how: bool) -> RunSession:
@@ -182,7 +184,7 @@ async def test_agents_alone_tell_the_whole_run(tmp_path: Path) -> None:
 
 async def test_a_second_controller_watches_is_refused_or_takes_over(tmp_path: Path) -> None:
     with two_agents(tmp_path, seconds=6) as (text, agents):
-        first = session_for(tmp_path, text)
+        first = session_for(tmp_path, text, stays=True)
         viewer = attached(tmp_path, agents[0].address, view=True)
         async with going(first) as leading, going(viewer):
             assert await wait_until_async(in_stage(first, 2), 60)
@@ -202,14 +204,71 @@ async def test_a_second_controller_watches_is_refused_or_takes_over(tmp_path: Pa
                 outcome, _ = await finished(second)
                 assert (outcome.status, outcome.failure) == ("success", None)
                 left = await asyncio.wait_for(leading, 60)
-                assert (left.status, left.exit_code) == ("detached", 0)
+                assert (left.status, left.exit_code) == ("success", 0)
                 assert await wait_until_async(lambda: again.snapshot().outcome is not None, 60)
-                seen = again.snapshot()
-            assert seen.outcome is not None
-            assert seen.outcome.status == "success"
-            assert [s.total_ops for s in seen.stages] == [s.total_ops for s in second.snapshot().stages]
+            for seen in (first.snapshot(), again.snapshot()):
+                assert seen.viewing
+                assert seen.outcome is not None
+                assert seen.outcome.status == "success"
+                assert [s.total_ops for s in seen.stages] == [s.total_ops for s in second.snapshot().stages]
         check_whole(directory)
         assert len(list((tmp_path / "results").iterdir())) == 1
+
+
+async def test_who_is_displaced_watches_on_and_may_lead_again(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    async with agent_in_process(tmp_path, target) as (address, _):
+        agent = f'    - {{id: a1, address: "{address}"}}\n'
+        text = CONFIG.format(target=target, objects=20, agents=agent, seconds=600, timeout=600).encode()
+        first = session_for(tmp_path, text, preflight=False, stays=True)
+        async with going(first):
+            assert await wait_until_async(in_stage(first, 2), 60)
+            directory = Path(first.snapshot().results_dir)
+            second = attached(tmp_path, directory, take_over=True)
+            async with going(second) as leading:
+                assert await wait_until_async(lambda: first.snapshot().viewing and bool(lead_of(first).since_ns), 60)
+                assert await wait_until_async(lambda: second.snapshot().phase is Phase.RUNNING, 60)
+                attached_ns = next(
+                    e.time_ns for e in read_events(directory / "events.jsonl") if isinstance(e, Attached)
+                )
+                assert lead_of(first).by == next(
+                    e.controller for e in read_events(directory / "events.jsonl") if isinstance(e, Attached)
+                )
+                assert first.snapshot().started_ns < lead_of(first).since_ns <= attached_ns
+                # It goes on to see what happens, cannot steer, and writes no more.
+                ops = first.snapshot().stages[1].total_ops
+                assert await wait_until_async(lambda: first.snapshot().stages[1].total_ops > ops, 60)
+                first.pause_at_barrier()
+                barrier = first.snapshot().barrier
+                assert barrier is not None
+                assert (barrier.index, barrier.awaited, barrier.left_s, barrier.at_end) == (2, ("a1",), None, "")
+
+                third = first.successor()
+                async with going(third) as taking:
+                    assert await wait_until_async(lambda: third.snapshot().phase is Phase.RUNNING, 60)
+                    left = await asyncio.wait_for(leading, 60)
+                    assert (left.status, left.exit_code, left.failure) == ("detached", 0, None)
+                    assert second.snapshot().viewing
+                    assert second.parted_for_good
+                    leader = shown_name(lead_of(second).by)
+                    assert led_words(second.snapshot()).startswith(f"{leader} leads this run since ")
+                    assert led_words(second.snapshot()).endswith(f"sai3tui attach --view {directory}\n")
+                    assert await wait_until_async(lambda: lead_of(first).by == lead_of(second).by, 60)
+                    assert not third.snapshot().viewing
+                    third.request_abort("enough")
+                    ended = await asyncio.wait_for(taking, 60)
+                assert (ended.status, Path(ended.results)) == ("aborted", directory)
+            assert await wait_until_async(lambda: first.snapshot().outcome is not None, 60)
+        events = list(read_events(directory / "events.jsonl"))
+        leaving = [type(e).__name__ for e in events if isinstance(e, Attached | Detached | Steered | RunFinished)]
+        assert leaving == ["Detached", "Attached", "Detached", "Attached", "RunFinished"]
+        numbered = [e.sequence for e in events if e.sequence]
+        assert len(set(numbered)) == len(numbered)
+        assert first.snapshot().stages[1].total_ops == third.snapshot().stages[1].total_ops
+
+
+def lead_of(session: RunSession) -> Lead:
+    return session.snapshot().lead or Lead()
 
 
 async def test_without_a_controller_the_run_is_aborted_in_time_and_its_results_say_so(tmp_path: Path) -> None:

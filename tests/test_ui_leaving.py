@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Button
 
 from sai3tui.app import title_of
-from sai3tui.controller.snapshot import Phase
+from sai3tui.controller.snapshot import Lead, Phase
 from sai3tui.screens.confirm import ConfirmScreen
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
@@ -87,7 +87,7 @@ async def test_leaving_a_run_that_can_go_on_hands_it_over() -> None:
 
 
 async def test_a_viewer_leaves_without_a_question() -> None:
-    session = ScriptedSession(replace(canned.running(), detachable=True, viewing=True))
+    session = ScriptedSession(replace(canned.running(), detachable=True, lead=Lead()))
     app = room(session)
     async with app.run_test(size=NARROW) as pilot:
         await on_screen(pilot, LiveScreen)

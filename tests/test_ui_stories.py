@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sai3tui.app import Sai3App
-from sai3tui.controller.snapshot import Outcome, Phase
+from sai3tui.controller.snapshot import Lead, Outcome, Phase
 from sai3tui.screens import editor
 from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.barriers import BarrierScreen
@@ -168,16 +168,59 @@ async def test_somebody_intervenes_at_a_barrier() -> None:
 
 
 async def test_who_only_watches_cannot_intervene() -> None:
-    session = ScriptedSession(replace(canned.troubled(), viewing=True))
+    session = ScriptedSession(replace(canned.troubled(), lead=Lead()))
     app = room(session)
     async with app.run_test(size=WIDE) as pilot:
         await on_screen(pilot, LiveScreen)
         await pilot.press("b")
         await on_screen(pilot, BarrierScreen)
-        await pilot.press("w", "o", "p", "x")
-        await settled(pilot)
-        assert isinstance(app.screen, BarrierScreen)
+        for key in "wopx":
+            app.clear_notifications()
+            await pilot.press(key)
+            await until(lambda: len(app._notifications) == 1)
+            (told,) = app._notifications
+            assert "and this is a view of it: t takes it over" in told.message
+            assert isinstance(app.screen, BarrierScreen)
         assert session.calls == ["start"]
+
+
+async def test_who_is_displaced_watches_on_is_told_by_whom_and_takes_over_again() -> None:
+    session, successor = ScriptedSession(canned.running()), ScriptedSession(canned.connecting())
+    session.next = successor
+    app = room(session)
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("t")
+        assert isinstance(app.screen, LiveScreen)
+        lead = Lead("bert@lab, pid 7, 3f0a", 1_764_158_591_000_000_000)
+        session.put(replace(session.snapshot(), lead=lead, notices=(f"{lead.sentence}: read-only",)))
+        await shows(pilot, "bert@lab, pid 7 leads this run since 12:03:11 UTC: read-only")
+        await shows(pilot, "VIEW ONLY")
+        await shows(pilot, "t Take over")
+        await pilot.press("x")
+        await shows(pilot, "this is a view of it: t takes it over")
+        await pilot.press("t")
+        await on_screen(pilot, ConfirmScreen)
+        await pilot.press("enter")
+        await on_screen(pilot, LiveScreen)
+        assert session.calls == ["start"]
+
+        # It cannot be had: what is watched is watched on.
+        successor.on_start = lambda _snapshot: canned.failed()
+        await pilot.press("t", "t")
+        await shows(pilot, "the run was not taken over")
+        assert isinstance(app.screen, LiveScreen)
+        assert app.snapshot() is session.snapshot()
+
+        successor.on_start = canned.running
+        await pilot.press("b")
+        await on_screen(pilot, BarrierScreen)
+        await pilot.press("t", "t")
+        await until(lambda: app.snapshot() is successor.snapshot())
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("x", "a")
+        await until(lambda: successor.calls[-1].startswith("abort 130"))
+        assert session.calls == ["start", "successor", "successor", "stop"]
 
 
 async def test_the_live_run_in_depth() -> None:

@@ -7,16 +7,26 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.errors import ErrorKind, Sai3Error
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Which controller leads (empty: none), and since when on our clock, in nanoseconds."""
+
+    by: str
+    since_ns: int
 
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """One controller's place at a run. `displaced` is set, with the name of the new leader, if it loses the lead."""
+    """One controller's place at a run. `news` gets who leads, to begin with and whenever that changes, from those who
+    do not."""
 
     controller: str
     leads: bool = False
-    displaced: asyncio.Future[str] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    news: asyncio.Queue[Lead] = field(default_factory=asyncio.Queue)
 
 
 class Leadership:
@@ -26,12 +36,16 @@ class Leadership:
         self.alone_since: float | None = time.monotonic()
         """Since when nobody leads, on the monotonic clock; None while somebody does."""
         self._leader: Seat | None = None
+        self._lead = Lead("", now_ns())
+        self._last = self._lead
+        """The last one that had a name."""
+        self._seats: set[Seat] = set()
         self._on_change = on_change
 
     @property
     def leader(self) -> str:
         """The name of the controller that leads; empty if there is none."""
-        return self._leader.controller if self._leader is not None else ""
+        return self._lead.by
 
     @property
     def alone(self) -> bool:
@@ -52,17 +66,30 @@ class Leadership:
                 )
             if before is not None:
                 before.leads = False
-                before.displaced.set_result(seat.controller)
             seat.leads = True
             self._leader = seat
             self.alone_since = None
+            # Whose stream broke off for a moment has led all the time.
+            self._tell(self._last if self._last.by == seat.controller else Lead(seat.controller, now_ns()))
+        else:
+            seat.news.put_nowait(self._lead)
+        self._seats.add(seat)
         self._on_change()
         return seat
 
     def leave(self, seat: Seat) -> None:
         """The controller is gone, with or without a goodbye."""
         seat.leads = False
+        self._seats.discard(seat)
         if self._leader is seat:
             self._leader = None
             self.alone_since = time.monotonic()
+            self._tell(Lead("", now_ns()))
         self._on_change()
+
+    def _tell(self, lead: Lead) -> None:
+        self._lead = lead
+        if lead.by:
+            self._last = lead
+        for seat in self._seats:
+            seat.news.put_nowait(lead)

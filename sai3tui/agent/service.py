@@ -303,12 +303,12 @@ class AgentService(AgentServicer):
             async with asyncio.TaskGroup() as group:
                 reader = group.create_task(self._listen(run, seat, requests, context, writing))
                 speaker = group.create_task(_speak(run.spool, cursor, context, writing))
-                displaced = group.create_task(_displaced(run.setup.run_id, seat, context, writing))
+                leading = group.create_task(_tell_lead(run.setup.run_id, seat, context, writing))
                 # A goodbye is followed by the last words of the run; leaving without one ends the stream.
                 await asyncio.wait({reader, speaker}, return_when=asyncio.FIRST_COMPLETED)
                 if not speaker.done() and reader.done() and not reader.cancelled() and reader.result():
                     await asyncio.wait({speaker})
-                for task in (reader, speaker, displaced):
+                for task in (reader, speaker, leading):
                     task.cancel()
         finally:
             run.seats.leave(seat)
@@ -378,10 +378,12 @@ async def _speak(spool: Spool, cursor: int, context: Stream, writing: asyncio.Lo
             await context.write(message)
 
 
-async def _displaced(run_id: str, seat: Seat, context: Stream, writing: asyncio.Lock) -> None:
-    by = await seat.displaced
-    async with writing:
-        await context.write(pb.AgentMessage(run_id=run_id, agent_time_ns=now_ns(), displaced=pb.Displaced(by=by)))
+async def _tell_lead(run_id: str, seat: Seat, context: Stream, writing: asyncio.Lock) -> None:
+    while True:
+        lead = await seat.news.get()
+        led = pb.Led(by=lead.by, since_ns=lead.since_ns)
+        async with writing:
+            await context.write(pb.AgentMessage(run_id=run_id, agent_time_ns=now_ns(), led=led))
 
 
 async def _refuse(context: Stream, code: grpc.StatusCode, text: str) -> NoReturn:

@@ -31,7 +31,7 @@ Measure object and file storage from many hosts at once.
 
 EPILOG = """\
 exit codes:
-  0    success
+  0    success, or detached: the run goes on without this controller
   1    the run failed
   2    wrong usage or an invalid configuration
   3    preflight failed

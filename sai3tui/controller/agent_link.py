@@ -18,6 +18,7 @@ from sai3tui.access import NO_ACCESS, Access
 from sai3tui.controller.channel import open_channel, open_stub
 from sai3tui.controller.clock import ClockEstimate, ClockFilter
 from sai3tui.controller.grpc_errors import link_error
+from sai3tui.controller.lead import Lead
 from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, ErrorKind, Sai3Error, StateError
 from sai3tui.event_codec import agent_event_from_proto
 from sai3tui.event_codec import finding_from_proto as read_finding
@@ -38,7 +39,8 @@ HELLO_ECHOES = 5
 T = TypeVar("T")
 OnItem = Callable[[Event | Report], None]
 OnHeard = Callable[[str, int, ClockEstimate], None]
-OnDisplaced = Callable[[str], None]
+OnMessage = Callable[[str, pb.AgentMessage], None]
+OnLead = Callable[[str, Lead], None]
 _SETTLING = frozenset({AgentState.COMPLETED, AgentState.FAILED, AgentState.ABORTING, AgentState.ABORTED})
 
 
@@ -61,10 +63,6 @@ class AgentLink:
         self.state = AgentState.CONNECTING
         self.last_words: Sai3Error | None = None
         self.access_words = access.words()
-        self.on_message: Callable[[str, pb.AgentMessage], None] | None = None
-        """Sees every message of a run, before it becomes an event."""
-        self.on_shared: Callable[[str, pb.SharedPart], None] | None = None
-        """Told what the agent has found out for all: its id and a part of that."""
         self.cursor = 1
         """The next message of the run that we have not seen."""
         self.seated = asyncio.Event()
@@ -140,9 +138,16 @@ class AgentLink:
             call.cancel()
 
     async def follow(
-        self, run_id: str, first: pb.ControllerMessage, on_item: OnItem, on_heard: OnHeard, on_displaced: OnDisplaced
+        self,
+        run_id: str,
+        first: pb.ControllerMessage,
+        on_message: OnMessage,
+        on_item: OnItem,
+        on_heard: OnHeard,
+        on_lead: OnLead,
     ) -> None:
-        """Open a stream with `first` (start or subscribe) and pass on what the agent says until the stream ends.
+        """Open a stream with `first` (start or subscribe) and pass on what the agent says until the stream ends: each
+        message, then the item that it is.
 
         Returns after a goodbye or an abort; raises AgentLostError (or what the agent refused the run with) if the
         stream ends before that.
@@ -153,7 +158,7 @@ class AgentLink:
         pinging = asyncio.create_task(self._ping())
         try:
             await self._send(first)
-            await self._read(call, on_item, on_heard, on_displaced)
+            await self._read(call, on_message, on_item, on_heard, on_lead)
         except grpc.aio.AioRpcError as error:
             if not self._leaving:
                 raise link_error(error, self.id, self.address, "the run") from error
@@ -195,9 +200,13 @@ class AgentLink:
         if self._call is not None:
             self._call.cancel()
 
-    async def fetch(self, run_id: str) -> list[pb.AgentMessage]:
-        """What the agent has kept of a run. Raises AgentLostError."""
-        call = self._stub.FetchLog(pb.FetchLogRequest(run_id=run_id, cursor=1), timeout=CHECK_TIMEOUT_S)
+    def come_back(self) -> None:
+        """After `leave`, before another `follow`."""
+        self._leaving = False
+
+    async def fetch(self, run_id: str, cursor: int = 1) -> list[pb.AgentMessage]:
+        """What the agent has kept of a run, from the message with this number on. Raises AgentLostError."""
+        call = self._stub.FetchLog(pb.FetchLogRequest(run_id=run_id, cursor=cursor), timeout=CHECK_TIMEOUT_S)
         try:
             return [message async for message in call]
         except grpc.aio.AioRpcError as error:
@@ -286,9 +295,10 @@ class AgentLink:
     async def _read(
         self,
         call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage],
+        on_message: OnMessage,
         on_item: OnItem,
         on_heard: OnHeard,
-        on_displaced: OnDisplaced,
+        on_lead: OnLead,
     ) -> None:
         async for message in call:
             now = time.time_ns()
@@ -298,13 +308,10 @@ class AgentLink:
             if body == "pong":
                 pong = message.pong
                 self._clock.add(pong.controller_time_ns, pong.received_ns, now)
-            elif body == "shared" and self.on_shared is not None:
-                self.on_shared(self.id, message.shared)
-            elif body == "displaced":
-                on_displaced(message.displaced.by)
+            elif body == "led":
+                on_lead(self.id, Lead(message.led.by, message.led.since_ns + self.clock.offset_ns))
             on_heard(self.id, now, self.clock)
-            if self.on_message is not None:
-                self.on_message(self.id, message)
+            on_message(self.id, message)
             item = agent_event_from_proto(message, self.id, self.clock.offset_ns)
             if item is not None:
                 on_item(item)

@@ -137,12 +137,7 @@ class Barriers:
 
     def actions(self, now: float) -> list[Action]:
         """What is to be done now. A barrier that opens or fails is told once: `begin` the next one then."""
-        found: list[Action] = []
-        if self._rule is not None:
-            for agent, life in self._lives.items():
-                step = life.next(self._liveness, now) if agent not in self._settled else None
-                if step is not None:
-                    found.append(step)
+        found: list[Action] = [*self.signs(now)]
         if any(isinstance(step, Lose) for step in found):
             # First whoever drives us says what the loss means, and whether anybody is to wait for the work.
             return found
@@ -156,20 +151,36 @@ class Barriers:
             found.append(decision)
         return found
 
+    def signs(self, now: float) -> list[Ask | Rejoin | Lose]:
+        """The part of `actions` that says who lives, for those who only watch: a barrier opens as others have it."""
+        if self._rule is None:
+            return []
+        steps = (life.next(self._liveness, now) for agent, life in self._lives.items() if agent not in self._settled)
+        return [step for step in steps if step is not None]
+
     def due(self, now: float) -> float | None:
         """When to ask for `actions` again if nothing happens before."""
         decision = self._decide(now)
         if isinstance(decision, Release | Fail):
             return now
-        bounds = [decision.until] if isinstance(decision, Wait) else []
-        if self._rule is not None:
-            bounds += [life.due(self._liveness, now) for a, life in self._lives.items() if a not in self._settled]
-        known = [bound for bound in bounds if bound is not None]
-        return min(known) if known else None
+        bounds = (decision.until if isinstance(decision, Wait) else None, self.signs_due(now))
+        return min((bound for bound in bounds if bound is not None), default=None)
+
+    def signs_due(self, now: float) -> float | None:
+        """When to ask for `signs` again if nothing happens before."""
+        if self._rule is None:
+            return None
+        due = (life.due(self._liveness, now) for agent, life in self._lives.items() if agent not in self._settled)
+        return min((bound for bound in due if bound is not None), default=None)
 
     @property
     def lost(self) -> dict[str, Failure]:
         return {agent: life.lost for agent, life in self._lives.items() if life.lost is not None}
+
+    @property
+    def completed(self) -> frozenset[str]:
+        """Agents that have completed the run."""
+        return frozenset(self._settled)
 
     @property
     def complete(self) -> bool:

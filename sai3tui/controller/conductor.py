@@ -1,13 +1,11 @@
-"""Leads agents through the stages of one run: streams, barriers, releases, losses, and the way out."""
+"""Leads agents through the stages of one run: barriers, releases, work, losses, and the way out."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import grpc
 
@@ -15,14 +13,18 @@ from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSt
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.attaching import Messages, as_said
 from sai3tui.controller.barrier import BarrierRule, Fail, Release
-from sai3tui.controller.barriers import Barriers, Waiting, liveness_rule
+from sai3tui.controller.barriers import Waiting, liveness_rule
 from sai3tui.controller.coordinator import Coordinator
+from sai3tui.controller.fencing import Fence
 from sai3tui.controller.journal import Journal
+from sai3tui.controller.lead import Lead
 from sai3tui.controller.liveness import Ask, Lose, Rejoin
 from sai3tui.controller.planning import RunPlan
-from sai3tui.controller.request import DETACHED, INCOMPLETE, SUCCESS, Ending, RunStopped, failed
+from sai3tui.controller.refusals import aborted_there, failed_there, forgotten
+from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, RunStopped, failed
 from sai3tui.controller.stage_work import StageWork
-from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, Sai3Error
+from sai3tui.controller.streams import Streams
+from sai3tui.errors import ErrorKind, Failure, Sai3Error
 from sai3tui.events import (
     AgentState,
     BarrierArrived,
@@ -42,51 +44,36 @@ logger = logging.getLogger(__name__)
 
 RELEASE_MARGIN_S = 0.2
 COMPLETED_TIMEOUT_S = 10.0
-STREAM_END_TIMEOUT_S = 5.0
 STAGE_GRACE_S = 30.0
-RETRY_S = 2.0
-"""So long after a lost agent could not be told to stop is it tried again."""
-LAST_WORD_S = 2.0
-_STOPPED = frozenset({AgentState.ABORTING, AgentState.ABORTED, AgentState.FAILED})
-"""States that an agent says itself in which there is nothing to stop."""
 _LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
 """Failures that are one host's, and say nothing about what the others can do."""
 
 
-class Conductor:
-    """One run on connected agents. Belongs to the session's loop; all it starts runs in `group`, the session's."""
+class Displaced(Exception):
+    """Raised where a run is led when another controller has taken it over."""
 
-    def __init__(
-        self,
-        plan: RunPlan,
-        run_id: str,
-        links: Iterable[AgentLink],
-        journal: Journal,
-        coordinator: Coordinator,
-        group: asyncio.TaskGroup,
-    ) -> None:
+    def __init__(self, lead: Lead) -> None:
+        super().__init__(lead.sentence)
+        self.lead = lead
+
+
+class Conductor:
+    """One run on connected agents, led. Belongs to the session's loop."""
+
+    def __init__(self, plan: RunPlan, streams: Streams, journal: Journal, coordinator: Coordinator) -> None:
         self._plan = plan
-        self._run_id = run_id
-        self._links = {link.id: link for link in links}
+        self._streams = streams
+        self._links = streams.links
+        self._machine = streams.machine
         self._journal = journal
-        self._group = group
-        self._machine = Barriers(self._links, time.monotonic())
-        self._controller = ""
+        self._fence = Fence(streams, journal)
         self._stage_failures: dict[int, Failure] = {}
-        self._left: set[str] = set()
-        self._completed: set[str] = set()
-        self._opened: dict[int, BarrierReleased] = {}
+        self.opened: dict[int, BarrierReleased] = {}
+        """Barriers that have opened, by the number of the stage before them."""
         self._finished: set[int] = set()
-        self._held: list[Item] | None = None
-        self._heard_work: list[tuple[str, pb.AgentMessage]] = []
-        self._taken_by = ""
+        self._taken: Lead | None = None
         self._over = False
         """Whether the run is being ended: nobody gets any more work."""
-        self._asking: set[asyncio.Task[None]] = set()
-        self._untold: set[str] = set()
-        """Agents that are lost, and have not been told so."""
-        self._changed = asyncio.Event()
-        self._streams: dict[str, asyncio.Task[None]] = {}
         self._work = StageWork(plan, coordinator, self._assign, journal.emit)
         self._sending: asyncio.Task[None] | None = None
         self._complete = False
@@ -94,37 +81,7 @@ class Conductor:
         self._until_steady: tuple[int, UntilSteady | None] = (0, None)
         """The stage that ends when it is steady, and the rule; no rule if there is none."""
 
-    def open_streams(self, first: Mapping[str, pb.ControllerMessage], controller: str) -> None:
-        """Start or join the run on every agent that is named; from now on what they say reaches the journal."""
-        self._controller = controller
-        self._sending = self._group.create_task(self._work.run())
-        for link in self._links.values():
-            link.on_message = self._hear_work
-            link.on_shared = self._pass_on
-        for agent, message in first.items():
-            self._open(self._links[agent], message)
-
     # --- coming to a run in progress
-
-    def hold(self) -> None:
-        """Keep what agents say until `adopt`."""
-        self._held = []
-
-    async def seated(self, timeout_s: float) -> None:
-        """Until every agent has taken our stream. Raises RunStopped with what one refused it with, or if one does not
-        answer."""
-        waiting = {agent: asyncio.ensure_future(self._links[agent].seated.wait()) for agent in self._streams}
-        try:
-            async with asyncio.timeout(timeout_s):
-                for agent, seat in waiting.items():
-                    await asyncio.wait({seat, self._streams[agent]}, return_when=asyncio.FIRST_COMPLETED)
-                    if not seat.done():
-                        raise RunStopped(failed(self._machine.lost.get(agent) or self._not_seated(agent)))
-        except TimeoutError:
-            raise RunStopped(failed(self._not_seated(next(a for a, s in waiting.items() if not s.done())))) from None
-        finally:
-            for seat in waiting.values():
-                seat.cancel()
 
     def adopt(self, items: Iterable[Item], messages: Messages) -> None:
         """Go on from this history, then with what was held; `messages` are those that agents have kept of it."""
@@ -134,14 +91,14 @@ class Conductor:
             self._work.replay(agent, message)
         for item in items:
             if isinstance(item, BarrierReleased):
-                self._opened[item.stage_index] = item
+                self.opened[item.stage_index] = item
                 self._machine.opened(item.arrived, item.missing)
             elif isinstance(item, StageFinished):
                 self._finished.add(item.stage_index)
             elif isinstance(item, StateChanged):
                 self._state(item)
-        opened = max(self._opened, default=None)
-        complete = self._work.resume(opened, tuple(self._links) if opened is None else self._opened[opened].arrived)
+        opened = max(self.opened, default=None)
+        complete = self._work.resume(opened, tuple(self._links) if opened is None else self.opened[opened].arrived)
         for (agent, _), message in messages.items():
             if message.HasField("shared"):
                 self._pass_on(agent, message.shared)
@@ -151,14 +108,7 @@ class Conductor:
         for item in items:
             if isinstance(item, BarrierArrived):
                 self._arrive(item, now - max(0.0, (now_ns - item.time_ns) / 1e9))
-        held, self._held = self._held or [], None
-        heard, self._heard_work = self._heard_work, []
-        for agent, message in heard:
-            if (agent, message.sequence) not in messages:
-                self._work.take(agent, message)
-        for item in held:
-            if (item.agent, item.sequence) not in messages:
-                self._take(item)
+        self._streams.flow(messages)
 
     def give_up(self, agent: str, failure: Failure) -> None:
         """The agent is not to be had any more."""
@@ -174,10 +124,10 @@ class Conductor:
         stages = self._plan.resolved.stages
         participants = tuple(self._links)
         for index in range(len(stages) + 1):
-            opened = self._opened.get(index)
+            opened = self.opened.get(index)
             if opened is not None:
                 participants = opened.arrived
-                if index == max(self._opened):
+                if index == max(self.opened):
                     # Its controller may have ended before all had heard of it.
                     await self._send_release(opened)
                 continue
@@ -196,41 +146,38 @@ class Conductor:
         await self._all_completed()
         return SUCCESS if self._machine.complete else INCOMPLETE
 
+    def begin_work(self, group: asyncio.TaskGroup) -> None:
+        """From now on agents are told what to do, in a task of `group`."""
+        self._sending = group.create_task(self._work.run())
+
     async def end(self, ending: Ending) -> None:
         """Leave every agent idle: goodbye to those that are through or failed, abort for the others. Bounded."""
         self._over = True
-        self._stop_asking()
+        streams = self._streams
+        streams.stop_asking()
         lost = self._machine.lost
         async with asyncio.TaskGroup() as group:
             for agent, link in self._links.items():
-                if agent in self._untold:
-                    group.create_task(self._last_word(link))
+                if agent in self._fence.untold:
+                    group.create_task(self._fence.last_word(link))
                     continue
-                if agent in self._left or agent not in self._streams:
+                if agent in streams.left or agent not in streams:
                     continue
                 if ending.clean or agent in lost:
                     group.create_task(link.goodbye())
                 else:
                     group.create_task(self._abort(link, ending.reason))
-        waiting = [task for task in self._streams.values() if not task.done()]
-        if waiting:
-            await asyncio.wait(waiting, timeout=STREAM_END_TIMEOUT_S)
-        for task in self._streams.values():
-            task.cancel()
-        await self._close_work()
+        await streams.ended()
+        await self.step_down()
 
     async def leave(self) -> None:
         """Go, and leave the run to the agents: they go on to the next barrier and hold there. Bounded."""
-        self._stop_asking()
-        for link in self._links.values():
-            link.leave()
-        if self._streams:
-            await asyncio.wait(self._streams.values(), timeout=STREAM_END_TIMEOUT_S)
-        for task in self._streams.values():
-            task.cancel()
-        await self._close_work()
+        await self._streams.leave()
+        await self.step_down()
 
-    async def _close_work(self) -> None:
+    async def step_down(self) -> None:
+        """Nothing more is decided here, nor said to agents. Idempotent."""
+        self._streams.stop_asking()
         if self._sending is not None:
             self._sending.cancel()
         await self._work.close()
@@ -260,7 +207,7 @@ class Conductor:
 
     def _steered(self, command: str, subject: str = "", seconds: float = 0.0) -> None:
         self._journal.emit(Steered(time.time_ns(), "", command, subject, seconds))
-        self._changed.set()
+        self._streams.changed.set()
 
     # --- barriers
 
@@ -273,10 +220,8 @@ class Conductor:
         self._until_steady = (0, None)
         text = f"stage {index} {tally.info.name} ends, as its mean is known to ±{rule.half_width:.3%}"
         self._journal.note(Level.INFO, text, code="steady")
-        lost = self._machine.lost
-        for agent, link in self._links.items():
-            if agent not in lost and agent in self._streams:
-                self._spawn(self._end_stage(link, index))
+        for link in self._streams.present(self._links):
+            self._streams.spawn(self._end_stage(link, index))
 
     async def _end_stage(self, link: AgentLink, index: int) -> None:
         try:
@@ -294,8 +239,7 @@ class Conductor:
         try:
             released = await self._barrier(index, rule, stage.barrier, participants, stage.type.value)
         except RunStopped as stopped:
-            if stopped.ending.status != DETACHED:
-                self._finish_stage(index, stage, stopped.ending.failure)
+            self._finish_stage(index, stage, stopped.ending.failure)
             raise
         self._complete = self._work.finish(index)
         self._finish_stage(index, stage, self._stage_failures.get(index))
@@ -314,12 +258,6 @@ class Conductor:
     async def _assign(self, agent: str, assignment: pb.Assignment) -> None:
         await self._links[agent].assign(assignment)
 
-    def _hear_work(self, agent: str, message: pb.AgentMessage) -> None:
-        if self._held is not None:
-            self._heard_work.append((agent, message))
-        else:
-            self._work.take(agent, message)
-
     def _finish_stage(self, index: int, stage: Stage, failure: Failure | None) -> None:
         if index not in self._finished:
             self._finished.add(index)
@@ -331,16 +269,16 @@ class Conductor:
         machine = self._machine
         machine.begin(index, rule, liveness_rule(barrier), participants, time.monotonic())
         while True:
-            self._changed.clear()
+            self._streams.changed.clear()
             self._check_lead()
             if self._work.fatal is not None:
                 raise RunStopped(failed(self._work.fatal, stage_type))
             for action in machine.actions(time.monotonic()):
                 match action:
                     case Ask(agent, timeout_s):
-                        self._spawn(self._query(self._links[agent], timeout_s))
+                        self._streams.ask(agent, timeout_s)
                     case Rejoin(agent):
-                        self._rejoin(self._links[agent])
+                        self._streams.rejoin(agent)
                     case Lose(agent, failure):
                         self._hand_on(agent, failure)
                         self._tell_loss(agent, failure)
@@ -350,22 +288,21 @@ class Conductor:
                         raise RunStopped(failed(failure, stage_type))
             now = time.monotonic()
             due = machine.due(now)
-            await self._change(None if due is None else max(0.01, due - now))
+            await self._streams.change(None if due is None else max(0.01, due - now))
 
     async def _release(self, index: int, released: Release, delay_s: float) -> None:
         unsure = max((self._links[agent].clock.uncertainty_ns for agent in released.arrived), default=0)
         start_ns = time.time_ns() + int(max(delay_s, RELEASE_MARGIN_S) * 1e9) + 2 * unsure
         missing = (*released.late, *released.lost)
         opened = BarrierReleased(time.time_ns(), "", index, start_ns, released.arrived, missing, released.reason)
-        self._opened[index] = opened
+        self.opened[index] = opened
         self._journal.emit(opened)
         await self._send_release(opened)
         for agent in released.late:
             await self._exclude(self._links[agent], index)
 
     async def _send_release(self, opened: BarrierReleased) -> None:
-        lost = self._machine.lost
-        links = [self._links[agent] for agent in opened.arrived if agent in self._streams and agent not in lost]
+        links = self._streams.present(opened.arrived)
         results = await asyncio.gather(
             *(link.release(opened, complete=self._complete) for link in links), return_exceptions=True
         )
@@ -386,62 +323,27 @@ class Conductor:
 
     async def _all_completed(self) -> None:
         deadline = time.monotonic() + COMPLETED_TIMEOUT_S
-        while late := sorted(set(self._links) - self._completed - set(self._machine.lost)):
-            self._changed.clear()
+        while late := sorted(set(self._links) - self._machine.completed - set(self._machine.lost)):
+            self._streams.changed.clear()
             self._check_lead()
             left = deadline - time.monotonic()
             if left <= 0:
                 self._journal.note(Level.WARNING, f"{', '.join(late)} did not say that the run is completed")
                 return
-            await self._change(left)
-
-    async def _change(self, timeout_s: float | None) -> None:
-        """Until something happens, or the time is up. Not `wait_for`, which takes no notice of being cancelled when
-        something happens at the same moment: a session that is cancelled would go on without streams."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
+            await self._streams.change(left)
 
     def _check_lead(self) -> None:
-        if self._taken_by:
-            raise RunStopped(Ending(DETACHED, 0, None, f"{self._taken_by} leads the run now"))
+        if self._taken is not None:
+            raise Displaced(self._taken)
 
-    # --- streams
+    # --- what agents say
 
-    def _open(self, link: AgentLink, first: pb.ControllerMessage) -> None:
-        self._machine.heard(link.id, time.monotonic())
-        self._left.discard(link.id)
-        self._streams[link.id] = self._group.create_task(self._follow(link, first))
+    def hear(self, agent: str, message: pb.AgentMessage) -> None:
+        self._work.take(agent, message)
+        if message.WhichOneof("body") == "shared":
+            self._pass_on(agent, message.shared)
 
-    def _rejoin(self, link: AgentLink) -> None:
-        self._journal.note(Level.WARNING, "its stream broke off; opening another one", agent=link.id, code="rejoin")
-        wanted = pb.Subscribe(cursor=link.cursor, lead=True, controller=self._controller)
-        self._left.discard(link.id)
-        self._streams[link.id] = self._group.create_task(self._follow(link, pb.ControllerMessage(subscribe=wanted)))
-
-    async def _follow(self, link: AgentLink, first: pb.ControllerMessage) -> None:
-        try:
-            await link.follow(self._run_id, first, self._take, self._hear, self._displaced)
-        except Sai3Error as error:
-            failure = error.failure()
-            if link.id in self._completed:
-                pass
-            elif failure.kind is ErrorKind.AGENT_LOST:
-                self._machine.broke(link.id, failure, time.monotonic())
-            else:
-                self.give_up(link.id, failure)
-        finally:
-            self._left.add(link.id)
-            self._changed.set()
-
-    def _displaced(self, by: str) -> None:
-        self._taken_by = by
-        self._changed.set()
-
-    def _take(self, item: Item) -> None:
-        if self._held is not None:
-            self._held.append(item)
-            return
+    def take(self, item: Item) -> None:
         if isinstance(item, Report | BarrierArrived) and item.agent in self._work.excused:
             # Others do its work now, which is counted there.
             return
@@ -451,7 +353,17 @@ class Conductor:
             self._state(item)
         self._journal.emit(item)
         if not isinstance(item, ReleaseSeen):
-            self._changed.set()
+            self._streams.changed.set()
+
+    def told_lead(self, agent: str, lead: Lead) -> None:
+        if lead.by and lead.by != self._streams.controller:
+            self._taken = lead
+
+    def gave_up(self, agent: str, failure: Failure) -> None:
+        self.give_up(agent, failure)
+
+    def answered(self, agent: str, status: pb.StatusReply) -> None:
+        self.give_up(agent, forgotten(self._links[agent]))
 
     def _arrive(self, item: BarrierArrived, at: float) -> None:
         if self._work.through(item.stage_index, item.agent):
@@ -460,51 +372,21 @@ class Conductor:
             self._stage_failures.setdefault(item.stage_index, item.summary.failure)
 
     def _state(self, item: StateChanged) -> None:
-        if item.agent not in self._links:
+        link = self._links.get(item.agent)
+        if link is None:
             return
-        self._links[item.agent].state = item.state
+        link.state = item.state
         if item.state is AgentState.COMPLETED:
-            self._completed.add(item.agent)
             self._machine.settled(item.agent)
         elif item.state in (AgentState.FAILED, AgentState.LOST):
-            self._give_up(item.agent, self._reason(item))
+            self._give_up(item.agent, failed_there(item))
         elif item.state in (AgentState.ABORTING, AgentState.ABORTED):
-            self._give_up(item.agent, self._aborted(item))
+            self._give_up(item.agent, aborted_there(link, item.reason))
 
     def _pass_on(self, source: str, part: pb.SharedPart) -> None:
-        lost = self._machine.lost
-        for agent, link in self._links.items():
-            if agent != source and agent not in lost and agent in self._streams:
-                self._spawn(link.share(part))
-
-    def _hear(self, agent: str, now_ns: int, clock: object) -> None:
-        self._machine.heard(agent, time.monotonic())
-        self._journal.heard(agent, now_ns, self._links[agent].clock)
-
-    async def _query(self, link: AgentLink, timeout_s: float) -> None:
-        status = await link.status(timeout_s)
-        now = time.monotonic()
-        if status is None:
-            self._machine.unheard(link.id, now)
-        elif status.run_id == self._run_id and status.state != pb.IDLE:
-            self._machine.answered(link.id, now)
-        else:
-            error = AgentLostError(
-                f"agent {link.id} at {link.address} does not know this run any more",
-                hint="it was probably started anew; look at its log",
-                context=ErrorContext(agent=link.id, endpoint=link.address),
-            )
-            self.give_up(link.id, error.failure())
-        self._changed.set()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._group.create_task(work)
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-
-    def _stop_asking(self) -> None:
-        for task in tuple(self._asking):
-            task.cancel()
+        for link in self._streams.present(self._links):
+            if link.id != source:
+                self._streams.spawn(link.share(part))
 
     # --- losses
 
@@ -516,9 +398,11 @@ class Conductor:
 
     def _hand_on(self, agent: str, failure: Failure) -> None:
         """If the loss is the fault of its host, others may do its work."""
-        self._tell_of_loss(agent, failure)
+        if agent == next(iter(self._links)):
+            # It finds things out for all: the others need not wait for that.
+            self._pass_on(agent, pb.SharedPart(lost=failure.message))
         if failure.kind is ErrorKind.AGENT_LOST:
-            self._stop_lost(agent)
+            self._fence.stop(self._links[agent])
         if failure.kind not in _LOST or self._over:
             return
         lost = self._machine.lost
@@ -527,66 +411,12 @@ class Conductor:
         for name in self._work.excused:
             self._machine.excuse(name)
 
-    def _stop_lost(self, agent: str) -> None:
-        """It may live: then it is to stop, and not to hold at a barrier that nobody opens for it."""
-        if self._links[agent].state not in _STOPPED:
-            self._untold.add(agent)
-            self._spawn(self._keep_telling(self._links[agent]))
-
-    async def _keep_telling(self, link: AgentLink) -> None:
-        while not await self._tell_to_stop(link):  # noqa: ASYNC110 - the condition is a call
-            await asyncio.sleep(RETRY_S)
-
-    async def _tell_to_stop(self, link: AgentLink) -> bool:
-        """Whether a lost agent has taken it."""
-        reply = await link.abort("it was taken for lost")
-        if reply is None:
-            return False
-        self._untold.discard(link.id)
-        if reply.was_running:
-            self._journal.note(Level.WARNING, "lives after all, and was told to stop", agent=link.id, code="fenced")
-        return True
-
-    async def _last_word(self, link: AgentLink) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORD_S):
-                await self._tell_to_stop(link)
-
     def _tell_loss(self, agent: str, failure: Failure) -> None:
-        if agent in self._completed:
+        if agent in self._machine.completed:
             return
         self._journal.lost(agent, failure)
         self._journal.emit(StateChanged(time.time_ns(), agent, AgentState.LOST, 0, "", failure))
-        self._changed.set()
-
-    def _not_seated(self, agent: str) -> Failure:
-        return AgentLostError(
-            f"agent {agent} at {self._links[agent].address} did not take part in time",
-            hint="check that host and the network to it",
-            context=ErrorContext(agent=agent, endpoint=self._links[agent].address),
-        ).failure()
-
-    def _tell_of_loss(self, agent: str, failure: Failure) -> None:
-        """If it is the agent that finds things out for all, the others need not wait for that."""
-        link = self._links[agent]
-        if link.on_shared is not None and agent == next(iter(self._links)):
-            link.on_shared(agent, pb.SharedPart(lost=failure.message))
-
-    def _reason(self, item: StateChanged) -> Failure:
-        failure = item.failure
-        if failure is None:
-            failure = AgentLostError(
-                f"agent {item.agent} failed without saying why: {item.reason or 'no reason given'}",
-                hint="look at that agent's log",
-            ).failure()
-        return failure.with_context(agent=failure.context.agent or item.agent)
-
-    def _aborted(self, item: StateChanged) -> Failure:
-        return AgentLostError(
-            f"agent {item.agent} aborted the run: {item.reason or 'no reason given'}",
-            hint="look at that agent's log; somebody ended it or aborted the run there",
-            context=ErrorContext(agent=item.agent, endpoint=self._links[item.agent].address),
-        ).failure()
+        self._streams.changed.set()
 
     async def _abort(self, link: AgentLink, reason: str) -> None:
         reply = await link.abort(reason)

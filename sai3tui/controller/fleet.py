@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from sai3tui.controller.barrier_view import barrier_view
 from sai3tui.controller.barriers import Waiting
 from sai3tui.controller.clock import ClockEstimate
+from sai3tui.controller.lead import Lead
 from sai3tui.controller.snapshot import AgentView, BarrierView, Phase, RunSnapshot
 from sai3tui.errors import Failure
 from sai3tui.events import (
@@ -80,7 +81,8 @@ class Fleet:
         self._findings: dict[tuple[str, str, str], Finding] = {}
         """By agent, check and subject: the newest word on it stands where the first one stood."""
         self.detachable = False
-        self.viewing = False
+        self.lead: Lead | None = None
+        """Who leads the run, where we only watch it."""
         self.waiting: Waiting | None = None
         """What the current barrier waits for."""
         self._version = 0
@@ -203,14 +205,19 @@ class Fleet:
             failures=tally.failures,
             coverage=self.coverage,
             coverage_track=tally.coverage,
-            notices=self.notices,
+            notices=self._notices(),
             thresholds=self.judge.views,
             baseline=self.baseline_view(stages),
             outcome=self.outcome,
             barrier=self._barrier_view(agents, now_ns),
             detachable=self.detachable,
-            viewing=self.viewing,
+            lead=self.lead,
         )
+
+    def _notices(self) -> tuple[str, ...]:
+        if self.lead is None or self.outcome is not None:
+            return self.notices
+        return (f"{self.lead.sentence}: this is a view of it, and read-only", *self.notices)
 
     def _judge(self, closed: list[FleetSecond]) -> list[FleetSecond]:
         """Judge the thresholds after the seconds that are complete now, which are given back."""

@@ -10,6 +10,7 @@ from typing import Any
 from sai3tui.controller.clock import ClockEstimate
 from sai3tui.controller.fleet import Fleet
 from sai3tui.controller.frames import Frames
+from sai3tui.controller.lead import Lead
 from sai3tui.controller.request import COMPLETE, EXIT_THRESHOLD, THRESHOLD_MISSED, RunRequest
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import Failure, ResourceError
@@ -96,9 +97,19 @@ class Journal:
             self._writer.renew_rows(time_ns)
 
     def keep_nothing(self) -> None:
-        """This session only watches."""
+        """This session only watches, from now on: another one writes into the directory."""
         self._keeps = False
         self._backlog.clear()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def led(self, lead: Lead) -> None:
+        """Who leads the run that we watch, as far as it is known."""
+        before, self.fleet.lead = self.fleet.lead, lead
+        if lead.since_ns and (before is None or (before.by, before.since_ns > 0) != (lead.by, True)):
+            self.note(Level.INFO, lead.sentence, code="lead")
+        self._dirty = True
 
     def replay(self, item: Item, *, known: bool) -> None:
         """Something that happened before we came; `known`: the run log in the directory has it."""

@@ -1,10 +1,11 @@
-"""Why a run does not start, as one failure."""
+"""Why a run does not start, or an agent does not go on with it, as one failure."""
 
 from __future__ import annotations
 
+from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.request import EXIT_PREFLIGHT, Ending
-from sai3tui.errors import ErrorKind, Failure, failure_of
-from sai3tui.events import Finding
+from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, failure_of
+from sai3tui.events import Finding, StateChanged
 
 
 def unreachable(errors: list[BaseException]) -> Failure:
@@ -35,3 +36,41 @@ def preflight_failed(errors: list[Finding]) -> Ending:
         failure.hint or first.advice,
     )
     return Ending("preflight_failed", EXIT_PREFLIGHT, told, "preflight failed")
+
+
+def not_seated(link: AgentLink) -> Failure:
+    """An agent that has not taken our stream."""
+    return _lost(link, "did not take part in time", "check that host and the network to it")
+
+
+def forgotten(link: AgentLink) -> Failure:
+    """An agent that lives and is at no run, or at another one."""
+    return _lost(link, "does not know this run any more", "it was probably started anew; look at its log")
+
+
+def failed_there(item: StateChanged) -> Failure:
+    """Why an agent has failed, as it says; or that it does not."""
+    failure = item.failure
+    if failure is None:
+        failure = AgentLostError(
+            f"agent {item.agent} failed without saying why: {item.reason or 'no reason given'}",
+            hint="look at that agent's log",
+        ).failure()
+    return failure.with_context(agent=failure.context.agent or item.agent)
+
+
+def aborted_there(link: AgentLink, reason: str) -> Failure:
+    """An agent that has ended the run, though we did not."""
+    return AgentLostError(
+        f"agent {link.id} aborted the run: {reason or 'no reason given'}",
+        hint="look at that agent's log; somebody ended it or aborted the run there",
+        context=ErrorContext(agent=link.id, endpoint=link.address),
+    ).failure()
+
+
+def _lost(link: AgentLink, what: str, hint: str) -> Failure:
+    return AgentLostError(
+        f"agent {link.id} at {link.address} {what}",
+        hint=hint,
+        context=ErrorContext(agent=link.id, endpoint=link.address),
+    ).failure()

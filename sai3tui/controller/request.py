@@ -65,6 +65,8 @@ class RunRequest:
     """The results directory of the earlier run that this one resumes; the configuration is the copy in there."""
     name: str = ""
     """Of the configuration, where its file has another one."""
+    stays: bool = False
+    """Whoever takes the run over from us makes us a viewer of it; else we leave in order."""
 
     @property
     def config_name(self) -> str:

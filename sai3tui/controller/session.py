@@ -37,11 +37,13 @@ from sai3tui.controller.attaching import (
     started_again,
     subscribe,
 )
-from sai3tui.controller.conductor import Conductor
+from sai3tui.controller.barriers import Barriers
+from sai3tui.controller.conductor import Conductor, Displaced
 from sai3tui.controller.coordinator import Coordinator, coordinator_directory
 from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.frames import Frames
 from sai3tui.controller.journal import Journal, OnItem, OnSecond
+from sai3tui.controller.lead import Lead
 from sai3tui.controller.local_agent import LocalAgent
 from sai3tui.controller.planning import RunPlan, plan_run
 from sai3tui.controller.preflight import Preflight
@@ -60,6 +62,7 @@ from sai3tui.controller.request import (
     failed,
 )
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot
+from sai3tui.controller.streams import Streams
 from sai3tui.controller.viewer import Viewer
 from sai3tui.errors import ConfigError, ResourceError, Sai3Error, failure_of
 from sai3tui.events import (
@@ -106,7 +109,7 @@ class RunSession:
         self._baseline: Baseline | None = None
         self._links: list[AgentLink] = []
         self._local: LocalAgent | None = None
-        self._conductor: Conductor | None = None
+        self._director: Conductor | Viewer | None = None
         self._made: Coordinator | None = None
         self._group: asyncio.TaskGroup | None = None
         self._lock = threading.Lock()
@@ -159,7 +162,19 @@ class RunSession:
     @property
     def parted_for_good(self) -> bool:
         """Whether we left because another controller leads the run, or because we only watched."""
-        return self._abort is None or self._journal.fleet.viewing
+        return self._abort is None or self._journal.fleet.lead is not None
+
+    def successor(self) -> RunSession:
+        """A session that takes over the run that we watch, from whoever leads it."""
+        order, directory = self.request.attach, self._journal.fleet.results_dir
+        taking = replace(
+            self.request,
+            config_path=Path(),
+            config_text=b"",
+            fresh=False,
+            attach=AttachOrder((directory,) if order is None or directory else order.targets, take_over=True),
+        )
+        return RunSession(taking, self._environ)
 
     def wait_longer(self, seconds: float) -> None:
         """Give those who are late at the current barrier so much more time."""
@@ -179,10 +194,14 @@ class RunSession:
 
     def _steer(self, command: Callable[[Conductor], None]) -> None:
         def steer() -> None:
-            if self._conductor is not None and not self._journal.fleet.viewing:
-                command(self._conductor)
+            if isinstance(self._director, Conductor):
+                command(self._director)
 
         self._post(steer)
+
+    @property
+    def _watches(self) -> bool:
+        return isinstance(self._director, Viewer)
 
     # --- on the session's loop
 
@@ -204,8 +223,8 @@ class RunSession:
                 ending = await self._until_end(group)
                 await self._wind_up(ending)
                 ticking.cancel()
-                never_came = self.request.attach is not None and self._conductor is None
-                if ending.status == DETACHED or self._journal.fleet.viewing or never_came:
+                never_came = self.request.attach is not None and self._director is None
+                if ending.status == DETACHED or self._watches or never_came:
                     return self._journal.part(Outcome(ending.status, ending.exit_code, ending.failure))
                 return self._journal.finish(self._outcome(ending))
         finally:
@@ -239,8 +258,8 @@ class RunSession:
 
     async def _play(self, group: asyncio.TaskGroup) -> Ending:
         if self.request.attach is not None:
-            self._conductor = await self._attach(self.request.attach, group)
-            return await self._conductor.play()
+            plan, streams = await self._attach(self.request.attach, group)
+            return await self._direct(plan, streams)
         plan = await self._make_plan()
         if not self.request.preflight_only:
             check_root(self.request.root)
@@ -263,13 +282,35 @@ class RunSession:
         if self.request.preflight_only:
             return SUCCESS
         self._open_results(plan, addresses)
-        self._conductor = Conductor(plan, self._run_id, self._links, self._journal, self._coordinator(plan), group)
+        streams = self._streams(group)
+        conductor = self._director = Conductor(plan, streams, self._journal, self._coordinator(plan))
         self._journal.fleet.detachable = not (plan.local or self.request.owned)
         specs = {link.id: pb.ControllerMessage(start=self._spec(plan, n)) for n, link in enumerate(self._links)}
-        self._conductor.open_streams(specs, self._name)
-        return await self._conductor.play()
+        conductor.begin_work(group)
+        streams.open(specs, conductor)
+        return await self._direct(plan, streams)
 
-    async def _attach(self, order: AttachOrder, group: asyncio.TaskGroup) -> Conductor:
+    async def _direct(self, plan: RunPlan, streams: Streams) -> Ending:
+        """Lead or watch the run to its end. Who is displaced goes on as a viewer, or leaves."""
+        director = self._director
+        if isinstance(director, Viewer):
+            return await director.play()
+        assert director is not None
+        try:
+            return await director.play()
+        except Displaced as displaced:
+            lead = self._journal.fleet.lead = displaced.lead
+        if not self.request.stays:
+            return Ending(DETACHED, EXIT_OK, None, lead.sentence)
+        self._journal.emit(Detached(time.time_ns(), "", lead.sentence))
+        self._journal.keep_nothing()
+        self._journal.fleet.detachable = True
+        await director.step_down()
+        viewer = self._director = Viewer(plan, streams, self._journal, director.opened)
+        await streams.go_on_as_viewer(viewer)
+        return await viewer.play()
+
+    async def _attach(self, order: AttachOrder, group: asyncio.TaskGroup) -> tuple[RunPlan, Streams]:
         """Come to a run in progress, with all that happened there so far."""
         run = await self._find_run(order)
         self._run_id = run.run_id
@@ -279,6 +320,7 @@ class RunSession:
             config_text=run.config_text,
             agents_override=run.agents_override,
             only=run.only,
+            preflight=run.preflight,
         )
         plan = await self._make_plan(run.namespace)
         addresses = {agent.id: agent.address or run.addresses.get(agent.id, "") for agent in plan.resolved.agents}
@@ -292,9 +334,14 @@ class RunSession:
         absent = {link.id: e for link, e in zip(self._links, found, strict=True) if isinstance(e, BaseException)}
         if len(absent) == len(self._links):
             raise RunStopped(failed(unreachable(list(absent.values()))))
-        role = Viewer if order.view else Conductor
-        conductor = role(plan, run.run_id, self._links, journal, self._coordinator(plan), group)
-        conductor.hold()
+        streams = self._streams(group)
+        director: Conductor | Viewer
+        if order.view:
+            director = Viewer(plan, streams, journal)
+        else:
+            director = Conductor(plan, streams, journal, self._coordinator(plan))
+            director.begin_work(group)
+        streams.hold()
         present = [link for link in self._links if link.id not in absent]
         first = {}
         for link in present:
@@ -302,22 +349,27 @@ class RunSession:
             if status is not None and status.run_id == run.run_id and status.state != pb.IDLE:
                 first[link.id] = subscribe(run.run_id, status.last_sequence + 1, order, self._name)
         try:
-            conductor.open_streams(first, self._name)
-            await conductor.seated(SEATED_TIMEOUT_S)
-            await self._bring_up_to_date(order, run, plan, conductor, present)
+            streams.open(first, director)
+            await streams.seated(SEATED_TIMEOUT_S)
+            await self._bring_up_to_date(order, run, plan, director, present)
         except BaseException:
             # The run is not ours: it goes on as it did before we came.
-            await conductor.leave()
+            await director.leave()
             raise
         for link in self._links:
             if link.id in absent:
-                conductor.give_up(link.id, failure_of(absent[link.id]))
+                director.give_up(link.id, failure_of(absent[link.id]))
         journal.fleet.detachable = not plan.local or order.view
-        journal.fleet.viewing = order.view
         if not order.view:
             journal.emit(Attached(time.time_ns(), "", self._name))
+        self._director = director
         journal.phase(Phase.RUNNING)
-        return conductor
+        return plan, streams
+
+    def _streams(self, group: asyncio.TaskGroup) -> Streams:
+        links = self._links
+        machine = Barriers([link.id for link in links], time.monotonic())
+        return Streams(self._run_id, links, machine, self._journal, group, self._name)
 
     def _coordinator(self, plan: RunPlan) -> Coordinator:
         made = self._made = Coordinator(
@@ -342,7 +394,7 @@ class RunSession:
             await link.close()
 
     async def _bring_up_to_date(
-        self, order: AttachOrder, run: RunningRun, plan: RunPlan, conductor: Conductor, links: list[AgentLink]
+        self, order: AttachOrder, run: RunningRun, plan: RunPlan, director: Conductor | Viewer, links: list[AgentLink]
     ) -> None:
         """All that has happened goes through the journal, in the order in which it did."""
         journal = self._journal
@@ -351,6 +403,7 @@ class RunSession:
         history = History()
         if order.view:
             journal.keep_nothing()
+            journal.fleet.lead = journal.fleet.lead or Lead()
             if run.directory is not None:
                 history = await asyncio.to_thread(read_history, run.directory)
         elif run.directory is not None and run.meta is not None:
@@ -374,7 +427,7 @@ class RunSession:
         items = in_order(items)
         for item in items:
             journal.replay(item, known=id(item) in before)
-        conductor.adopt(items, messages)
+        director.adopt(items, messages)
         journal.refresh()
 
     async def _reopen(self, directory: Path, meta: RunMeta) -> History:
@@ -596,19 +649,19 @@ class RunSession:
         )
 
     async def _wind_up(self, ending: Ending) -> None:
-        if self._conductor is None:
+        if self._director is None:
             return
         self._journal.fleet.waiting = None
-        if ending.status == DETACHED or self._journal.fleet.viewing:
+        if ending.status == DETACHED or self._watches:
             self._journal.emit(Detached(time.time_ns(), "", ending.reason))
-            await self._conductor.leave()
+            await self._director.leave()
             return
         if not ending.clean:
             self._journal.phase(Phase.ABORTING)
             self._journal.emit(
                 AbortRequested(time.time_ns(), "", "the run failed" if ending.failure else ending.reason)
             )
-        await self._conductor.end(ending)
+        await self._director.end(ending)
 
     async def _release_everything(self) -> None:
         if self._made is not None:
@@ -622,7 +675,7 @@ class RunSession:
         resume = ""
         # What ends with us leaves nothing to go on with: neither states nor, in a demo, the configuration.
         lasting = not self.request.owned
-        if lasting and not ending.clean and self._conductor is not None and self._prepare_unfinished():
+        if lasting and not ending.clean and self._director is not None and self._prepare_unfinished():
             resume = self.request.resume_command()
         return Outcome(ending.status, ending.exit_code, ending.failure, "", resume)
 
@@ -653,9 +706,9 @@ class RunSession:
             breach = self._journal.fleet.judge.breach(time.time_ns())
             if breach is not None:
                 self._begin_abort(Ending(THRESHOLD_MISSED, EXIT_THRESHOLD, None, f"threshold {breach.sentence}"))
-            if self._conductor is not None:
-                self._journal.fleet.waiting = self._conductor.waiting()
-                self._conductor.look()
+            if self._director is not None:
+                self._journal.fleet.waiting = self._director.waiting()
+                self._director.look()
 
     def _post(self, action: Callable[[], None]) -> None:
         with self._lock:

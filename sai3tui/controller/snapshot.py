@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sai3tui.controller.lead import Lead
 from sai3tui.errors import Failure
 from sai3tui.events import AgentState, Finding, Vitals
 from sai3tui.results.baseline import BaselineView
@@ -34,6 +35,7 @@ __all__ = [
     "EndpointCell",
     "EndpointView",
     "FailureGroup",
+    "Lead",
     "LogLine",
     "Outcome",
     "Phase",
@@ -183,5 +185,9 @@ class RunSnapshot:
     """What the current barrier waits for; None between barriers, and in runs that are over."""
     detachable: bool = False
     """Whether this controller can leave and the run goes on."""
-    viewing: bool = False
-    """Another controller leads the run: nothing can be done to it here."""
+    lead: Lead | None = None
+    """Which other controller leads the run, as far as it is known: nothing can be done to the run here. None: we do."""
+
+    @property
+    def viewing(self) -> bool:
+        return self.lead is not None

@@ -56,6 +56,9 @@ class SessionThread:
     def go_on(self) -> None:
         self._session.go_on()
 
+    def successor(self) -> SessionThread:
+        return SessionThread(self._session.successor())
+
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()

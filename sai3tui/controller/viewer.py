@@ -2,37 +2,195 @@
 
 from __future__ import annotations
 
-from sai3tui.controller.attaching import made_again
-from sai3tui.controller.conductor import Conductor
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from sai3tui.config.model import Barrier, BarrierType
+from sai3tui.controller.attaching import Messages, made_again
+from sai3tui.controller.barrier import BarrierRule
+from sai3tui.controller.barriers import Waiting, liveness_rule
+from sai3tui.controller.journal import Journal
+from sai3tui.controller.lead import Lead, Leads
+from sai3tui.controller.liveness import Ask, Lose, Rejoin
+from sai3tui.controller.planning import RunPlan
+from sai3tui.controller.refusals import aborted_there, failed_there, forgotten
 from sai3tui.controller.request import SUCCESS, Ending, failed
-from sai3tui.events import AgentState, BarrierReleased, ReleaseSeen, StateChanged
+from sai3tui.controller.streams import Streams
+from sai3tui.errors import Failure, Sai3Error, failure_of
+from sai3tui.event_codec import agent_event_from_proto
+from sai3tui.events import AgentState, BarrierArrived, BarrierReleased, Level, ReleaseSeen, StateChanged
+from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.tally import Item
 
+LOOK_AGAIN_S = 30.0
 
-class Viewer(Conductor):
-    """A conductor that only listens. Barriers open when agents say that they did."""
+
+class Viewer:
+    """One run on connected agents, watched. Belongs to the session's loop. Barriers open when agents say that they
+    did. `opened`: those that we know of, by the number of the stage before them."""
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        streams: Streams,
+        journal: Journal,
+        opened: Mapping[int, BarrierReleased] | None = None,
+    ) -> None:
+        streams.leads = False
+        self._plan = plan
+        self._streams = streams
+        self._machine = streams.machine
+        self._journal = journal
+        self._opened = dict(opened or {})
+        self._leads = Leads()
+
+    def adopt(self, items: Iterable[Item], messages: Messages) -> None:
+        """Go on from this history, then with what was held; `messages` are those that agents have kept of it."""
+        now, now_ns = time.monotonic(), time.time_ns()
+        for item in items:
+            if isinstance(item, BarrierReleased):
+                self._open(item)
+            elif isinstance(item, StateChanged):
+                self._state(item)
+            elif isinstance(item, BarrierArrived):
+                self._machine.arrived(item.agent, item.stage_index, now - max(0.0, (now_ns - item.time_ns) / 1e9))
+        self._streams.flow(messages)
+
+    def give_up(self, agent: str, failure: Failure) -> None:
+        """The agent is not to be had any more."""
+        self._machine.gone(agent, failure)
+        self._tell_loss(agent, failure)
 
     async def play(self) -> Ending:
-        """Until every agent's stream has ended, which is when the run is over."""
-        while not set(self._streams) <= self._left:
-            self._changed.clear()
-            await self._changed.wait()
-        lost = self._machine.lost
-        return failed(next(iter(lost.values()))) if lost and not self._completed else SUCCESS
+        """Until every agent's stream has ended for good, which is when the run is over."""
+        streams, machine = self._streams, self._machine
+        self._begin()
+        while not self._over:
+            streams.changed.clear()
+            for step in machine.signs(time.monotonic()):
+                match step:
+                    case Ask(agent, timeout_s):
+                        streams.ask(agent, timeout_s)
+                    case Rejoin(agent):
+                        streams.rejoin(agent)
+                    case Lose(agent, failure):
+                        self._tell_loss(agent, failure)
+            now = time.monotonic()
+            due = machine.signs_due(now)
+            await streams.change(LOOK_AGAIN_S if due is None else min(max(0.01, due - now), LOOK_AGAIN_S))
+        lost = machine.lost
+        return failed(next(iter(lost.values()))) if lost and not machine.completed else SUCCESS
+
+    @property
+    def _over(self) -> bool:
+        done = self._machine.completed | set(self._machine.lost)
+        return self._streams.all_left and all(agent in done for agent in self._streams.links if agent in self._streams)
 
     async def end(self, ending: Ending) -> None:
         """There is nothing to end: the run is not ours."""
         await self.leave()
 
-    def _stop_lost(self, agent: str) -> None:
-        """Whoever leads the run does."""
+    async def leave(self) -> None:
+        """Go; nobody takes notice. Bounded."""
+        await self._streams.leave()
 
-    def _take(self, item: Item) -> None:
-        super()._take(item)
-        if self._held is None and isinstance(item, ReleaseSeen) and item.stage_index not in self._opened:
+    def look(self) -> None:
+        """There is nothing to decide."""
+
+    def waiting(self) -> Waiting | None:
+        """What the current barrier waits for. How long it will, only the leader knows."""
+        waiting = self._machine.waiting(time.monotonic())
+        return None if waiting is None else replace(waiting, left_s=None, at_end="", pausing=False, held=False)
+
+    # --- what agents say
+
+    def hear(self, agent: str, message: pb.AgentMessage) -> None:
+        """It is all in the items."""
+
+    def take(self, item: Item) -> None:
+        if isinstance(item, BarrierArrived):
+            self._machine.arrived(item.agent, item.stage_index, time.monotonic())
+        elif isinstance(item, StateChanged):
+            self._state(item)
+        self._journal.emit(item)
+        if isinstance(item, ReleaseSeen) and item.stage_index not in self._opened:
             for made in made_again([item], self._plan.stages):
                 if isinstance(made, BarrierReleased):
-                    self._opened[made.stage_index] = made
+                    self._open(made)
                 self._journal.emit(made)
-        if isinstance(item, StateChanged) and item.state is AgentState.IDLE:
-            self._changed.set()
+            self._begin()
+        self._streams.changed.set()
+
+    def told_lead(self, agent: str, lead: Lead) -> None:
+        self._leads.tell(agent, lead)
+        self._journal.led(self._leads.lead)
+
+    def gave_up(self, agent: str, failure: Failure) -> None:
+        self.give_up(agent, failure)
+
+    def answered(self, agent: str, status: pb.StatusReply) -> None:
+        if status.run_id == self._streams.run_id:
+            self._streams.spawn(self._catch_up(agent))
+        else:
+            self.give_up(agent, forgotten(self._streams.links[agent]))
+
+    async def _catch_up(self, agent: str) -> None:
+        """The run was over there while we had no stream: its log has what we have missed."""
+        link = self._streams.links[agent]
+        try:
+            missed = await link.fetch(self._streams.run_id, link.cursor)
+        except Sai3Error as error:
+            self.give_up(agent, failure_of(error))
+            return
+        for message in missed:
+            link.cursor = max(link.cursor, message.sequence + 1)
+            item = agent_event_from_proto(message, agent, link.clock.offset_ns)
+            if item is not None:
+                self.take(item)
+        if agent not in self._machine.completed:
+            self.give_up(agent, forgotten(link))
+
+    def _state(self, item: StateChanged) -> None:
+        link = self._streams.links.get(item.agent)
+        if link is None:
+            return
+        link.state = item.state
+        if item.state is AgentState.COMPLETED:
+            self._machine.settled(item.agent)
+        elif item.state is AgentState.RUNNING:
+            # It may have been at a barrier, and been given what a lost agent has left.
+            self._machine.takes_back(item.agent)
+        elif item.state in (AgentState.FAILED, AgentState.LOST):
+            self._machine.gone(item.agent, failed_there(item))
+        elif item.state in (AgentState.ABORTING, AgentState.ABORTED):
+            self._machine.gone(item.agent, aborted_there(link, item.reason))
+
+    def _tell_loss(self, agent: str, failure: Failure) -> None:
+        if agent not in self._machine.completed:
+            self._journal.lost(agent, failure)
+            self._journal.note(Level.WARNING, f"out of our sight: {failure.message}", agent=agent, code="viewer")
+        self._streams.changed.set()
+
+    # --- barriers
+
+    def _open(self, opened: BarrierReleased) -> None:
+        self._opened[opened.stage_index] = opened
+        self._machine.opened(opened.arrived, opened.missing)
+
+    def _begin(self) -> None:
+        """Watch the first barrier that has not opened."""
+        last = max(self._opened, default=None)
+        index = 0 if last is None else last + 1
+        stages = self._plan.resolved.stages
+        if index > len(stages):
+            return
+        agents = tuple(self._streams.links) if last is None else self._opened[last].arrived
+        policy, name, barrier = BarrierType.ALL_OR_NOTHING, "ready", Barrier()
+        if index:
+            stage = stages[index - 1]
+            policy, name, barrier = stage.barrier.type, stage.name, stage.barrier
+        rule = BarrierRule(policy, f"{index} ({name})", math.inf, loss_fails=False)
+        self._machine.begin(index, rule, liveness_rule(barrier), agents, time.monotonic())
+        self._machine.pause()

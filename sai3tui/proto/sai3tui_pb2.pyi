@@ -1067,7 +1067,7 @@ class AgentMessage(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
-    DISPLACED_FIELD_NUMBER: _builtins.int
+    LED_FIELD_NUMBER: _builtins.int
     BEGAN_FIELD_NUMBER: _builtins.int
     SURVEYED_FIELD_NUMBER: _builtins.int
     ASSIGNED_FIELD_NUMBER: _builtins.int
@@ -1098,8 +1098,8 @@ class AgentMessage(_message.Message):
         """the controller opened a barrier; times on the agent's clock"""
 
     @_builtins.property
-    def displaced(self) -> Global___Displaced:
-        """not kept: another controller leads now, this stream goes on as a viewer's"""
+    def led(self) -> Global___Led:
+        """not kept: who leads now; who led before goes on as a viewer on its stream"""
 
     @_builtins.property
     def began(self) -> Global___StageBegan: ...
@@ -1132,18 +1132,18 @@ class AgentMessage(_message.Message):
         note: Global___Note | None = ...,
         pong: Global___Pong | None = ...,
         released: Global___Release | None = ...,
-        displaced: Global___Displaced | None = ...,
+        led: Global___Led | None = ...,
         began: Global___StageBegan | None = ...,
         surveyed: Global___Surveyed | None = ...,
         assigned: Global___Assignment | None = ...,
         shared: Global___SharedPart | None = ...,
         seated: Global___Seated | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "seated", b"seated", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "failure", b"failure", "finding", b"finding", "led", b"led", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "seated", b"seated", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "displaced", b"displaced", "failure", b"failure", "finding", b"finding", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "seated", b"seated", "sequence", b"sequence", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "failure", b"failure", "finding", b"finding", "led", b"led", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "seated", b"seated", "sequence", b"sequence", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "displaced", "began", "surveyed", "assigned", "shared", "seated"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "led", "began", "surveyed", "assigned", "shared", "seated"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -1169,23 +1169,28 @@ class Seated(_message.Message):
 Global___Seated: _TypeAlias = Seated  # noqa: Y015
 
 @_typing.final
-class Displaced(_message.Message):
+class Led(_message.Message):
+    """Which controller leads the run, and since when on the agent's own clock. No name: none does."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BY_FIELD_NUMBER: _builtins.int
+    SINCE_NS_FIELD_NUMBER: _builtins.int
     by: _builtins.str
+    since_ns: _builtins.int
     def __init__(
         self,
         *,
         by: _builtins.str = ...,
+        since_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "since_ns", b"since_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Displaced: _TypeAlias = Displaced  # noqa: Y015
+Global___Led: _TypeAlias = Led  # noqa: Y015
 
 @_typing.final
 class StageBegan(_message.Message):

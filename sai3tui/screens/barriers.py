@@ -13,8 +13,8 @@ from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.base import TICK_S, Pane, RoomScreen
 from sai3tui.screens.confirm import Answer, ConfirmScreen
-from sai3tui.screens.leaving import abort_question
-from sai3tui.screens.services import RunSource, SessionHandle
+from sai3tui.screens.leaving import abort_question, take_over_question, watching_words
+from sai3tui.screens.services import RunSource, SessionHandle, TakeOver
 from sai3tui.theme import Palette
 from sai3tui.widgets.barrier_board import BarrierBoard, barrier_words
 from sai3tui.widgets.line_list import LineList
@@ -64,6 +64,7 @@ class BarrierScreen(RoomScreen):
         Binding("o", "open_without", "Open without it", id="barriers.without"),
         Binding("p", "pause", "Pause, go on", id="barriers.pause"),
         Binding("x", "abort", "Abort", id="barriers.abort"),
+        Binding("t", "take_over", "Take over", id="barriers.take_over"),
         Binding("escape,b", "dismiss", "Back", id="barriers.dismiss"),
     ]
 
@@ -71,7 +72,8 @@ class BarrierScreen(RoomScreen):
         super().__init__()
         self._session = session
         self._steer = steer
-        self._steerable = False
+        self._steerable = (False, False)
+        """Whether there is a barrier to steer, and whether somebody else does."""
         self._asked: tuple[bool, bool] | None = None
         """Whether barriers were kept shut when somebody asked, and what for."""
         self._seen = -1
@@ -93,25 +95,41 @@ class BarrierScreen(RoomScreen):
             self.status.show(snapshot)
             self.query_one(BarrierCard).show(snapshot)
             self.query_one(BarrierBoard).show(snapshot)
-            steerable = self._steer is not None and snapshot.barrier is not None and not snapshot.viewing
+            steerable = self._steer is not None and snapshot.barrier is not None, snapshot.viewing
             if steerable != self._steerable:
                 self._steerable = steerable
                 self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("wait_longer", "open_without", "pause", "abort"):
-            return self._steerable
+            return self._steerable[0]
+        if action == "take_over":
+            return self._steer is not None and self._steerable[1]
         return True
 
+    def _only_watches(self) -> bool:
+        """Whether what was asked for cannot be done here; says why."""
+        words = watching_words(self._session.snapshot())
+        if words:
+            self.notify(words, markup=False)
+        return bool(words)
+
+    def action_take_over(self) -> None:
+        def answered(answer: str | None) -> None:
+            if answer == "take":
+                self.post_message(TakeOver())
+
+        self.app.push_screen(take_over_question(self._session.snapshot()), answered)
+
     def action_wait_longer(self) -> None:
-        if self._steer is not None:
+        if self._steer is not None and not self._only_watches():
             self._steer.wait_longer(LONGER_S)
             self.notify(f"whoever is late has {LONGER_S:.0f} s more", markup=False)
 
     def action_open_without(self) -> None:
         """Asked first: the agent is left behind, and the result is incomplete."""
         agent, barrier = self.query_one(BarrierBoard).current, self._session.snapshot().barrier
-        if agent is None or barrier is None:
+        if agent is None or barrier is None or self._only_watches():
             return
         if agent.id not in barrier.awaited:
             self.notify(f"{agent.id} is not waited for", markup=False)
@@ -133,7 +151,7 @@ class BarrierScreen(RoomScreen):
     def action_pause(self) -> None:
         """Keep the next barrier shut, or let it open again."""
         barrier = self._session.snapshot().barrier
-        if self._steer is None or barrier is None:
+        if self._steer is None or barrier is None or self._only_watches():
             return
         # A second key may come before the first is seen in a snapshot: what was asked for last counts until then.
         if self._asked is None or self._asked[0] != barrier.pausing:
@@ -146,8 +164,11 @@ class BarrierScreen(RoomScreen):
             self._steer.go_on()
 
     def action_abort(self) -> None:
+        if self._only_watches():
+            return
+
         def answered(answer: str | None) -> None:
-            if answer == "abort" and self._steer is not None:
+            if answer == "abort" and self._steer is not None and not self._session.snapshot().viewing:
                 self._steer.abort("aborted in the control room")
 
         self.app.push_screen(abort_question(self._session.snapshot(), "Abort the run", "abort it"), answered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.controller.snapshot import Lead, RunSnapshot
 from sai3tui.screens.confirm import Answer, ConfirmScreen
 from sai3tui.widgets.text import plural, span
 
@@ -38,3 +38,21 @@ def quit_question(snapshot: RunSnapshot, title: str, label: str) -> ConfirmScree
     ]
     answers = [Answer("d", "detach", "detach"), Answer("a", label, "abort"), Answer("s", "stay", "stay")]
     return ConfirmScreen(title, lines, answers)
+
+
+def take_over_question(snapshot: RunSnapshot) -> ConfirmScreen:
+    """The question before another controller is made a viewer."""
+    lead = snapshot.lead or Lead()
+    lines = [
+        f"{lead.sentence}.",
+        "",
+        "Take it over? Agents go on with what they do, and then do what is said here.",
+        "Whoever leads it now may watch on, and may take it back.",
+    ]
+    answers = [Answer("t", "take it over", "take"), Answer("s", "keep watching", "stay")]
+    return ConfirmScreen("Take the run over", lines, answers)
+
+
+def watching_words(snapshot: RunSnapshot) -> str:
+    """Why a key that steers does nothing. Empty where it does something."""
+    return f"{snapshot.lead.sentence}, and this is a view of it: t takes it over" if snapshot.lead is not None else ""

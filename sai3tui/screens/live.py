@@ -9,9 +9,9 @@ from textual.binding import Binding, BindingType
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.barriers import BarrierScreen
-from sai3tui.screens.leaving import abort_question
+from sai3tui.screens.leaving import abort_question, take_over_question, watching_words
 from sai3tui.screens.run_view import RunView
-from sai3tui.screens.services import RunEnded, SessionHandle
+from sai3tui.screens.services import RunEnded, SessionHandle, TakeOver
 from sai3tui.widgets.playhead import Playhead
 from sai3tui.widgets.text import span
 
@@ -23,19 +23,21 @@ class LiveScreen(RunView):
         "The run as it goes. On top the stages and what the current one does or waits for; then what the fleet moves "
         "and how long it takes, one second a column; then agents, those with problems first, and endpoints. space "
         "freezes the picture, never the run; the arrows go back in time, [ and ] from event to event, escape returns "
-        "to the present. Digits show panes or put them away. x stops the run on all agents, after a question."
+        "to the present. Digits show panes or put them away. x stops the run on all agents, after a question. Where "
+        "another controller leads the run this is a view of it: t takes it over, after a question."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "freeze", "Freeze", id="live.freeze"),
         Binding("b", "barriers", "Barriers", id="live.barriers"),
         Binding("x", "abort", "Abort", id="live.abort"),
+        Binding("t", "take_over", "Take over", id="live.take_over"),
         Binding("v", "report", "Results", id="live.results"),
     ]
 
     def __init__(self, session: SessionHandle, arrangements: Arrangements | None = None) -> None:
         super().__init__(session, arrangements)
         self._session = session
-        self._ended = False
+        self._ended = self._watched = False
         self._results_wanted = self._was_current = False
 
     @property
@@ -49,9 +51,18 @@ class LiveScreen(RunView):
             badge = "CONTROLLER STOPPED"
         elif self.head.at_s is not None:
             badge = f"FROZEN {span(max(0.0, self._snapshot.elapsed_s - self.head.at_s))}"
+        elif self._watches:
+            badge = "VIEW ONLY"
         self.status.show(self._snapshot, badge)
 
+    @property
+    def _watches(self) -> bool:
+        return self._snapshot.viewing and self._snapshot.outcome is None
+
     def changed(self, snapshot: RunSnapshot) -> None:
+        if self._watches != self._watched:
+            self._watched = self._watches
+            self.refresh_bindings()
         if snapshot.outcome is not None and not self._ended:
             self._ended = True
             self.refresh_bindings()
@@ -69,6 +80,8 @@ class LiveScreen(RunView):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "abort":
             return self._snapshot.outcome is None and self._snapshot.phase is not Phase.WRITING
+        if action == "take_over":
+            return self._watches
         if action == "report":
             return self._snapshot.outcome is not None
         return True
@@ -83,15 +96,27 @@ class LiveScreen(RunView):
     def action_report(self) -> None:
         self.post_message(RunEnded(self._snapshot))
 
-    def action_abort(self) -> None:
+    def action_take_over(self) -> None:
         def answered(answer: str | None) -> None:
-            if answer == "abort":
+            if answer == "take":
+                self.post_message(TakeOver())
+
+        self.app.push_screen(take_over_question(self._snapshot), answered)
+
+    def action_abort(self) -> None:
+        if self._watches:
+            self.notify(watching_words(self._snapshot), markup=False)
+            return
+
+        def answered(answer: str | None) -> None:
+            if answer == "abort" and not self._session.snapshot().viewing:
                 self._session.abort("aborted in the control room")
 
         self.app.push_screen(abort_question(self._snapshot, "Abort the run", "abort it"), answered)
 
     def leave(self) -> None:
         if self._snapshot.outcome is None:
-            self.notify("the run goes on; x aborts it, q leaves", markup=False)
+            words = "q leaves, and the run goes on" if self._watches else "the run goes on; x aborts it, q leaves"
+            self.notify(words, markup=False)
         else:
             self.dismiss()

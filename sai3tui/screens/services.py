@@ -81,6 +81,10 @@ class SessionHandle(RunSource, Protocol):
 
     def go_on(self) -> None: ...
 
+    def successor(self) -> SessionHandle:
+        """A session, not started yet, that takes the run over which this one only watches."""
+        ...
+
     def stop(self, timeout_s: float) -> bool:
         """End the thread; False if it did not within `timeout_s` seconds."""
         ...
@@ -189,6 +193,10 @@ class CheckAgain(Message):
 
 class RunIsLive(Message):
     """Preflight is over and the agents run."""
+
+
+class TakeOver(Message):
+    """Lead the run that the session watches."""
 
 
 class RunEnded(Message):

@@ -1,0 +1,53 @@
+"""Who leads a run that we only watch, as its agents tell, and in words. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """Which controller leads (empty: none), and since when on our clock, in nanoseconds (0: nobody has told us yet)."""
+
+    by: str = ""
+    since_ns: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """`anna@lab, pid 7 leads this run since 12:03:11 UTC`."""
+        who = (
+            f"{shown_name(self.by)} leads"
+            if self.by
+            else "nobody leads"
+            if self.since_ns
+            else "another controller leads"
+        )
+        since = f" since {datetime.fromtimestamp(self.since_ns / 1e9, UTC):%H:%M:%S} UTC" if self.since_ns else ""
+        return f"{who} this run{since}"
+
+
+class Leads:
+    """What each agent has told last. They hear of a new leader one after the other."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Lead] = {}
+
+    def tell(self, agent: str, lead: Lead) -> None:
+        self._told[agent] = lead
+
+    @property
+    def lead(self) -> Lead:
+        """Whoever came last; nobody only if nobody leads at any agent."""
+        told = self._told.values()
+        named = [lead for lead in told if lead.by]
+        if not named:
+            return max(told, key=lambda lead: lead.since_ns, default=Lead())
+        newest = max(named, key=lambda lead: lead.since_ns).by
+        return min((lead for lead in named if lead.by == newest), key=lambda lead: lead.since_ns)
+
+
+def shown_name(controller: str) -> str:
+    """A controller's name without what makes it unique, which says nothing to people."""
+    head, _, last = controller.rpartition(", ")
+    return head if head and not last.startswith("pid ") else controller

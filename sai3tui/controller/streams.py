@@ -1,0 +1,244 @@
+"""The streams of one run to its agents: opening them, opening them again, and asking who is silent whether it lives.
+
+What agents say goes to one `Hearer`, who leads the run or watches it; it may be another one in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Container, Coroutine, Iterable, Mapping
+from typing import Any, Protocol
+
+from sai3tui.controller.agent_link import AgentLink
+from sai3tui.controller.barriers import Barriers
+from sai3tui.controller.journal import Journal
+from sai3tui.controller.lead import Lead
+from sai3tui.controller.refusals import not_seated
+from sai3tui.controller.request import RunStopped, failed
+from sai3tui.errors import ErrorKind, Failure, Sai3Error
+from sai3tui.events import Level
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.results.tally import Item
+
+STREAM_END_TIMEOUT_S = 5.0
+
+
+class Hearer(Protocol):
+    """Who hears what agents say. All is called on the session's loop."""
+
+    def hear(self, agent: str, message: pb.AgentMessage) -> None:
+        """Every message, before it becomes an item."""
+
+    def take(self, item: Item) -> None:
+        """What was measured or happened, on our clock."""
+
+    def told_lead(self, agent: str, lead: Lead) -> None:
+        """Another controller, or none, leads the run at this agent."""
+
+    def gave_up(self, agent: str, failure: Failure) -> None:
+        """It does not have us, and will not."""
+
+    def answered(self, agent: str, status: pb.StatusReply) -> None:
+        """It lives, but is not at our run."""
+
+
+class Streams:
+    """Belongs to the session's loop; all it starts runs in `group`, the session's. `changed` is set whenever something
+    has happened. `left` are agents whose streams have ended."""
+
+    def __init__(
+        self,
+        run_id: str,
+        links: Iterable[AgentLink],
+        machine: Barriers,
+        journal: Journal,
+        group: asyncio.TaskGroup,
+        controller: str,
+    ) -> None:
+        self.run_id = run_id
+        self.controller = controller
+        self.links = {link.id: link for link in links}
+        self.machine = machine
+        self.changed = asyncio.Event()
+        self.left: set[str] = set()
+        self.leads = True
+        """Whether streams that are opened again are to lead the run."""
+        self._journal = journal
+        self._group = group
+        self._hearer: Hearer | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._held: tuple[list[tuple[str, pb.AgentMessage]], list[Item]] | None = None
+
+    def __contains__(self, agent: object) -> bool:
+        """Whether a stream to this agent was opened."""
+        return agent in self._tasks
+
+    @property
+    def all_left(self) -> bool:
+        return set(self._tasks) <= self.left
+
+    # --- opening
+
+    def open(self, first: Mapping[str, pb.ControllerMessage], hearer: Hearer) -> None:
+        """Start or join the run on every agent that is named; from now on `hearer` has what they say."""
+        self._hearer = hearer
+        for agent, message in first.items():
+            self.machine.heard(agent, time.monotonic())
+            self._open(self.links[agent], message)
+
+    async def seated(self, timeout_s: float) -> None:
+        """Until every agent has taken our stream. Raises RunStopped with what one refused it with, or if one does not
+        answer."""
+        waiting = {agent: asyncio.ensure_future(self.links[agent].seated.wait()) for agent in self._tasks}
+        try:
+            async with asyncio.timeout(timeout_s):
+                for agent, seat in waiting.items():
+                    await asyncio.wait({seat, self._tasks[agent]}, return_when=asyncio.FIRST_COMPLETED)
+                    if not seat.done():
+                        raise RunStopped(failed(self.machine.lost.get(agent) or not_seated(self.links[agent])))
+        except TimeoutError:
+            late = next(agent for agent, seat in waiting.items() if not seat.done())
+            raise RunStopped(failed(not_seated(self.links[late]))) from None
+        finally:
+            for seat in waiting.values():
+                seat.cancel()
+
+    def rejoin(self, agent: str) -> None:
+        """Open another stream in the place of one that broke."""
+        self._journal.note(Level.WARNING, "its stream broke off; opening another one", agent=agent, code="rejoin")
+        self._subscribe(agent)
+
+    async def go_on_as_viewer(self, hearer: Hearer) -> None:
+        """Give up the lead: streams to all that live are opened again, for `hearer`, who misses nothing. Bounded."""
+        self.leads = False
+        self._hearer = hearer
+        lost = self.machine.lost
+        again = [agent for agent in self._tasks if agent not in lost]
+        await self._end_all()
+        for agent in again:
+            self.links[agent].come_back()
+            self._subscribe(agent)
+
+    def _subscribe(self, agent: str) -> None:
+        link = self.links[agent]
+        wanted = pb.Subscribe(cursor=link.cursor, lead=self.leads, controller=self.controller)
+        self._open(link, pb.ControllerMessage(run_id=self.run_id, subscribe=wanted))
+
+    def _open(self, link: AgentLink, first: pb.ControllerMessage) -> None:
+        self.left.discard(link.id)
+        self._tasks[link.id] = self._group.create_task(self._follow(link, first))
+
+    # --- hearing
+
+    def hold(self) -> None:
+        """Keep what agents say until `flow`."""
+        self._held = [], []
+
+    def flow(self, known: Container[tuple[str, int]]) -> None:
+        """Pass on what was held, but not what is `known`, by agent and number."""
+        messages, items = self._held or ([], [])
+        self._held = None
+        for agent, message in messages:
+            if (agent, message.sequence) not in known:
+                self._hear(agent, message)
+        for item in items:
+            if (item.agent, item.sequence) not in known:
+                self._take(item)
+
+    def _hear(self, agent: str, message: pb.AgentMessage) -> None:
+        if self._held is not None:
+            self._held[0].append((agent, message))
+        elif self._hearer is not None:
+            self._hearer.hear(agent, message)
+
+    def _take(self, item: Item) -> None:
+        if self._held is not None:
+            self._held[1].append(item)
+        elif self._hearer is not None:
+            self._hearer.take(item)
+
+    async def _follow(self, link: AgentLink, first: pb.ControllerMessage) -> None:
+        try:
+            await link.follow(self.run_id, first, self._hear, self._take, self._heard, self._led)
+        except Sai3Error as error:
+            failure = error.failure()
+            if link.id in self.machine.completed:
+                pass
+            elif failure.kind is ErrorKind.AGENT_LOST:
+                self.machine.broke(link.id, failure, time.monotonic())
+            elif self._hearer is not None:
+                self._hearer.gave_up(link.id, failure)
+        finally:
+            self.left.add(link.id)
+            self.changed.set()
+
+    def _heard(self, agent: str, now_ns: int, clock: object) -> None:
+        self.machine.heard(agent, time.monotonic())
+        self._journal.heard(agent, now_ns, self.links[agent].clock)
+
+    def _led(self, agent: str, lead: Lead) -> None:
+        if self._hearer is not None:
+            self._hearer.told_lead(agent, lead)
+        self.changed.set()
+
+    # --- asking
+
+    def ask(self, agent: str, timeout_s: float) -> None:
+        """Query an agent that says nothing; the machine has the answer."""
+        self.spawn(self._query(self.links[agent], timeout_s))
+
+    async def _query(self, link: AgentLink, timeout_s: float) -> None:
+        status = await link.status(timeout_s)
+        now = time.monotonic()
+        if status is None:
+            self.machine.unheard(link.id, now)
+        elif status.run_id == self.run_id and status.state != pb.IDLE:
+            self.machine.answered(link.id, now)
+        elif self._hearer is not None:
+            self._hearer.answered(link.id, status)
+        self.changed.set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Something to say or to ask that nobody waits for; it ends when we leave."""
+        task = self._group.create_task(work)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def stop_asking(self) -> None:
+        for task in tuple(self._asking):
+            task.cancel()
+
+    async def change(self, timeout_s: float | None) -> None:
+        """Until something happens, or the time is up. Not `wait_for`, which takes no notice of being cancelled when
+        something happens at the same moment: a session that is cancelled would go on without streams."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.changed.wait()
+
+    # --- ending
+
+    async def leave(self) -> None:
+        """Go, and leave the run to the agents: they go on to the next barrier and hold there. Bounded."""
+        self.stop_asking()
+        await self._end_all()
+
+    async def _end_all(self) -> None:
+        for link in self.links.values():
+            link.leave()
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Until the streams have ended, by themselves or because their time is up."""
+        waiting = [task for task in self._tasks.values() if not task.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=STREAM_END_TIMEOUT_S)
+        for task in self._tasks.values():
+            task.cancel()
+
+    def present(self, agents: Iterable[str]) -> list[AgentLink]:
+        """Links of those that have a stream and are not lost."""
+        lost = self.machine.lost
+        return [self.links[agent] for agent in agents if agent in self._tasks and agent not in lost]
