@@ -197,6 +197,7 @@ class AgentRun:
                     s3=setup.config.s3,
                     files=setup.config.files,
                     oplog=setup.oplog,
+                    clock_offset_ns=setup.clock_offset_ns,
                     agent=setup.agent.id,
                     forwarded=setup.forwarded,
                 ),

@@ -59,6 +59,8 @@ class RunSetup:
     accepted_checks: frozenset[str] = frozenset()
     adopt: bool = False
     """Whether prefixes of others may be taken over."""
+    clock_offset_ns: int = 0
+    """What to add to this agent's clock to get the controller's."""
 
     @property
     def oplog(self) -> Path | None:
@@ -163,6 +165,7 @@ def make_setup(
         forwarded=forwarded,
         adopt=spec.adopt,
         accepted_checks=frozenset(spec.accepted_checks) & OVERRIDABLE,
+        clock_offset_ns=spec.clock_offset_ns,
     )
 
 

@@ -23,11 +23,12 @@ ROUNDING_NS = 4
 @dataclass(frozen=True, slots=True)
 class ClockEstimate:
     """`offset_ns` is what to add to the agent's clock to get ours, now; it is off by at most `uncertainty_ns`. It grows
-    by `drift_ppm` millionths of the time that passes."""
+    by `drift_ppm` millionths of the time that passes, give or take `drift_uncertainty_ppm`."""
 
     offset_ns: int = 0
     uncertainty_ns: int = 0
     drift_ppm: float = 0.0
+    drift_uncertainty_ppm: float = MOST_PPM
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class ClockFilter:
 
         best = min(self._samples, key=uncertainty)
         offset = best.offset_ns + round((now_ns - best.at_ns) * drift / 1e6)
-        return ClockEstimate(offset, round(uncertainty(best)), drift)
+        return ClockEstimate(offset, round(uncertainty(best)), drift, unsure)
 
 
 def _best_of(echoes: Sequence[Echo], span_ns: int) -> list[Echo]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sai3tui.errors import Failure, ResourceError
 from sai3tui.events import Level, Note, RunFinished
 from sai3tui.results.history import History
 from sai3tui.results.metadata import RunMeta
+from sai3tui.results.passport import clock_passport, with_clocks
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.tally import Item
 from sai3tui.results.views import Outcome
@@ -159,6 +161,8 @@ class Journal:
         writer = self._writer
         if writer is not None:
             outcome = with_results(outcome, str(writer.directory), writer.problems)
+            clocks = {agent.id: clock_facts(agent.clock) for agent in fleet.agents.values()}
+            writer.meta = replace(writer.meta, passport=with_clocks(writer.meta.passport, clocks))
             writer.finish(outcome, now, fleet.judge.views, fleet.baseline_view(fleet.tally.views(now)))
             self._tell_problems(writer)
             outcome = with_results(outcome, str(writer.directory), writer.problems)
@@ -210,3 +214,8 @@ def with_results(outcome: Outcome, directory: str, problems: list[ResourceError]
     if problems and failure is None and code == 0:
         failure, status, code = problems[0].failure(), "failed", 1
     return Outcome(status, code, failure, directory, outcome.resume)
+
+
+def clock_facts(clock: ClockEstimate) -> dict[str, Any]:
+    """What the passport says of an agent's clock."""
+    return clock_passport(clock.offset_ns, clock.uncertainty_ns, clock.drift_ppm, clock.drift_uncertainty_ppm)

@@ -42,7 +42,7 @@ from sai3tui.controller.conductor import Conductor, Displaced
 from sai3tui.controller.coordinator import Coordinator, coordinator_directory
 from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.frames import Frames
-from sai3tui.controller.journal import Journal, OnItem, OnSecond
+from sai3tui.controller.journal import Journal, OnItem, OnSecond, clock_facts
 from sai3tui.controller.lead import Lead
 from sai3tui.controller.local_agent import LocalAgent
 from sai3tui.controller.planning import RunPlan, plan_run
@@ -610,10 +610,7 @@ class RunSession:
                 plan.layout_hash,
                 plan.resolved.config.seed,
                 host_facts(),
-                {
-                    link.id: agent_passport(link.hello, link.address, link.clock.offset_ns, link.clock.uncertainty_ns)
-                    for link in self._links
-                },
+                {link.id: agent_passport(link.hello, link.address, clock_facts(link.clock)) for link in self._links},
             ),
         )
         journal.open_results(self.request, meta, plan.document)
@@ -646,6 +643,8 @@ class RunSession:
             controller=self._name,
             started_ns=self._started_ns,
             preflight=self.request.preflight,
+            clock_offset_ns=self._links[number].clock.offset_ns,
+            baseline=str(self.request.baseline.absolute()) if self.request.baseline is not None else "",
         )
 
     async def _wind_up(self, ending: Ending) -> None:

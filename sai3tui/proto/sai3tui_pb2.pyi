@@ -404,6 +404,8 @@ class RunSpec(_message.Message):
     ADOPT_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_NS_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     config_name: _builtins.str
     config_yaml: _builtins.bytes
@@ -423,6 +425,10 @@ class RunSpec(_message.Message):
     """which stages are done: empty for all, else as the option without its dashes"""
     namespace: _builtins.str
     """what preflight found where the configuration leaves it open: shared, independent, or empty"""
+    clock_offset_ns: _builtins.int
+    """what to add to this agent's clock to get the controller's, as measured at the start"""
+    baseline: _builtins.str
+    """the results directory that the run is compared with, for controllers that come later"""
     @_builtins.property
     def agents_override(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """--agents"""
@@ -454,10 +460,12 @@ class RunSpec(_message.Message):
         adopt: _builtins.bool = ...,
         only: _builtins.str = ...,
         namespace: _builtins.str = ...,
+        clock_offset_ns: _builtins.int = ...,
+        baseline: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "adopt", b"adopt", "agent_index", b"agent_index", "agents_override", b"agents_override", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "credentials", b"credentials", "fresh", b"fresh", "layout_hash", b"layout_hash", "namespace", b"namespace", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_checks", b"accepted_checks", "adopt", b"adopt", "agent_index", b"agent_index", "agents_override", b"agents_override", "baseline", b"baseline", "clock_offset_ns", b"clock_offset_ns", "config_name", b"config_name", "config_yaml", b"config_yaml", "controller", b"controller", "controller_timeout_s", b"controller_timeout_s", "credentials", b"credentials", "fresh", b"fresh", "layout_hash", b"layout_hash", "namespace", b"namespace", "only", b"only", "preflight", b"preflight", "run_id", b"run_id", "started_ns", b"started_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

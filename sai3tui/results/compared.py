@@ -19,7 +19,15 @@ from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.views import StageView
 
 MOST_DIFFERENT_LINES = 60
-UNIMPORTANT = ("clock_offset_ms", "clock_uncertainty_ms", "config_sha256", "layout_hash", "address")
+UNIMPORTANT = (
+    "clock_offset_ms",
+    "clock_uncertainty_ms",
+    "clock_drift_ppm",
+    "clock_drift_uncertainty_ppm",
+    "config_sha256",
+    "layout_hash",
+    "address",
+)
 """Facts of the passport that differ between any two runs, or are told in words."""
 
 

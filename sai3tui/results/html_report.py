@@ -16,6 +16,7 @@ from sai3tui.results.html_glance import glance
 from sai3tui.results.html_over_time import COLOURS, over_time
 from sai3tui.results.html_parts import bullets, figure, section, table
 from sai3tui.results.html_style import STYLE
+from sai3tui.results.passport import clock_text
 from sai3tui.results.report_data import ReportData
 from sai3tui.results.threshold_text import threshold_cells
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
@@ -243,8 +244,7 @@ def _passport(data: ReportData) -> str:
 def _agent(address: str, known: Mapping[str, Any]) -> str:
     parts = [address, _host(known.get("host", {}))]
     if known:
-        offset, unsure = known.get("clock_offset_ms", 0), known.get("clock_uncertainty_ms", 0)
-        parts.append(f"sai3tui {known.get('package_version', '?')}, clock off by {offset:.3f} ms (± {unsure:.3f})")
+        parts += [f"sai3tui {known.get('package_version', '?')}", clock_text(known)]
     return ", ".join(part for part in parts if part)
 
 

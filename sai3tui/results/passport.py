@@ -45,17 +45,44 @@ def passport(
     }
 
 
-def agent_passport(
-    hello: pb.HelloReply | None, address: str, clock_offset_ns: int, clock_uncertainty_ns: int
+def clock_passport(
+    offset_ns: int, uncertainty_ns: int, drift_ppm: float, drift_uncertainty_ppm: float
 ) -> dict[str, Any]:
-    """One agent; its clock as seen from the controller's."""
+    """An agent's clock as seen from the controller's: what to add to it, by how much that grows, and how far each may
+    be off."""
+    return {
+        "clock_offset_ms": round(offset_ns / 1e6, 6),
+        "clock_uncertainty_ms": round(uncertainty_ns / 1e6, 6),
+        "clock_drift_ppm": round(drift_ppm, 3),
+        "clock_drift_uncertainty_ppm": round(drift_uncertainty_ppm, 3),
+    }
+
+
+def clock_text(agent: Mapping[str, Any]) -> str:
+    """The clock of an agent's passport, in words. Empty for one of before."""
+    if "clock_offset_ms" not in agent:
+        return ""
+    text = f"clock off by {-agent['clock_offset_ms']:+.3f} ms (± {agent['clock_uncertainty_ms']:.3f})"
+    if "clock_drift_ppm" in agent:
+        text += f", drift {-agent['clock_drift_ppm']:+.1f} ppm (± {agent['clock_drift_uncertainty_ppm']:.1f})"
+    return text
+
+
+def with_clocks(passport: Mapping[str, Any], clocks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`passport` with what is known of the clocks of these agents by now; each as `clock_passport` makes it."""
+    known = passport.get("agents", {})
+    agents = {agent: {**facts, **clocks.get(agent, {})} for agent, facts in known.items()}
+    return {**passport, **({"agents": agents} if agents else {})}
+
+
+def agent_passport(hello: pb.HelloReply | None, address: str, clock: Mapping[str, Any]) -> dict[str, Any]:
+    """One agent; `clock` as `clock_passport` makes it."""
     known = hello if hello is not None else pb.HelloReply()
     return {
         "address": address,
         "package_version": known.package_version,
         "protocol_version": known.protocol_version,
-        "clock_offset_ms": round(clock_offset_ns / 1e6, 6),
-        "clock_uncertainty_ms": round(clock_uncertainty_ns / 1e6, 6),
+        **clock,
         "host": host_json(known.host),
     }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sai3tui.events import AttemptStats
 from sai3tui.metrics.attribution import Cause
@@ -11,7 +12,8 @@ from sai3tui.results.coverage import CoverageSpan, coverage_lines
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
-from sai3tui.results.metadata import RunMeta
+from sai3tui.results.metadata import AgentMeta, RunMeta
+from sai3tui.results.passport import clock_text
 from sai3tui.results.steady import known_to
 from sai3tui.results.threshold_text import threshold_table
 from sai3tui.results.thresholds import ThresholdView
@@ -138,6 +140,13 @@ def stage_cells(s: StageView) -> tuple[str, ...]:
     )
 
 
+def _agent_line(agent: AgentMeta, known: Mapping[str, Any]) -> str:
+    """One agent; `known` is its passport."""
+    clock = clock_text(known)
+    text = f"{agent.id}: {agent.address}, {agent.hostname or 'unknown host'}, sai3tui {agent.version or '?'}"
+    return text + (f", {clock}" if clock else "")
+
+
 def status_text(
     meta: RunMeta,
     outcome: Outcome,
@@ -172,7 +181,7 @@ def status_text(
         *(["", "=== Coverage ===", *coverage_lines(coverage)] if coverage_lines(coverage) else []),
         "",
         "=== Agent Details ===",
-        *(f"{a.id}: {a.address}, {a.hostname or 'unknown host'}, sai3tui {a.version or '?'}" for a in meta.agents),
+        *(_agent_line(agent, meta.passport.get("agents", {}).get(agent.id, {})) for agent in meta.agents),
     ]
     if outcome.failure is not None:
         lines += ["", "=== What failed ===", *failure_lines(outcome.failure)]

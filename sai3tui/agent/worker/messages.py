@@ -18,7 +18,8 @@ class WorkerSetup:
     """What workers need for a whole run. `connections[e]` is how many the agent has to `endpoints[e]`.
 
     Times in seconds. `null_delay` is how long each operation of the null engine takes. Credentials and the like come
-    from the environment, which workers inherit. `oplog` is what the names of the workers' op-logs begin with.
+    from the environment, which workers inherit. `oplog` is what the names of the workers' op-logs begin with;
+    `clock_offset_ns` is added to the agent's clock there.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -31,6 +32,7 @@ class WorkerSetup:
     s3: S3Options = field(default_factory=S3Options)
     files: FileOptions = field(default_factory=FileOptions)
     oplog: Path | None = None
+    clock_offset_ns: int = 0
     agent: str = ""
     forwarded: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables besides those of the environment: here, and not there, so that no process shows them."""

@@ -14,6 +14,7 @@ from typing import IO
 
 import zstandard
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.errors import Failure, ResourceError
 from sai3tui.metrics.oplog_lines import FRAME_BYTES, HEADER, OplogLines
 from sai3tui.storage.engine import Endpoint, Request
@@ -26,14 +27,17 @@ MOST_NAMES = 10_000
 
 
 class WorkerOplog:
-    """Writes `<stem>-worker-<number>.tsv.zst`; one that is there is not overwritten. Raises ResourceError."""
+    """Writes `<stem>-worker-<number>.tsv.zst`; one that is there is not overwritten. `clock_offset_ns` is what to add
+    to this agent's clock to get that of the rows, so that logs of several agents fit together. Raises ResourceError."""
 
-    def __init__(self, stem: Path, number: int, agent: str, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self, stem: Path, number: int, agent: str, endpoints: Sequence[Endpoint], clock_offset_ns: int = 0
+    ) -> None:
         self.path, self._file = _new_file(stem, number)
         self._agent = agent
         self._thread = str(number)
         self._endpoints = [endpoint.uri for endpoint in endpoints]
-        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        self._offset_ns = now_ns() + clock_offset_ns - time.monotonic_ns()
         self._frames = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
         self._compressor = self._frames.compressobj()
         self._in_frame = 0

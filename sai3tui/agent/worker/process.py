@@ -115,7 +115,7 @@ class Worker:
         )
         engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, {**os.environ, **setup.forwarded})
         if setup.oplog is not None:
-            self._oplog = WorkerOplog(setup.oplog, message.number, setup.agent, setup.endpoints)
+            self._oplog = WorkerOplog(setup.oplog, message.number, setup.agent, setup.endpoints, setup.clock_offset_ns)
         on_done = self._on_done if self._oplog is None else self._on_done_logged
         await engine.open(setup.endpoints, message.connections, on_done)
         self._engine = engine
