@@ -86,6 +86,7 @@ class LiveServices:
             results_root=self._results,
             verbose=self._verbose,
             access=self._access,
+            baseline=self._baseline,
             attach=self._attach,
             stays=True,
         )

@@ -190,6 +190,7 @@ def _request(options: BatchOptions, *, preflight_only: bool) -> RunRequest:
             verbose=options.verbose,
             access=options.access,
             command_line=tuple(sys.argv),
+            baseline=options.baseline,
             attach=options.attach,
         )
     try:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sai3tui.controller.attaching import find_by_directory
 from sai3tui.controller.snapshot import Lead, RunSnapshot
-from sai3tui.errors import ResourceError
+from sai3tui.errors import ConfigError, ResourceError
 from sai3tui.results.directory import is_written
 
 LOG = "controller.log"
@@ -45,9 +46,28 @@ def hand_over(directory: Path, options: Sequence[str] = ()) -> int:
     return process.pid
 
 
-def led_runs(root: Path) -> list[Path]:
-    """The results directories below `root` that a controller writes into."""
-    return [path for path in sorted(root.glob("sai3-*")) if is_written(path)]
+def run_below(root: Path) -> Path:
+    """The results directory below `root` of the one run that goes on: one that a controller writes into, else one that
+    nobody leads any more and that has not ended. Raises ConfigError, which names them, if there is none or several."""
+    unfinished = [path for path in sorted(root.glob("sai3-*")) if _goes_on(path)]
+    led = [path for path in unfinished if is_written(path)]
+    found = led or unfinished
+    if len(found) == 1:
+        return found[0]
+    place = root.absolute()
+    if not found:
+        raise ConfigError(f"no run goes on below {place}: name its results directory, or an agent as HOST:PORT")
+    what = f"{len(found)} runs are led from below {place}" if led else f"{len(found)} runs below {place} have not ended"
+    raise ConfigError(f"{what}, name one: {', '.join(str(path) for path in found)}")
+
+
+def _goes_on(directory: Path) -> bool:
+    """Whether this is the results directory of a run that has not ended, as far as it says."""
+    try:
+        find_by_directory(directory)
+    except ConfigError:
+        return False
+    return True
 
 
 def led_words(snapshot: RunSnapshot) -> str:

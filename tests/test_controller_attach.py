@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -23,6 +24,8 @@ from sai3tui.results.reader import load_run
 from sai3tui.results.tally import Item
 from sai3tui.results.thresholds import ThresholdStatus
 from tests.agents import AgentUnderTest, agent_in_process, running_agent
+from tests.fault_matrix import Relay
+from tests.test_results_baseline import finished as baseline_run
 from tests.waiting import wait_until_async
 
 OBJECTS = 200
@@ -238,6 +241,14 @@ async def test_who_is_displaced_watches_on_and_may_lead_again(tmp_path: Path) ->
         async with going(first):
             assert await wait_until_async(in_stage(first, 2), 60)
             directory = Path(first.snapshot().results_dir)
+            # A control room that only says "attach" watches what another one leads; without a screen it is refused.
+            looking = RunSession(RunRequest(Path(), b"", attach=AttachOrder((address,)), stays=True))
+            async with going(looking):
+                assert await wait_until_async(lambda: looking.snapshot().phase is Phase.RUNNING, 60)
+                assert looking.snapshot().viewing
+            refused, _ = await finished(attached(tmp_path, directory))
+            assert refused.failure is not None
+            assert "--take-over` leads it" in refused.failure.hint
             second = attached(tmp_path, directory, take_over=True)
             said: list[Item] = []
             second.listen(said.append)
@@ -277,6 +288,71 @@ async def test_who_is_displaced_watches_on_and_may_lead_again(tmp_path: Path) ->
         numbered = [e.sequence for e in events if e.sequence]
         assert len(set(numbered)) == len(numbered)
         assert first.snapshot().stages[1].total_ops == third.snapshot().stages[1].total_ops
+
+
+async def test_a_viewer_opens_a_stream_again_that_breaks_and_hears_of_an_end_that_it_missed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    async with agent_in_process(tmp_path, target) as (address, _), Relay(address) as ours, Relay(address) as theirs:
+        agent = f'    - {{id: a1, address: "{ours.address}"}}\n'
+        text = CONFIG.format(target=target, objects=20, agents=agent, seconds=600, timeout=600).encode()
+        leader = session_for(tmp_path, text, preflight=False)
+        async with going(leader) as leading:
+            assert await wait_until_async(in_stage(leader, 2), 60)
+            # The viewer comes by another way, as from another host.
+            directory = Path(leader.snapshot().results_dir)
+            other = tmp_path / "other"
+            shutil.copytree(directory, other)
+            for name in ("metadata.json", "config.yaml"):
+                (other / name).write_text((other / name).read_text().replace(ours.address, theirs.address))
+            viewer = attached(tmp_path, other, view=True)
+            async with going(viewer) as viewing:
+                assert await wait_until_async(lambda: viewer.snapshot().phase is Phase.RUNNING, 60)
+                await theirs.interrupt()
+                assert await wait_until_async(
+                    lambda: any(line.text.startswith("its stream broke") for line in viewer.snapshot().log), 60
+                )
+                ops = viewer.snapshot().stages[1].total_ops
+                assert await wait_until_async(lambda: viewer.snapshot().stages[1].total_ops > ops, 60)
+                assert viewer.snapshot().outcome is None
+                leader.request_abort("enough")
+                await theirs.interrupt()
+                assert (await asyncio.wait_for(leading, 60)).status == "aborted"
+                seen = await asyncio.wait_for(viewing, 60)
+                assert seen.failure is not None
+                assert seen.failure.message == "agent a1 aborted the run: enough"
+            assert viewer.snapshot().stages[1].total_ops == leader.snapshot().stages[1].total_ops
+
+
+async def test_a_run_is_compared_with_the_same_baseline_whoever_leads_it(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (tmp_path / "before").mkdir()
+    baseline = baseline_run(tmp_path / "before", [100] * 10)
+    async with agent_in_process(tmp_path, target) as (address, _):
+        agent = f'    - {{id: a1, address: "{address}"}}\n'
+        text = CONFIG.format(target=target, objects=20, agents=agent, seconds=600, timeout=600)
+        text = text.replace("[{metric: get.max", "[{metric: vs_baseline.get.ops, min: -99%}, {metric: get.max")
+        request = RunRequest(Path("x.yaml"), text.encode(), tmp_path / "results", preflight=False, baseline=baseline)
+        session = RunSession(request)
+        seen: list[tuple[object, ...]] = []
+        for number in range(3):
+            async with going(session) as running:
+                assert await wait_until_async(in_stage(session, 2), 60)
+                view = session.snapshot().baseline
+                assert view is not None
+                seen.append((view.name, view.bands, [each.metric for each in session.snapshot().thresholds]))
+                if number == 2:
+                    session.request_abort("enough")
+                else:
+                    session.request_detach("to see who comes")
+                outcome = await asyncio.wait_for(running, 60)
+                assert outcome.failure is None
+            # First by what its directory says, then by what an agent does.
+            session = attached(tmp_path, *((outcome.results,) if number == 0 else (address,)))
+        assert seen[0] == seen[1] == seen[2]
+        assert seen[0][0] == baseline.name
+        assert outcome.resume.endswith(f"--baseline {baseline}")
+        (directory,) = (Path(outcome.results),)
+        assert json.loads((directory / "metadata.json").read_text())["baseline"] == baseline.name
 
 
 def lead_of(session: RunSession) -> Lead:

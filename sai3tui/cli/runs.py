@@ -22,6 +22,10 @@ from sai3tui.cli.options import (
 _JSON_LINES = "with --batch: JSON lines on stdout and nothing else"
 
 
+def add_baseline(parser: argparse.ArgumentParser, help: str = "a results directory to compare the run with") -> None:
+    parser.add_argument("--baseline", metavar="RUN", type=Path, help=help)
+
+
 def add_front(parser: argparse.ArgumentParser) -> None:
     """The options of `sai3tui [--batch] [CONFIG]`."""
     parser.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help="a YAML file that describes the run")
@@ -32,7 +36,7 @@ def add_front(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-preflight", action="store_true", help="do not check first; the results will say so")
     add_agents(parser)
     parser.add_argument("--ascii", action="store_true", help="charts for fonts without braille and block characters")
-    parser.add_argument("--baseline", metavar="RUN", type=Path, help="a results directory to compare the run with")
+    add_baseline(parser)
     parser.add_argument("--junit", metavar="FILE", type=Path, help="with --batch: write JUnit XML for a build server")
     parser.add_argument("--summary", metavar="FILE", type=Path, help="with --batch: write a summary in markdown")
     parser.add_argument("--adopt", action="store_true", help="take over prefixes of other layouts, or of nobody")
@@ -187,7 +191,7 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
         "targets",
         metavar="AGENT:PORT|RESULTS",
         nargs="*",
-        help="agents of the run, or its results directory (default: the one run that is led from below --results)",
+        help="agents of the run, or its results directory (default: the one run below --results that goes on)",
     )
     parser.add_argument("--batch", action="store_true", help="without a screen")
     add_json(parser, _JSON_LINES)
@@ -195,6 +199,7 @@ def add_attach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--take-over", action="store_true", help="lead the run even while another controller does")
     parser.add_argument("--abort", action="store_true", help="end the run; implies --batch and --take-over")
     add_results(parser, "where a results directory is made")
+    add_baseline(parser, "what the run is compared with, if that is not where it was")
     add_access(parser)
     parser.set_defaults(command=_attach)
 
@@ -206,13 +211,13 @@ def _attach(options: argparse.Namespace) -> int:
         return usage("--view only watches; it cannot be combined with --take-over or --abort")
     targets = tuple(options.targets)
     if not targets:
-        from sai3tui.handover import led_runs
+        from sai3tui.errors import ConfigError
+        from sai3tui.handover import run_below
 
-        root = options.results or Path()
-        targets = tuple(str(path) for path in led_runs(root))
-        if len(targets) != 1:
-            found = ", ".join(targets) if targets else "none"
-            return usage(f"name the run to attach to; runs that are led from {root.absolute()}: {found}")
+        try:
+            targets = (str(run_below(options.results or Path())),)
+        except ConfigError as error:
+            return usage(error.message)
     order = AttachOrder(targets, options.view, options.take_over or options.abort)
     if not (options.batch or options.abort or options.json):
         if not _on_a_terminal():
@@ -220,7 +225,13 @@ def _attach(options: argparse.Namespace) -> int:
         from sai3tui.control_room import AppOptions, run_app
 
         return run_app(
-            AppOptions(results=options.results, verbose=options.verbose, access=access(options), attach=order)
+            AppOptions(
+                results=options.results,
+                verbose=options.verbose,
+                access=access(options),
+                baseline=options.baseline,
+                attach=order,
+            )
         )
     from sai3tui.batch import BatchOptions, run_batch
 
@@ -232,6 +243,7 @@ def _attach(options: argparse.Namespace) -> int:
             results=options.results,
             verbose=options.verbose,
             access=access(options),
+            baseline=options.baseline,
             attach=order,
             abort=options.abort,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import grpc
 
@@ -50,11 +50,13 @@ _LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
 
 
 class Displaced(Exception):
-    """Raised where a run is led when another controller has taken it over."""
+    """Raised where a run is led when another controller has taken it over. `opened` are the barriers that have opened,
+    by the number of the stage before them."""
 
-    def __init__(self, lead: Lead) -> None:
+    def __init__(self, lead: Lead, opened: Mapping[int, BarrierReleased]) -> None:
         super().__init__(lead.sentence)
         self.lead = lead
+        self.opened = opened
 
 
 class Conductor:
@@ -68,8 +70,7 @@ class Conductor:
         self._journal = journal
         self._fence = Fence(streams, journal)
         self._stage_failures: dict[int, Failure] = {}
-        self.opened: dict[int, BarrierReleased] = {}
-        """Barriers that have opened, by the number of the stage before them."""
+        self._opened: dict[int, BarrierReleased] = {}
         self._finished: set[int] = set()
         self._taken: Lead | None = None
         self._over = False
@@ -91,14 +92,14 @@ class Conductor:
             self._work.replay(agent, message)
         for item in items:
             if isinstance(item, BarrierReleased):
-                self.opened[item.stage_index] = item
+                self._opened[item.stage_index] = item
                 self._machine.opened(item.arrived, item.missing)
             elif isinstance(item, StageFinished):
                 self._finished.add(item.stage_index)
             elif isinstance(item, StateChanged):
                 self._state(item)
-        opened = max(self.opened, default=None)
-        complete = self._work.resume(opened, tuple(self._links) if opened is None else self.opened[opened].arrived)
+        opened = max(self._opened, default=None)
+        complete = self._work.resume(opened, tuple(self._links) if opened is None else self._opened[opened].arrived)
         for (agent, _), message in messages.items():
             if message.HasField("shared"):
                 self._pass_on(agent, message.shared)
@@ -124,10 +125,10 @@ class Conductor:
         stages = self._plan.resolved.stages
         participants = tuple(self._links)
         for index in range(len(stages) + 1):
-            opened = self.opened.get(index)
+            opened = self._opened.get(index)
             if opened is not None:
                 participants = opened.arrived
-                if index == max(self.opened):
+                if index == max(self._opened):
                     # Its controller may have ended before all had heard of it.
                     await self._send_release(opened)
                 continue
@@ -295,7 +296,7 @@ class Conductor:
         start_ns = time.time_ns() + int(max(delay_s, RELEASE_MARGIN_S) * 1e9) + 2 * unsure
         missing = (*released.late, *released.lost)
         opened = BarrierReleased(time.time_ns(), "", index, start_ns, released.arrived, missing, released.reason)
-        self.opened[index] = opened
+        self._opened[index] = opened
         self._journal.emit(opened)
         await self._send_release(opened)
         for agent in released.late:
@@ -334,7 +335,7 @@ class Conductor:
 
     def _check_lead(self) -> None:
         if self._taken is not None:
-            raise Displaced(self._taken)
+            raise Displaced(self._taken, self._opened)
 
     # --- what agents say
 

@@ -8,6 +8,8 @@ from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, ErrorKind,
 
 _START_IT = "start it there with `sai3tui agent --listen HOST:PORT`, or correct its address in the configuration"
 _NAME_HINT = "correct the address, or the name server of this host"
+_LED = "this run is led by"
+_LED_HINT = "`sai3tui attach --view` watches it, `sai3tui attach --take-over` leads it from now on"
 _CLOSED = "the connection was closed"
 _CERTS = "give agents and controller certificates of one CA: see sai3tui certs"
 _NAMES = "make its certificate for the name that the configuration has for it: sai3tui certs agent NAME..."
@@ -73,7 +75,10 @@ def link_error(error: grpc.aio.AioRpcError, agent: str, address: str, doing: str
         )
     if error.code() in _REFUSALS and details:
         kind = _REFUSALS[error.code()]
-        return Sai3Error(f"agent {agent} at {address} refused {doing}: {details}", kind=kind, context=context)
+        hint = _LED_HINT if _LED in details else ""
+        return Sai3Error(
+            f"agent {agent} at {address} refused {doing}: {details}", hint=hint, kind=kind, context=context
+        )
     return AgentLostError(
         f"cannot reach agent {agent} at {address}: {details or error.code().name.lower()}",
         hint=_START_IT,

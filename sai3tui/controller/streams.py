@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Container, Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from typing import Any, Protocol
 
 from sai3tui.controller.agent_link import AgentLink
@@ -70,6 +70,8 @@ class Streams:
         self._hearer: Hearer | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._asking: set[asyncio.Task[None]] = set()
+        self._known: frozenset[tuple[str, int]] = frozenset()
+        """Messages, by agent and number, that have come by another way."""
         self._held: tuple[list[tuple[str, pb.AgentMessage]], list[Item]] | None = None
 
     def __contains__(self, agent: object) -> bool:
@@ -86,8 +88,11 @@ class Streams:
         """Start or join the run on every agent that is named; from now on `hearer` has what they say."""
         self._hearer = hearer
         for agent, message in first.items():
+            link = self.links[agent]
+            # A stream may break before anything was said on it.
+            link.cursor = max(link.cursor, message.subscribe.cursor)
             self.machine.heard(agent, time.monotonic())
-            self._open(self.links[agent], message)
+            self._open(link, message)
 
     async def seated(self, timeout_s: float) -> None:
         """Until every agent has taken our stream. Raises RunStopped with what one refused it with, or if one does not
@@ -137,27 +142,28 @@ class Streams:
         """Keep what agents say until `flow`."""
         self._held = [], []
 
-    def flow(self, known: Container[tuple[str, int]]) -> None:
-        """Pass on what was held, but not what is `known`, by agent and number."""
+    def flow(self, known: Collection[tuple[str, int]]) -> None:
+        """Pass on what was held and what is still to come, but not what is `known`, by agent and number."""
         messages, items = self._held or ([], [])
         self._held = None
+        self._known = frozenset(known)
         for agent, message in messages:
-            if (agent, message.sequence) not in known:
-                self._hear(agent, message)
+            self._hear(agent, message)
         for item in items:
-            if (item.agent, item.sequence) not in known:
-                self._take(item)
+            self._take(item)
+        # Of these some may be on their way yet.
+        self._known = frozenset((agent, number) for agent, number in known if number >= self.links[agent].cursor)
 
     def _hear(self, agent: str, message: pb.AgentMessage) -> None:
         if self._held is not None:
             self._held[0].append((agent, message))
-        elif self._hearer is not None:
+        elif self._hearer is not None and (agent, message.sequence) not in self._known:
             self._hearer.hear(agent, message)
 
     def _take(self, item: Item) -> None:
         if self._held is not None:
             self._held[1].append(item)
-        elif self._hearer is not None:
+        elif self._hearer is not None and (item.agent, item.sequence) not in self._known:
             self._hearer.take(item)
 
     async def _follow(self, link: AgentLink, first: pb.ControllerMessage) -> None:

@@ -92,6 +92,9 @@ class Viewer:
         """There is nothing to end: the run is not ours."""
         await self.leave()
 
+    async def step_down(self) -> None:
+        """There is nothing to step down from."""
+
     async def leave(self) -> None:
         """Go; nobody takes notice. Bounded."""
         await self._streams.leave()

@@ -1,0 +1,186 @@
+"""Comes to a run in progress, to lead or to watch it, with all that has happened there so far."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sai3tui.controller.agent_link import AgentLink
+from sai3tui.controller.attaching import (
+    STATUS_TIMEOUT_S,
+    RunningRun,
+    events_of,
+    fetch_history,
+    find_by_agent,
+    find_by_directory,
+    made_again,
+    results_directory,
+    started_again,
+    subscribe,
+)
+from sai3tui.controller.conductor import Conductor
+from sai3tui.controller.groundwork import Groundwork
+from sai3tui.controller.lead import Lead
+from sai3tui.controller.planning import RunPlan
+from sai3tui.controller.refusals import unreachable
+from sai3tui.controller.request import AttachOrder, RunStopped, failed
+from sai3tui.controller.streams import Streams
+from sai3tui.controller.viewer import Viewer
+from sai3tui.errors import ResourceError, Sai3Error, failure_of
+from sai3tui.events import Attached, BarrierReleased, Level, Report
+from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.results.history import History, in_order, read_history
+from sai3tui.results.metadata import RunMeta
+from sai3tui.results.tally import Item
+
+SEATED_TIMEOUT_S = 15.0
+REOPEN_TIMEOUT_S = 15.0
+RENEWED_NS = 2_000_000_000
+"""Before the first report that a directory lacks: its rows of the fleet's seconds are not whole."""
+
+
+class Arrival:
+    """Belongs to the session's loop."""
+
+    def __init__(self, ground: Groundwork) -> None:
+        self._ground = ground
+        self._journal = ground.journal
+
+    async def come(self, order: AttachOrder, group: asyncio.TaskGroup) -> tuple[Conductor | Viewer, RunPlan, Streams]:
+        """Whoever leads or watches the run, up to date; its plan, and the streams to its agents."""
+        ground, journal = self._ground, self._journal
+        run = await self._find_run(order)
+        ground.run_id = run.run_id
+        ground.request = replace(
+            ground.request,
+            config_path=Path(run.meta.config_path if run.meta is not None else run.config_name),
+            config_text=run.config_text,
+            agents_override=run.agents_override,
+            only=run.only,
+            preflight=run.preflight,
+        )
+        plan = await ground.make_plan(run.namespace)
+        addresses = {agent.id: agent.address or run.addresses.get(agent.id, "") for agent in plan.resolved.agents}
+        run = replace(run, addresses=addresses)
+        journal.fleet.config_name = run.config_name
+        ground.introduce(plan, addresses)
+        links = ground.make_links(plan, addresses)
+        found = await asyncio.gather(*(link.reach() for link in links), return_exceptions=True)
+        absent = {link.id: e for link, e in zip(links, found, strict=True) if isinstance(e, BaseException)}
+        if len(absent) == len(links):
+            raise RunStopped(failed(unreachable(list(absent.values()))))
+        present = [link for link in links if link.id not in absent]
+        if ground.request.stays and not order.take_over and any(link.hello and link.hello.leader for link in present):
+            order = replace(order, view=True)
+        states = await asyncio.gather(*(link.status(STATUS_TIMEOUT_S, with_spec=True) for link in present))
+        here = [each for each in zip(present, states, strict=True) if _is_at(run, each[1])]
+        await self._compare(plan, addresses, [status.spec for _, status in here if status is not None])
+        streams = ground.streams(group)
+        director: Conductor | Viewer
+        if order.view:
+            director = Viewer(plan, streams, journal)
+        else:
+            director = Conductor(plan, streams, journal, ground.coordinator(plan))
+            director.begin_work(group)
+        streams.hold()
+        first = {
+            link.id: subscribe(run.run_id, status.last_sequence + 1, order, ground.name)
+            for link, status in here
+            if status is not None and status.state != pb.IDLE
+        }
+        try:
+            streams.open(first, director)
+            await streams.seated(SEATED_TIMEOUT_S)
+            await self._bring_up_to_date(order, run, plan, director, present)
+        except BaseException:
+            # The run is not ours: it goes on as it did before we came.
+            await director.leave()
+            raise
+        for agent, error in absent.items():
+            director.give_up(agent, failure_of(error))
+        journal.fleet.detachable = not plan.local or order.view
+        if not order.view:
+            journal.emit(Attached(time.time_ns(), "", ground.name))
+        return director, plan, streams
+
+    async def _compare(self, plan: RunPlan, addresses: Mapping[str, str], specs: Sequence[pb.RunSpec]) -> None:
+        """With what the run was compared before, as its agents were told, if that can be read here. A run is not given
+        up for the lack of it."""
+        ground = self._ground
+        if ground.request.baseline is None:
+            told = next((spec.baseline for spec in specs if spec.baseline), "")
+            ground.request = replace(ground.request, baseline=Path(told) if told else None)
+        if ground.request.baseline is not None:
+            try:
+                await ground.load_baseline(plan)
+            except Sai3Error as error:
+                text = f"{error.message}: the run goes on without; sai3tui attach --baseline RUN names another place"
+                self._journal.note(Level.WARNING, text, code="baseline")
+            else:
+                ground.introduce(plan, addresses)
+
+    async def _find_run(self, order: AttachOrder) -> RunningRun:
+        directory = results_directory(order)
+        if directory is not None:
+            return await asyncio.to_thread(find_by_directory, directory)
+        link = AgentLink("of the run", order.targets[0], self._ground.request.access, version=self._ground.version)
+        try:
+            return await find_by_agent(link)
+        finally:
+            await link.close()
+
+    async def _bring_up_to_date(
+        self, order: AttachOrder, run: RunningRun, plan: RunPlan, director: Conductor | Viewer, links: list[AgentLink]
+    ) -> None:
+        """All that has happened goes through the journal, in the order in which it did."""
+        journal = self._journal
+        for link in links:
+            self._ground.greet(link)
+        history = History()
+        if order.view:
+            journal.keep_nothing()
+            journal.fleet.lead = journal.fleet.lead or Lead()
+            if run.directory is not None:
+                history = await asyncio.to_thread(read_history, run.directory)
+        elif run.directory is not None and run.meta is not None:
+            history = await self._reopen(run.directory, run.meta)
+        else:
+            self._ground.open_results(plan, run.addresses, run.started_ns)
+        messages, failures = await fetch_history(links, run.run_id)
+        fetched = events_of(messages, links)
+        for agent, error in failures.items():
+            journal.note(Level.WARNING, f"its log cannot be had: {error}", agent=agent, code="history")
+        items: list[Item] = [*history.events, *history.reports]
+        items += [item for item in fetched if not history.knows(item)]
+        made = made_again(items, plan.stages)
+        renewed = [item.end_ns - RENEWED_NS for item in items if isinstance(item, Report) and not history.knows(item)]
+        # The start of a stage that agents tell of is not to the millisecond the one that its seconds were counted from.
+        renewed += [event.start_ns for event in made if isinstance(event, BarrierReleased)]
+        if renewed:
+            journal.renew_rows(min(renewed))
+        items += started_again(items, run, plan.layout_hash) + made
+        before = {id(item) for item in (*history.events, *history.reports)}
+        items = in_order(items)
+        for item in items:
+            journal.replay(item, known=id(item) in before)
+        director.adopt(items, messages)
+        journal.refresh()
+
+    async def _reopen(self, directory: Path, meta: RunMeta) -> History:
+        """As soon as who wrote there before has left, which takes a moment."""
+        deadline = time.monotonic() + REOPEN_TIMEOUT_S
+        while True:
+            try:
+                return self._journal.reopen_results(directory, meta)
+            except ResourceError:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(0.1)
+
+
+def _is_at(run: RunningRun, status: pb.StatusReply | None) -> bool:
+    """Whether an agent is at this run, or was at last."""
+    return status is not None and status.run_id == run.run_id
