@@ -58,6 +58,7 @@ class Arrival:
             ground.request,
             config_path=Path(run.meta.config_path if run.meta is not None else run.config_name),
             config_text=run.config_text,
+            name=run.config_name,
             agents_override=run.agents_override,
             only=run.only,
             preflight=run.preflight,
