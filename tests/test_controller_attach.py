@@ -15,7 +15,16 @@ from sai3tui.controller.lead import shown_name
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Lead, Outcome, Phase, RunSnapshot, StageStatus
-from sai3tui.events import AgentState, Attached, BarrierReleased, Detached, FailureSeen, RunFinished, Steered
+from sai3tui.events import (
+    AgentState,
+    Attached,
+    BarrierReleased,
+    Detached,
+    FailureSeen,
+    RunFinished,
+    StageFinished,
+    Steered,
+)
 from sai3tui.handover import led_words
 from sai3tui.results.events_log import read_events
 from sai3tui.results.history import read_history
@@ -405,11 +414,13 @@ async def recorded(place: Path, skews: tuple[float, float]) -> tuple[Outcome, Ru
     place.mkdir()
     with two_agents(place, seconds=2, skews=skews) as (text, _):
         session = session_for(place, b"op_log_path: ops\n" + text, preflight=False)
-        async with going(session) as running:
-            assert await wait_until_async(in_stage(session, 2), 60)
-            next((place / "target").rglob("*.dat")).unlink()
-            outcome = await asyncio.wait_for(running, 120)
-    return outcome, session.snapshot()
+
+        def lose(item: Item) -> None:
+            if isinstance(item, StageFinished) and item.stage_index == 1:
+                next((place / "target").rglob("*.dat")).unlink()
+
+        session.listen(lose)
+        return await finished(session)
 
 
 def check_times(directory: Path, snapshot: RunSnapshot) -> None:
