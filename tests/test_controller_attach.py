@@ -413,7 +413,9 @@ async def recorded(place: Path, skews: tuple[float, float]) -> tuple[Outcome, Ru
     """A run in which an object is lost, with op-logs; `skews` are by how many seconds each agent's clock is ahead."""
     place.mkdir()
     with two_agents(place, seconds=2, skews=skews) as (text, _):
-        session = session_for(place, b"op_log_path: ops\n" + text, preflight=False)
+        session = session_for(
+            place, b"op_log_path: ops\nerror_handling: {max_total_errors: 1000000}\n" + text, preflight=False
+        )
 
         def lose(item: Item) -> None:
             if isinstance(item, StageFinished) and item.stage_index == 1:
