@@ -79,19 +79,26 @@ def _entry_lines(entries: Sequence[RunEntry]) -> list[str]:
     ]
 
 
+def _is_counted(entry: RunEntry) -> bool:
+    """Whether its directory tells what it did without being read whole: one that never ended has no totals."""
+    return entry.status != UNFINISHED or entry.operations > 0
+
+
 def _entry_cells(entry: RunEntry) -> tuple[str, ...]:
+    counts = (entry.operations, entry.errors)
     return (
         entry.name,
         entry.status.replace("_", " "),
         format_duration(entry.seconds) if entry.seconds else "",
         str(entry.agents),
-        format_count_short(entry.operations),
-        format_count_short(entry.errors),
+        *(format_count_short(count) if _is_counted(entry) else "?" for count in counts),
     )
 
 
 def _entry_json(entry: RunEntry) -> dict[str, Any]:
     document = asdict(entry) | {"path": str(entry.path)}
+    if not _is_counted(entry):
+        document |= dict.fromkeys(("operations", "bytes", "errors"))
     del document["started_ns"]
     document["started"] = utc_text(entry.started_ns) if entry.started_ns else None
     return document

@@ -97,6 +97,17 @@ def test_who_names_the_wrong_directory_is_told_the_right_command(tmp_path: Path)
     assert out.getvalue() == f"none of the 1 runs in {tmp_path} is wanted\n"
 
 
+def test_a_list_does_not_count_what_a_run_that_never_ended_did(tmp_path: Path) -> None:
+    written(tmp_path, None)[2].close()
+    out = io.StringIO()
+    list_results(tmp_path, False, out)
+    assert out.getvalue().splitlines()[1].split()[1:] == ["unfinished", "1", "?", "?"]
+    out = io.StringIO()
+    list_results(tmp_path, True, out)
+    (run,) = json.loads(out.getvalue())["runs"]
+    assert (run["operations"], run["bytes"], run["errors"]) == (None, None, None)
+
+
 def test_a_list_says_where_its_figures_may_be_wrong(tmp_path: Path) -> None:
     directory, _, _ = written(tmp_path, Outcome("success", 0))
     path = directory / "metadata.json"

@@ -18,6 +18,7 @@ import pytest
 
 from sai3tui.cli import main
 from sai3tui.config.ops import Op
+from sai3tui.controller.replay import load_replay
 from sai3tui.results.tally import Tally
 from sai3tui.results.views import Outcome
 from sai3tui.results.writer import RunWriter
@@ -208,6 +209,16 @@ def test_damage_is_refused_or_said(tmp_path: Path, seed: int, capsys: pytest.Cap
 @pytest.mark.parametrize("seed", range(100, 700))
 def test_all_kinds_of_damage_are_refused_or_said(tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     damaged(tmp_path, seed, capsys, all_commands=True)
+
+
+def test_a_damaged_run_is_played_with_a_notice(tmp_path: Path) -> None:
+    directory, _, _ = written(tmp_path, Outcome("success", 0))
+    assert load_replay(directory).last.notices == ()
+    data = bytearray((directory / "metrics.zst").read_bytes())
+    data[-1] ^= 1
+    (directory / "metrics.zst").write_bytes(data)
+    (notice,) = load_replay(directory).last.notices
+    assert notice.startswith("the run log is damaged: metrics.zst is damaged")
 
 
 def test_what_is_no_run_is_refused_by_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,9 @@ from sai3tui.controller.frames import Frames
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.events import AgentConnected, Report
+from sai3tui.results.doubts import EDITED
 from sai3tui.results.reader import read_items, read_run_metadata
+from sai3tui.results.record_file import Condition
 from sai3tui.results.tally import Item
 from sai3tui.results.views import Outcome
 
@@ -51,7 +53,8 @@ def load_replay(path: Path) -> Replay:
     fleet.notices = meta.notices
     frames = Frames()
     next_ns = now_ns = 0
-    for item in read_items(path):
+    condition = Condition()
+    for item in read_items(path, condition=condition):
         now_ns = max(now_ns, _time_of(item))
         fleet.apply(item)
         if isinstance(item, Report):
@@ -62,6 +65,8 @@ def load_replay(path: Path) -> Replay:
         if now_ns >= next_ns and fleet.tally.started_ns:
             frames.add(fleet.snapshot(now_ns))
             next_ns = fleet.tally.started_ns + ((now_ns - fleet.tally.started_ns) // SECOND_NS + 1) * SECOND_NS
+    damage = [*condition.damage, *([EDITED] if read.edited else [])]
+    fleet.notices = (*meta.notices, *(f"the run log is damaged: {text}" for text in damage))
     last = fleet.snapshot(read.ended_ns or now_ns)
     if not len(frames):
         raise Sai3Error(

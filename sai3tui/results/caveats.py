@@ -51,7 +51,7 @@ def grave(found: Iterable[Caveat]) -> list[Caveat]:
 
 def open_end_text(record: RunRecord) -> str:
     """Of a run that never said how it ended."""
-    until = f"{utc_text(record.ended_ns)} (UTC)"
+    until = utc_text(record.ended_ns)
     if record.live:
         return f"the run still goes on: figures are those of what was written until {until}"
     missing = "the last ten seconds" if record.foreign else "the last second"
