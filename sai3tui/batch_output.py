@@ -206,9 +206,6 @@ def summary_lines(snapshot: RunSnapshot, outcome: Outcome) -> list[str]:
     ]
     if snapshot.baseline is not None:
         lines += ["", *difference_lines(snapshot.baseline)]
-    repeated = sum(stage.repeated_puts for stage in snapshot.stages)
-    if repeated:
-        lines += ["", f"{repeated} objects were PUT again because they were in flight when an earlier run ended"]
     if snapshot.coverage < 1:
         lines += ["", f"coverage: {snapshot.coverage:.0%} of the agents"]
     if outcome.results:

@@ -89,9 +89,6 @@ def _notes(record: RunRecord) -> list[str]:
     found = stage_notes(record.stages, limits=False, losses=False)
     if record.meta.baseline:
         found.append(f"the run was compared with {record.meta.baseline} while it went on")
-    repeated = sum(stage.repeated_puts for stage in record.stages)
-    if repeated:
-        found.append(f"{repeated:,} objects were PUT again, as they were in flight when an earlier run ended")
     late = [stage for stage in record.stages if stage.start_skew_ms > NOTABLE_SKEW_MS]
     found += [f"stage {stage.index} {stage.name}: agents started within {stage.start_skew_ms:.1f} ms" for stage in late]
     found += [*record.meta.notices, *record.notes]

@@ -82,6 +82,9 @@ def stage_notes(stages: Iterable[StageView], *, limits: bool = True, losses: boo
             lines.append(f"{name}: {unreported_text(stage)}")
         if stage.warmup_s:
             lines.append(f"{name}: the first {stage.warmup_s:.1f} s were warm-up and are left out")
+        if stage.repeated_puts:
+            again = f"{stage.repeated_puts:,} objects were PUT again"
+            lines.append(f"{name}: {again}, in flight when a worker, an agent or an earlier run ended")
         if stage.lateness is not None:
             lines.append(f"{name}: {lateness_text(stage)}")
         if stage.steady is not None:
@@ -194,6 +197,7 @@ def status_text(
             uri = group.sample.context.uri
             if uri and uri not in lines[-1]:
                 lines.append(f"    for example {uri}")
+            lines.append(f"    hint: {group.sample.what_next}")
         if len(failures) > MOST_CAUSES:
             lines.append(f"and {len(failures) - MOST_CAUSES} more causes")
     if outcome.resume:
