@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -118,6 +118,8 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._cut = False
+        self.swallows = False
+        """What the controller says does not arrive, and nobody is told."""
         self.address = ""
 
     async def __aenter__(self) -> Self:
@@ -149,7 +151,7 @@ class Relay:
             if not self._cut:
                 up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(_pump(reader, up_writer))
+                    group.create_task(_pump(reader, up_writer, lambda: self.swallows))
                     group.create_task(_pump(up_reader, writer))
         except* (OSError, asyncio.CancelledError):
             pass
@@ -158,9 +160,13 @@ class Relay:
             writer.transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallows: Callable[[], bool] = lambda: False
+) -> None:
     try:
         while data := await reader.read(65536):
+            if swallows():
+                continue
             writer.write(data)
             await writer.drain()
     finally:

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from sai3tui.agent.leadership import Lead, Leadership, Seat
+from sai3tui.agent.work import Assignments, Work
 from sai3tui.errors import Sai3Error
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import Driver, running_agent, stub_of
@@ -143,3 +144,17 @@ async def _take_all(driver: Driver) -> None:
     assert driver.call is not None
     async for message in driver.call:
         await driver.take(message)
+
+
+async def test_what_is_said_again_is_done_once() -> None:
+    stirred: list[int] = []
+    assignments = Assignments(lambda: stirred.append(1))
+    assert assignments.add(1, Work(3, None, {}))
+    assert not assignments.add(1, Work(3, None, {}))
+    taken = assignments.take(1)
+    assert taken is not None
+    assert not assignments.add(1, Work(3, None, {}))
+    assert not assignments.waiting(1)
+    assert assignments.add(1, Work(4, None, {}))
+    assert assignments.add(2, Work(3, None, {}))
+    assert len(stirred) == 3

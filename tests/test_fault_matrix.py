@@ -14,7 +14,7 @@ import pytest
 from tests.e2e import Done
 from tests.fault_matrix import BURST, OBJECTS, Broken, Moment, broken
 from tests.servers import ServerUnderTest
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_async
 
 META_PAGES = 8192
 """The first pages of a state cache; what comes after them cannot be written under this limit."""
@@ -80,8 +80,13 @@ async def goes_on_after(fleet: Broken, done: Done, code: int) -> None:
     assert again.code == 0, (again.stderr, again.lines[-1:])
     assert fleet.keys() == {}
     assert again.stage("prepare")["objects"] == OBJECTS
-    if fleet.gate.moment in (Moment.PREPARE, Moment.BARRIER):
+    if done.stage("prepare")["status"] != "done":
+        assert "will not be created again" in status
         assert 0 < again.stage("prepare")["existed"] <= before
+    else:
+        # What an agent without room on its disk had done was known elsewhere: then nothing is left to resume.
+        assert fleet.gate.moment is not Moment.PREPARE
+        assert "begins it anew if it has force_overwrite" in status
 
 
 # --- rows ---
@@ -115,6 +120,19 @@ async def controller(fleet: Broken) -> None:
 
 
 async def network_interrupted(fleet: Broken) -> None:
+    await fleet.relay.interrupt()
+    await goes_on(fleet)
+
+
+async def swallows(fleet: Broken) -> None:
+    """What agents are told at the barrier does not arrive, and then the connection breaks."""
+    fleet.relay.swallows = True
+    fleet.gate.opened.set()
+    opened = await wait_until_async(
+        lambda: any(each["stage_index"] == 1 for each in fleet.events("BarrierReleased")), 60
+    )
+    assert opened
+    fleet.relay.swallows = False
     await fleet.relay.interrupt()
     await goes_on(fleet)
 
@@ -212,3 +230,10 @@ async def test_what_is_promised_is_kept(s3_server: ServerUnderTest, tmp_path: Pa
     bucket = f"matrix-{row}-{moment.name}".lower().replace(" ", "-")
     async with broken(s3_server, bucket, tmp_path, moment) as fleet:
         await ROWS[row](fleet)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_what_a_stream_has_swallowed_is_said_again(s3_server: ServerUnderTest, tmp_path: Path) -> None:
+    async with broken(s3_server, "matrix-swallowed", tmp_path, Moment.BARRIER) as fleet:
+        await swallows(fleet)

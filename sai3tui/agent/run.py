@@ -70,8 +70,8 @@ class AgentRun:
         self._post(lambda: self._assign(assignment, work))
 
     def _assign(self, assignment: pb.Assignment, work: Work) -> None:
-        self._course.assignments.add(assignment.stage_index, work)
-        self._voice.say(assigned=echo_of(assignment))
+        if self._course.assignments.add(assignment.stage_index, work):
+            self._voice.say(assigned=echo_of(assignment))
 
     def shared(self, part: pb.SharedPart) -> None:
         """Another agent has found something out."""

@@ -76,10 +76,16 @@ class Assignments:
         self._stir = stir
         self._waiting: dict[int, list[Work]] = {}
         self._done: dict[int, int] = {}
+        self._known: set[tuple[int, int]] = set()
 
-    def add(self, stage_index: int, work: Work) -> None:
+    def add(self, stage_index: int, work: Work) -> bool:
+        """Whether it is news: a controller whose stream broke off says again what may not have been heard."""
+        if (stage_index, work.epoch) in self._known:
+            return False
+        self._known.add((stage_index, work.epoch))
         self._waiting.setdefault(stage_index, []).append(work)
         self._stir()
+        return True
 
     def waiting(self, stage_index: int) -> bool:
         return bool(self._waiting.get(stage_index))

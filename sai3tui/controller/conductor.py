@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import grpc
 
 from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSteady
-from sai3tui.controller.agent_link import AgentLink
+from sai3tui.controller.agent_link import AgentLink, bounded
 from sai3tui.controller.attaching import Messages, as_said
 from sai3tui.controller.barrier import BarrierRule, Fail, Release
 from sai3tui.controller.barriers import Waiting, liveness_rule
@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 RELEASE_MARGIN_S = 0.2
 COMPLETED_TIMEOUT_S = 10.0
 STAGE_GRACE_S = 30.0
+SEATED_TIMEOUT_S = 10.0
+"""How long an agent may take to take a stream that is opened again; if it does not, that one breaks off as well."""
 _LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
 """Failures that are one host's, and say nothing about what the others can do."""
 
@@ -81,6 +83,10 @@ class Conductor:
         """Whether all objects of the generation exist since the last stage, which was a prepare."""
         self._until_steady: tuple[int, UntilSteady | None] = (0, None)
         """The stage that ends when it is steady, and the rule; no rule if there is none."""
+        self._known_well = 0
+        """The stage that was ended because its mean is known."""
+        self._passed_on: list[tuple[str, pb.SharedPart]] = []
+        """What agents have found out for all in the current stage, and who."""
 
     # --- coming to a run in progress
 
@@ -218,7 +224,7 @@ class Conductor:
         tally = self._journal.fleet.tally.stages.get(index)
         if rule is None or tally is None or not known_to(tally.steady.view, rule.half_width):
             return
-        self._until_steady = (0, None)
+        self._until_steady, self._known_well = (0, None), index
         text = f"stage {index} {tally.info.name} ends, as its mean is known to ±{rule.half_width:.3%}"
         self._journal.note(Level.INFO, text, code="steady")
         for link in self._streams.present(self._links):
@@ -280,6 +286,7 @@ class Conductor:
                         self._streams.ask(agent, timeout_s)
                     case Rejoin(agent):
                         self._streams.rejoin(agent)
+                        self._streams.spawn(self._say_again(self._links[agent]))
                     case Lose(agent, failure):
                         self._hand_on(agent, failure)
                         self._tell_loss(agent, failure)
@@ -297,6 +304,7 @@ class Conductor:
         missing = (*released.late, *released.lost)
         opened = BarrierReleased(time.time_ns(), "", index, start_ns, released.arrived, missing, released.reason)
         self._opened[index] = opened
+        self._passed_on.clear()
         self._journal.emit(opened)
         await self._send_release(opened)
         for agent in released.late:
@@ -304,23 +312,44 @@ class Conductor:
 
     async def _send_release(self, opened: BarrierReleased) -> None:
         links = self._streams.present(opened.arrived)
-        results = await asyncio.gather(
-            *(link.release(opened, complete=self._complete) for link in links), return_exceptions=True
-        )
-        for link, result in zip(links, results, strict=True):
-            if isinstance(result, Exception):
-                # Its stream is broken; whoever reads it says why.
-                logger.debug("release %d to agent %s: %r", opened.stage_index, link.id, result)
+        await asyncio.gather(*(self._send_release_to(link, opened) for link in links))
+
+    async def _send_release_to(self, link: AgentLink, opened: BarrierReleased) -> None:
+        try:
+            await link.release(opened, complete=self._complete)
+        except Exception as error:
+            # Its stream is broken; whoever reads it says why.
+            logger.debug("release %d to agent %s: %r", opened.stage_index, link.id, error)
 
     async def _exclude(self, link: AgentLink, index: int) -> None:
-        reason = f"late at barrier {index}"
         again = "" if index == len(self._plan.resolved.stages) else "; it takes part again from the next barrier on"
-        self._journal.note(Level.WARNING, f"{reason} and left behind{again}", agent=link.id, code="excluded")
+        text = f"late at barrier {index} and left behind{again}"
+        self._journal.note(Level.WARNING, text, agent=link.id, code="excluded")
+        await self._send_exclusion(link, index)
+
+    async def _send_exclusion(self, link: AgentLink, index: int) -> None:
         try:
-            await link.exclude(index, reason)
+            await link.exclude(index, f"late at barrier {index}")
         except Exception as error:
             # Its stream is broken; whoever reads it says why.
             logger.debug("exclusion of agent %s: %r", link.id, error)
+
+    async def _say_again(self, link: AgentLink) -> None:
+        """What the stream that broke off may have swallowed. Agents take the first word on anything, so that who has
+        heard it does nothing twice."""
+        if await bounded(link.seated.wait(), SEATED_TIMEOUT_S) is None:
+            return
+        await self._work.say_again(link.id)
+        for opened in list(self._opened.values()):
+            if link.id in opened.arrived:
+                await self._send_release_to(link, opened)
+            elif link.id in opened.missing:
+                await self._send_exclusion(link, opened.stage_index)
+        if self._known_well:
+            await self._end_stage(link, self._known_well)
+        for source, part in tuple(self._passed_on):
+            if source != link.id:
+                await link.share(part)
 
     async def _all_completed(self) -> None:
         deadline = time.monotonic() + COMPLETED_TIMEOUT_S
@@ -385,6 +414,7 @@ class Conductor:
             self._give_up(item.agent, aborted_there(link, item.reason))
 
     def _pass_on(self, source: str, part: pb.SharedPart) -> None:
+        self._passed_on.append((source, part))
         for link in self._streams.present(self._links):
             if link.id != source:
                 self._streams.spawn(link.share(part))

@@ -38,6 +38,8 @@ class StageWork:
         self._arrived: dict[tuple[int, str], int] = {}
         """The epoch that an agent had done when it arrived at a barrier."""
         self._twice: dict[str, int] = {}
+        self._unheard: dict[str, list[pb.Assignment]] = {}
+        """What agents were told and have not said that they heard: a stream that breaks may have swallowed it."""
         self.excused: set[str] = set()
         self.fatal: Failure | None = None
 
@@ -49,12 +51,25 @@ class StageWork:
     def take(self, agent: str, message: pb.AgentMessage) -> None:
         """Whatever an agent says."""
         orders = self._coordinator.take(agent, message)
-        if message.WhichOneof("body") == "arrived":
+        body = message.WhichOneof("body")
+        if body == "arrived":
             self._arrived[message.arrived.stage_index, agent] = message.arrived.epoch
+        elif body == "assigned":
+            self._heard(agent, message.assigned)
         if orders:
             self._outbox.put_nowait(orders)
         if agent in self.excused:
             self._count_twice(agent)
+
+    async def say_again(self, agent: str) -> None:
+        """Its stream broke off and there is another one: what it may not have heard. Who has, takes no notice."""
+        again = self._unheard.pop(agent, [])
+        await self._deliver([(agent, order) for order in again])
+
+    def _heard(self, agent: str, assigned: pb.Assignment) -> None:
+        told = (assigned.stage_index, assigned.epoch)
+        left = [order for order in self._unheard.get(agent, ()) if (order.stage_index, order.epoch) != told]
+        self._unheard[agent] = left
 
     # --- coming to a run in progress
 
@@ -92,6 +107,7 @@ class StageWork:
 
     def lose(self, agent: str, failure: Failure, survivors: Sequence[str]) -> tuple[str, ...]:
         """An agent is lost. Returns who has been given some of its work, and is no longer through."""
+        self._unheard.pop(agent, None)
         stage = self._stage
         if stage is None:
             return ()
@@ -124,6 +140,8 @@ class StageWork:
         await self._coordinator.close()
 
     async def _deliver(self, orders: list[Order]) -> None:
+        for agent, order in orders:
+            self._unheard.setdefault(agent, []).append(order)
         results = await asyncio.gather(*(self._send(agent, order) for agent, order in orders), return_exceptions=True)
         for (agent, _), result in zip(orders, results, strict=True):
             if isinstance(result, Exception):

@@ -150,6 +150,14 @@ def _agent_line(agent: AgentMeta, known: Mapping[str, Any]) -> str:
     return text + (f", {clock}" if clock else "")
 
 
+def how_to_go_on(stages: Iterable[StageView]) -> str:
+    """What the command that runs it again does with what was prepared."""
+    prepared = [stage.status for stage in stages if stage.type == "prepare"]
+    if all(status is StageStatus.DONE for status in prepared):
+        return "Prepare was through; this begins it anew if it has force_overwrite (not with --skip-prepare):"
+    return "What was created is recorded and will not be created again:"
+
+
 def status_text(
     meta: RunMeta,
     outcome: Outcome,
@@ -204,7 +212,7 @@ def status_text(
         lines += [
             "",
             "=== How to go on ===",
-            "What was created is recorded and will not be created again:",
+            how_to_go_on(stages),
             outcome.resume,
         ]
     files = sorted(path.name for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
