@@ -206,7 +206,8 @@ def test_a_run_whose_controller_died_can_be_read(tmp_path: Path) -> None:
     record = load_run(directory)
     assert record.outcome is None
     assert [stage.total_ops for stage in record.stages] == [18, 7]
-    assert record.stages[0].status is StageStatus.DONE
+    # The log breaks off in the second one.
+    assert [stage.status for stage in record.stages] == [StageStatus.DONE, StageStatus.RUNNING]
     (entry,) = list_runs(tmp_path)
     assert entry.status == "unfinished"
     # As long as somebody writes there, the run goes on.

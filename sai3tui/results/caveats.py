@@ -13,6 +13,8 @@ from sai3tui.results.status import stage_notes, unreported_text
 from sai3tui.results.views import StageStatus
 
 NOTABLE_SKEW_MS = 50.0
+CUT = (StageStatus.RUNNING, StageStatus.AT_BARRIER)
+"""States of a stage that has not ended."""
 
 
 class Weight(StrEnum):
@@ -66,6 +68,8 @@ def _warnings(record: RunRecord) -> list[str]:
     found = []
     if outcome is None:
         found.append(open_end_text(record))
+        cut = [f"{stage.index} {stage.name}" for stage in record.stages if stage.status in CUT and not record.live]
+        found += [f"stage {name} had not ended: its figures are of the part of it that was written" for name in cut]
     elif outcome.exit_code:
         why = f": {outcome.failure.message}" if outcome.failure is not None else ""
         found.append(f"the run ended as {outcome.status.replace('_', ' ')}, exit code {outcome.exit_code}{why}")

@@ -29,7 +29,16 @@ from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import Item, Tally
 from sai3tui.results.thresholds import ThresholdView
 from sai3tui.results.totals import read_totals
-from sai3tui.results.views import AgentStageView, EndpointView, FailureGroup, LogLine, Outcome, Series, StageView
+from sai3tui.results.views import (
+    AgentStageView,
+    EndpointView,
+    FailureGroup,
+    LogLine,
+    Outcome,
+    Series,
+    StageStatus,
+    StageView,
+)
 
 NAME_PATTERN = "sai3-*"
 UNFINISHED = "unfinished"
@@ -116,14 +125,22 @@ class RunRecord:
     tables: tuple[TableRow, ...] = ()
 
 
-def _seconds_of(
-    path: Path, tally: Tally, ended_ns: int, notes: dict[str, None], condition: Condition
-) -> Iterator[FleetSecond]:
-    """Fill the tally and give the seconds of the fleet; `notes` gets warnings, `condition` how the file was found."""
+@dataclass(slots=True)
+class _Reading:
+    """What comes up while a run log is read: warnings that were told, each once, how metrics.zst was found, and where
+    stages were that had not ended when it broke off."""
+
+    notes: dict[str, None] = field(default_factory=dict)
+    condition: Condition = field(default_factory=Condition)
+    broke_off: dict[int, StageStatus] = field(default_factory=dict)
+
+
+def _seconds_of(path: Path, tally: Tally, ended_ns: int, reading: _Reading) -> Iterator[FleetSecond]:
+    """Fill the tally and give the seconds of the fleet."""
     totals = read_totals(path)
-    for item in read_items(path, totals.metrics_bytes if totals is not None else 0, condition):
+    for item in read_items(path, totals.metrics_bytes if totals is not None else 0, reading.condition):
         if isinstance(item, Note) and item.level >= Level.WARNING:
-            notes[f"{item.agent}: {item.text}" if item.agent else item.text] = None
+            reading.notes[f"{item.agent}: {item.text}" if item.agent else item.text] = None
         if totals is not None and isinstance(item, Report) and item.stage_index in totals.waiting:
             yield from totals.restore(tally, item.stage_index)
         yield from tally.apply(item)
@@ -136,6 +153,8 @@ def _seconds_of(
     for stage in tally.stages.values():
         if stage.live:
             last_ns = max((part.reported_ns for part in stage.agents.values()), default=0)
+            if not ended_ns:
+                reading.broke_off[stage.info.index] = stage.status
             yield from stage.finish(ended_ns or last_ns, None)
 
 
@@ -181,10 +200,9 @@ def load_run(
     read = read_run_metadata(path)
     connections = {agent.id: agent.concurrency for agent in read.meta.agents}
     tally = Tally(read.meta.stages, connections=connections, log_lines=None, series_seconds=None)
-    notes: dict[str, None] = {}
-    condition = Condition()
+    reading = _Reading()
     try:
-        for second in _seconds_of(path, tally, read.ended_ns, notes, condition):
+        for second in _seconds_of(path, tally, read.ended_ns, reading):
             if on_second is not None:
                 on_second(second)
     except (ValueError, KeyError, OverflowError, DecodeError) as error:
@@ -192,7 +210,9 @@ def load_run(
         raise Sai3Error(f"the run log in {path} is broken", hint=hint, kind=ErrorKind.RESOURCE) from error
     last_ns = max((part.reported_ns for stage in tally.stages.values() for part in stage.agents.values()), default=0)
     ended_ns = read.ended_ns or max([read.meta.started_ns, last_ns, *(line.time_ns for line in tally.log)])
-    views = tally.views(ended_ns)
+    views = tuple(
+        replace(view, status=reading.broke_off.get(view.index, view.status)) for view in tally.views(ended_ns)
+    )
     return RunRecord(
         path=path,
         meta=read.meta,
@@ -207,8 +227,8 @@ def load_run(
         status_text=_text(path / "STATUS.txt"),
         files=_files(path),
         details={index: stage_detail(tally, stage) for index, stage in tally.stages.items() if stage.agents},
-        notes=tuple(notes),
-        doubts=_doubts(path, read, views, condition, last_ns),
+        notes=tuple(reading.notes),
+        doubts=_doubts(path, read, views, reading.condition, last_ns),
         live=read.outcome is None and is_written(path),
         baseline=read.baseline,
         bands=read_bands(path),
