@@ -128,7 +128,7 @@ LOOKS = (
 )
 
 
-async def _show(pilot: Pilot[None], picture: Picture, theme: str = "") -> None:
+async def show(pilot: Pilot[None], picture: Picture, theme: str = "") -> None:
     await on_screen(pilot, picture.first)
     if theme:
         pilot.app.theme = theme
@@ -148,7 +148,7 @@ async def test_screen(name: str, pictured: Pictured) -> None:
     picture = PICTURES[name]
     app = picture.make()
     async with app.run_test(size=WIDE) as pilot:
-        await _show(pilot, picture)
+        await show(pilot, picture)
         pictured(app, "120x36")
         if not picture.anew:
             await pilot.resize_terminal(*NARROW)
@@ -157,7 +157,7 @@ async def test_screen(name: str, pictured: Pictured) -> None:
     if picture.anew:
         app = picture.make()
         async with app.run_test(size=NARROW) as pilot:
-            await _show(pilot, picture)
+            await show(pilot, picture)
             pictured(app, "80x24")
 
 
@@ -168,7 +168,7 @@ async def test_look(name: str, look: str, pictured: Pictured, monkeypatch: pytes
         monkeypatch.setenv("NO_COLOR", "1")
     app = PICTURES[name].make()
     async with app.run_test(size=WIDE) as pilot:
-        await _show(pilot, PICTURES[name], "" if look == NO_COLOUR else look)
+        await show(pilot, PICTURES[name], "" if look == NO_COLOUR else look)
         pictured(app)
 
 

@@ -42,7 +42,8 @@ class PausingRoom(Room):
     reading = threading.Event()
 
     def _read(self) -> None:
-        while self.reading.wait(60):
+        # Longer than any test leaves it unread: a reader that has given up never reads again.
+        while self.reading.wait(600):
             try:
                 part = os.read(self.outer, 65536)
             except OSError:

@@ -234,7 +234,7 @@ def test_a_run_starts_only_when_every_agent_has_passed(snapshot: RunSnapshot, al
 
 def test_the_stage_line_says_what_is_waited_for() -> None:
     snapshot = canned.troubled()
-    assert strip_line(snapshot, DARK_ROLES).plain == "✓ preflight 1.4 s › ✓ prepare 30 s › ◆ execute › · cleanup"
+    assert strip_line(snapshot, 120, DARK_ROLES).plain == "✓ preflight 1.4 s › ✓ prepare 30 s › ◆ execute › · cleanup"
     detail = detail_line(snapshot, 120, DARK_ROLES).plain
     assert "9/12 arrived" in detail
     assert "waiting 12 s for agent-7, agent-12" in detail

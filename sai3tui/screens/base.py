@@ -16,10 +16,15 @@ from sai3tui.theme import Palette
 from sai3tui.widgets.key_line import KeyLine
 from sai3tui.widgets.painted import Painted
 from sai3tui.widgets.status_line import StatusLine
+from sai3tui.widgets.text import cut
 
 MIN_WIDTH = 60
 MIN_HEIGHT = 16
+WIDE = 100
+"""From so many columns on there is room for two panes beside each other."""
 TICK_S = 0.25
+CORNER_MARGIN = 6
+"""Cells of a frame in which no words of its lower right can stand."""
 
 
 class TooSmall(Painted):
@@ -38,42 +43,54 @@ class Pane(Vertical, can_focus=False):
     def __init__(self, title: str, *children: Widget, id: str | None = None) -> None:
         super().__init__(*children, id=id, classes="pane")
         self._parts: tuple[tuple[str, str], ...] = ((title, ""),)
-        self._corner = ""
+        self._corner: tuple[tuple[str, str], ...] = ()
 
     def on_mount(self) -> None:
-        self._write_title()
-        self.app.theme_changed_signal.subscribe(self, lambda _theme: self._write_title())
+        self._write()
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self._write())
 
     def retitle(self, *parts: tuple[str, str]) -> None:
         """Parts of the title with roles of the palette."""
         if parts != self._parts:
             self._parts = parts
-            self._write_title()
+            self._write()
 
     @property
     def heading(self) -> str:
         """The first part of the title."""
         return self._parts[0][0].strip()
 
-    def _write_title(self) -> None:
-        palette = Palette.of(self.app)
-        title = Text()
-        for text, role in self._parts:
-            title.append(text, style=str(getattr(palette, role)) if role else "")
-        self.border_title = title
+    def corner(self, *parts: tuple[str, str]) -> None:
+        """Words in the lower right, with roles of the palette. Of what is too long, the first part is cut."""
+        if parts != self._corner:
+            self._corner = parts
+            self._write()
 
-    def corner(self, text: str) -> None:
-        """A word in the lower right."""
-        if text != self._corner:
-            self._corner = text
-            self.border_subtitle = Text(text)
+    def on_resize(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        palette = Palette.of(self.app)
+        title, corner = _line(self._parts, palette), _line(self._corner, palette)
+        room = max(0, self.size.width - CORNER_MARGIN)
+        if corner.cell_len > room and len(self._corner) > 1:
+            rest = _line(self._corner[1:], palette)
+            corner = cut(_line(self._corner[:1], palette), room - rest.cell_len).append_text(rest)
+        self.border_title, self.border_subtitle = title, corner
+
+
+def _line(parts: tuple[tuple[str, str], ...], palette: Palette) -> Text:
+    line = Text()
+    for text, role in parts:
+        line.append(text, style=str(getattr(palette, role)) if role else "")
+    return line
 
 
 class RoomScreen(Screen[None]):
     """A screen of the control room. Subclasses compose `body` and say in `HELP` what they are for."""
 
     # Textual declares these as instance variables.
-    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (MIN_WIDTH, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (MIN_WIDTH, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (MIN_HEIGHT, "-short"), (30, "-tall")]  # noqa: RUF012
     HELP: ClassVar[str] = ""
     BINDINGS: ClassVar[list[BindingType]] = [

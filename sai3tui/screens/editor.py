@@ -29,7 +29,7 @@ from sai3tui.screens.chooser import Choice, ChooserScreen
 from sai3tui.screens.confirm import Answer, ConfirmScreen
 from sai3tui.screens.difference import difference_screen
 from sai3tui.screens.files import read_config, text_of, write_atomic
-from sai3tui.screens.quick_fix import fix_of
+from sai3tui.screens.quick_fix import Fix, fix_of
 from sai3tui.screens.recovery import Recovery
 from sai3tui.screens.services import Checked, RunOrder, Services, StartRun
 from sai3tui.screens.template_list import template_chooser, templates
@@ -37,7 +37,8 @@ from sai3tui.widgets.find_bar import FindBar, find_in, replace_all
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.plan_view import Document, plan_lines
 from sai3tui.widgets.problem_list import ProblemList
-from sai3tui.widgets.text import plural
+from sai3tui.widgets.states import PROBLEM
+from sai3tui.widgets.text import clean, plural
 from sai3tui.widgets.text_rows import TextRows
 from sai3tui.widgets.yaml_editor import YamlEditor
 
@@ -64,7 +65,7 @@ class EditorScreen(RoomScreen):
         Binding("ctrl+s", "save", "Save", id="editor.save"),
         Binding("f5", "run", "Preflight", id="editor.run"),
         Binding("f8", "next_problem", "Next problem", id="editor.problem"),
-        Binding("f2", "fix", "Fix", show=False, id="editor.fix"),
+        Binding("f2", "fix", "Fix", id="editor.fix"),
         Binding("f3", "convert", "Convert to the current form", show=False, id="editor.convert"),
         Binding("f4", "external", "$EDITOR", show=False, id="editor.external"),
         Binding("ctrl+n,ctrl+@", "complete", "Complete", id="editor.complete", priority=True),
@@ -89,6 +90,7 @@ class EditorScreen(RoomScreen):
         self._plan: Document | None = None
         self._timer: Timer | None = None
         self._seen_on_disk: bytes | None = None
+        self._fixable = False
 
     def body(self) -> Iterable[Widget]:
         yield Horizontal(
@@ -146,8 +148,30 @@ class EditorScreen(RoomScreen):
         self._describe()
 
     def on_text_area_selection_changed(self, event: TextArea.SelectionChanged) -> None:
-        row, column = event.selection.end
-        self.query_one("#yaml-pane", Pane).corner(f"{row + 1}:{column + 1}")
+        self._say_where(event.selection.end)
+
+    def _say_where(self, place: tuple[int, int]) -> None:
+        """The place of the cursor in the corner, with what is wrong in its line: there is more room than behind it."""
+        row, column = place
+        found = min(self._editor.problems_at(row), key=lambda p: PROBLEM[p.level].rank, default=None)
+        look = PROBLEM[found.level] if found is not None else None
+        words = (
+            (f"{look.glyph} {clean(found.message)}  ", look.role)
+            if found is not None and look is not None
+            else ("", "")
+        )
+        self.query_one("#yaml-pane", Pane).corner(words, (f"{row + 1}:{column + 1}", ""))
+        fixable = self._fix_at(row) is not None
+        if fixable != self._fixable:
+            self._fixable = fixable
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "complete":
+            return self.focused is None or isinstance(self.focused, YamlEditor)
+        if action == "next_problem":
+            return bool(self._checked.problems) and not isinstance(self.focused, ProblemList)
+        return action != "fix" or self._fixable or isinstance(self.focused, ProblemList)
 
     def _check_soon(self, delay: float) -> None:
         if self._timer is not None:
@@ -187,6 +211,8 @@ class EditorScreen(RoomScreen):
         plan = self._plan
         self.query_one("#plan", TextRows).show(lambda width, palette: plan_lines(plan, stale, width, palette))
         self._describe()
+        self._say_where(self._editor.cursor_location)
+        self.refresh_bindings()
 
     def _describe(self) -> None:
         errors, warnings = len(self._checked.errors), len(self._checked.warnings)
@@ -207,9 +233,6 @@ class EditorScreen(RoomScreen):
 
     def action_next_problem(self) -> None:
         problems = sorted(self._checked.problems, key=lambda p: (p.line, p.column))
-        if not problems:
-            self.notify("no problems", markup=False)
-            return
         row, column = self._editor.cursor_location
         self._jump(next((p for p in problems if (p.line - 1, p.column - 1) > (row, column)), problems[0]))
 
@@ -224,15 +247,20 @@ class EditorScreen(RoomScreen):
     def action_fix(self) -> None:
         """Put in place what the problem at the cursor offers: that of the list, or the first on the editor's line."""
         listed = self.query_one(ProblemList)
-        text, line = self._editor.text, self._editor.cursor_location[0] + 1
-        asked = [p for p in listed.problems if p.line == line]
         if listed.has_focus and listed.cursor < len(listed.problems):
-            asked = [listed.problems[listed.cursor]]
-        fix = next((found for problem in asked if (found := fix_of(problem, text)) is not None), None)
+            fix = fix_of(listed.problems[listed.cursor], self._editor.text)
+        else:
+            fix = self._fix_at(self._editor.cursor_location[0])
         if fix is None:
             self.notify("no problem here offers a fix", markup=False)
             return
         self._editor.replace(fix.text, (fix.line, fix.start), (fix.line, fix.end))
+
+    def _fix_at(self, row: int) -> Fix | None:
+        """The first fix that a problem in a line of the text offers."""
+        asked = self._editor.problems_at(row)
+        text = self._editor.text if asked else ""
+        return next((found for problem in asked if (found := fix_of(problem, text)) is not None), None)
 
     @work(thread=True, exclusive=True, group="convert")
     def action_convert(self) -> None:

@@ -146,7 +146,7 @@ class HomeScreen(RoomScreen):
         pane = self.query_one("#runs-pane", Pane)
         count = f"  {len(shown)} of {len(runs)}" if words else f"  {len(runs)}"
         pane.retitle(("Runs", ""), (count if runs else "", "muted"))
-        pane.corner("newest first" if runs else "")
+        pane.corner(("newest first" if runs else "", ""))
         self._show_card()
         self.refresh_bindings()
 

@@ -15,7 +15,7 @@ from textual.widgets import ContentSwitcher
 
 from sai3tui.errors import Sai3Error
 from sai3tui.results.views import StageView
-from sai3tui.screens.base import Pane, RoomScreen
+from sai3tui.screens.base import WIDE, Pane, RoomScreen
 from sai3tui.screens.confirm import Answer, ConfirmScreen, ReadScreen
 from sai3tui.screens.failures import FailuresScreen
 from sai3tui.screens.files import config_again
@@ -156,7 +156,7 @@ class ResultsScreen(RoomScreen):
 
     def _title_view(self) -> None:
         title: list[tuple[str, str]] = []
-        narrow = self.app.size.width < 100
+        narrow = self.app.size.width < WIDE
         for number, name in enumerate(VIEWS):
             here = number == self._view
             if narrow and not here:

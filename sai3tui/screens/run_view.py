@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -23,11 +22,10 @@ from sai3tui.results.bands import band_under
 from sai3tui.results.thresholds import ThresholdView
 from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.arrangement import CHARTS, PANES, TABLES, Arrangements
-from sai3tui.screens.base import TICK_S, Pane, RoomScreen
+from sai3tui.screens.base import TICK_S, WIDE, Pane, RoomScreen
 from sai3tui.screens.confirm import ReadScreen
 from sai3tui.screens.failures import FailuresScreen
 from sai3tui.screens.services import RunSource
-from sai3tui.theme import Palette
 from sai3tui.widgets.agent_grid import AgentGrid
 from sai3tui.widgets.area_chart import AreaChart, ChartData, Mark
 from sai3tui.widgets.attribution_line import AttributionLine, attribution_lines
@@ -36,7 +34,7 @@ from sai3tui.widgets.event_log import EventLog
 from sai3tui.widgets.filter_box import FilterBox
 from sai3tui.widgets.heat_map import HeatMap
 from sai3tui.widgets.line_list import LineList
-from sai3tui.widgets.painted import Painted
+from sai3tui.widgets.notice_line import NoticeLine
 from sai3tui.widgets.playhead import Playhead
 from sai3tui.widgets.scrubber import Scrubber
 from sai3tui.widgets.stage_line import StageLine
@@ -46,28 +44,6 @@ from sai3tui.widgets.threshold_lines import threshold_lines, threshold_look
 from sai3tui.widgets.wrapping import wrapped
 
 US_PER_MS = 1000.0
-
-
-class NoticeLine(Painted):
-    """Facts that must not be overlooked: checks that were skipped, agents that anybody may command."""
-
-    DEFAULT_CSS = """
-    NoticeLine { height: 1; padding: 0 1; display: none; }
-    NoticeLine.-some { display: block; }
-    """
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._notices: tuple[str, ...] = ()
-
-    def show(self, notices: tuple[str, ...]) -> None:
-        if notices != self._notices:
-            self._notices = notices
-            self.set_class(bool(notices), "-some")
-            self.refresh()
-
-    def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
-        return (Text("▲ " + "  ▲ ".join(clean(n) for n in self._notices), style=f"bold {palette.warn}"),)
 
 
 class RunView(RoomScreen):
@@ -84,6 +60,7 @@ class RunView(RoomScreen):
         Binding("right_square_bracket", "event(1)", "Event after", show=False, id="run.event_after"),
         Binding("s", "sort", "Sort", show=False, id="run.sort"),
         Binding("w", "why", "Why: who limits this stage", show=False, id="run.why"),
+        Binding("t", "thresholds", "Thresholds", show=False, id="run.thresholds"),
         Binding("slash", "filter", "Filter agents", show=False, id="run.filter"),
         Binding("h", "group", "Group by host", show=False, id="run.group"),
         Binding("m", "heat", "Heat map figure", show=False, id="run.heat"),
@@ -262,15 +239,18 @@ class RunView(RoomScreen):
                 up_band=bands["p99_us"],
             )
         )
+        p99, p50 = (series.p99_us[-1], series.p50_us[-1]) if series.p99_us else (0.0, 0.0)
+        # Where there is no room for the chart of latencies, there is for the figure.
+        beside = "" if self.app.size.width >= WIDE else f"   p99 {millis(p99)} ms"
         self.query_one("#throughput-pane", Pane).retitle(
             (f"Throughput {unit.name}   ", ""),
             (f"GET {unit.show(get)}", "get"),
             ("  ", ""),
             (f"PUT {unit.show(put)}", "put"),
             (f"   {number(ops)} ops/s", "muted"),
+            (beside, "meta"),
             ("   ░ baseline" if snapshot.baseline is not None else "", "info"),
         )
-        p99, p50 = (series.p99_us[-1], series.p50_us[-1]) if series.p99_us else (0.0, 0.0)
         due = series.scheduled_p99_us[-1] if series.scheduled_p99_us else 0.0
         title = [("Latency ms  ", ""), (f"p99 {millis(p99)}", "meta"), ("  ", ""), (f"p50 {millis(p50)}", "ok")]
         if due > p99:
@@ -293,10 +273,12 @@ class RunView(RoomScreen):
 
     def on_resize(self) -> None:
         self._arrange()
+        if self._shown.version >= 0:
+            self._draw_charts(self._shown)
 
     def _arrange(self) -> None:
         """Show the panes that are wanted and have room."""
-        narrow = self.app.size.width < 100
+        narrow = self.app.size.width < WIDE
         shown = self._arrangements.current.shown(narrow=narrow)
         for pane in PANES:
             self.query_one(f"#{pane}-pane").set_class(pane not in shown, "-off")
@@ -322,14 +304,14 @@ class RunView(RoomScreen):
     def action_table(self) -> None:
         """Endpoints beside the agents or not; where there is little room, the next table."""
         now = self._arrangements.current
-        if self.app.size.width < 100:
+        if self.app.size.width < WIDE:
             now = now.next_table()
         else:
             away = {"endpoints", "heat"} <= now.hidden
             now = now.__class__(now.hidden - {"endpoints", "heat"} if away else now.hidden | {"endpoints", "heat"})
         self._arrangements.keep(now)
         self._arrange()
-        self._focus_table(now.shown(narrow=self.app.size.width < 100))
+        self._focus_table(now.shown(narrow=self.app.size.width < WIDE))
 
     # --- keys ------------------------------------------------------------------------------------------------------
 
@@ -381,6 +363,16 @@ class RunView(RoomScreen):
         verdict = stage.attribution if stage is not None else Attribution()
         title = f"What limits {clean(stage.name)}" if stage is not None else "What limits this run"
         self.app.push_screen(ReadScreen(title, lambda width, palette: attribution_lines(verdict, width, palette)))
+
+    def action_thresholds(self) -> None:
+        """What the run must meet, where there is no room for its pane too."""
+        thresholds = self._shown.thresholds
+        if thresholds:
+            self.app.push_screen(
+                ReadScreen("Thresholds", lambda width, palette: threshold_lines(thresholds, width, palette))
+            )
+        else:
+            self.notify("this run has no thresholds", markup=False)
 
     def action_sort(self) -> None:
         self.query_one(AgentGrid).cycle_sort()

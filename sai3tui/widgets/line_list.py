@@ -87,6 +87,22 @@ class LineList(ScrollView, can_focus=True):
         """Row `index` in at most `width` cells."""
         raise LookupError(index)
 
+    def lines_of(self, index: int) -> range:
+        """The lines that row `index` takes: one, if a subclass does not say otherwise, here and below."""
+        return range(index, index + 1)
+
+    def row_at(self, line: int) -> int:
+        """The row that a line belongs to."""
+        return line
+
+    def line_count(self) -> int:
+        """How many lines all rows take."""
+        return self.row_count()
+
+    def line(self, at: int, width: int, palette: Palette) -> Text:
+        """Line `at` of all rows."""
+        return self.row(at, width, palette)
+
     def head(self, width: int, palette: Palette) -> tuple[Text, ...]:
         """The lines above the rows."""
         return ()
@@ -100,7 +116,7 @@ class LineList(ScrollView, can_focus=True):
     def redraw(self) -> None:
         """Rows have changed: measure and paint again."""
         rows = self.row_count()
-        size = Size(self.size.width, rows + self._head_height())
+        size = Size(self.size.width, self.line_count() + self._head_height())
         if self.virtual_size != size:
             self.virtual_size = size
         if self.cursor >= rows:
@@ -137,18 +153,17 @@ class LineList(ScrollView, can_focus=True):
         head = self.head(width, palette)
         if y < len(head):
             return self._strip(head[y], width, self.rich_style)
-        rows = self.row_count()
-        if not rows:
+        if not self.row_count():
             lines = self.empty(palette)
             at = y - len(head)
             return self._strip(lines[at] if at < len(lines) else Text(), width, self.rich_style)
-        index = y - len(head) + self.scroll_offset.y
-        if index >= rows:
+        at = y - len(head) + self.scroll_offset.y
+        if at >= self.line_count():
             return Strip.blank(width, self.rich_style)
         style = self.rich_style
-        if self.show_cursor and index == self.cursor:
+        if self.show_cursor and self.row_at(at) == self.cursor:
             style = self.get_component_rich_style("line-list--cursor")
-        return self._strip(self.row(index, width, palette), width, style)
+        return self._strip(self.line(at, width, palette), width, style)
 
     def _strip(self, text: Text, width: int, style: Style) -> Strip:
         line = cut(text, width)
@@ -170,11 +185,11 @@ class LineList(ScrollView, can_focus=True):
 
     def show_row(self, index: int) -> None:
         """Scroll as little as needed to see a row."""
-        visible, top = self._visible_rows(), self.scroll_offset.y
-        if index < top:
-            self.scroll_to(y=index, animate=False, force=True)
-        elif index >= top + visible:
-            self.scroll_to(y=index - visible + 1, animate=False, force=True)
+        visible, top, lines = self._visible_rows(), self.scroll_offset.y, self.lines_of(index)
+        if lines.start < top:
+            self.scroll_to(y=lines.start, animate=False, force=True)
+        elif lines.stop > top + visible:
+            self.scroll_to(y=min(lines.start, lines.stop - visible), animate=False, force=True)
 
     def action_cursor(self, step: int) -> None:
         self.cursor += step
@@ -193,8 +208,8 @@ class LineList(ScrollView, can_focus=True):
         offset = event.get_content_offset(self)
         if offset is None:
             return None
-        index = offset.y - self._head_height() + self.scroll_offset.y
-        return index if offset.y >= self._head_height() and index < self.row_count() else None
+        at = offset.y - self._head_height() + self.scroll_offset.y
+        return self.row_at(at) if offset.y >= self._head_height() and at < self.line_count() else None
 
     def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
@@ -213,7 +228,8 @@ class LineList(ScrollView, can_focus=True):
 
     def cursor_region(self) -> Region:
         """Where the cursor's row is on the widget."""
-        return Region(0, self._head_height() + self.cursor - self.scroll_offset.y, self.size.width, 1)
+        lines = self.lines_of(self.cursor)
+        return Region(0, self._head_height() + lines.start - self.scroll_offset.y, self.size.width, len(lines))
 
 
 def _style_of(line: Text) -> Style:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.cells import cell_len
 from rich.text import Text
 
 from sai3tui.controller.snapshot import Phase, RunSnapshot, StageStatus, StageView
@@ -31,24 +34,43 @@ class StageLine(Painted):
         self.refresh()
 
     def paint(self, width: int, palette: Palette) -> tuple[Text, ...]:
-        return (strip_line(self._snapshot, palette), detail_line(self._snapshot, width, palette))
+        return (strip_line(self._snapshot, width, palette), detail_line(self._snapshot, width, palette))
 
 
-def strip_line(snapshot: RunSnapshot, palette: Palette) -> Text:
-    """All stages with their states."""
+def strip_line(snapshot: RunSnapshot, width: int, palette: Palette) -> Text:
+    """All stages with their states; where there is no room for all, those around the current one, and how many more
+    there are on both sides."""
     if not snapshot.stages:
         return Text("the plan is on its way", style=palette.muted)
-    line = Text()
-    for position, stage in enumerate(snapshot.stages):
-        look = STAGE[stage.status]
-        current = stage.index == snapshot.stage_index and snapshot.outcome is None
-        line.append(" › " if position else "", style=palette.faint)
-        line.append(f"{look.glyph} ", style=look.colour(palette))
-        name_style = f"bold {palette.bright}" if current else palette.text if _seen(stage) else palette.muted
-        line.append(clean(stage.name), style=name_style)
-        if stage.status in (StageStatus.DONE, StageStatus.FAILED, StageStatus.ABORTED):
-            line.append(f" {span(stage.elapsed_s)}", style=palette.muted)
-    return line
+    live = snapshot.outcome is None
+    parts = [_stage(stage, palette, current=live and stage.index == snapshot.stage_index) for stage in snapshot.stages]
+    current = next((at for at, stage in enumerate(snapshot.stages) if stage.index == snapshot.stage_index), 0)
+    first, last = current, current + 1
+    # What comes is worth more than what was; both sides grow in turn while they fit.
+    for _ in parts:
+        if last < len(parts) and _joined(parts, first, last + 1, palette).cell_len <= width:
+            last += 1
+        if first > 0 and _joined(parts, first - 1, last, palette).cell_len <= width:
+            first -= 1
+    return _joined(parts, first, last, palette)
+
+
+def _joined(parts: list[Text], first: int, last: int, palette: Palette) -> Text:
+    """The stages from `first` up to `last`."""
+    more = len(parts) - last
+    shown = [Text(f"{first} before", style=palette.muted)] if first else []
+    shown += parts[first:last]
+    shown += [Text(f"{more} more", style=palette.muted)] if more else []
+    return Text(" › ", style=palette.faint).join(shown)
+
+
+def _stage(stage: StageView, palette: Palette, *, current: bool) -> Text:
+    look = STAGE[stage.status]
+    name_style = f"bold {palette.bright}" if current else palette.text if _seen(stage) else palette.muted
+    part = Text.assemble((f"{look.glyph} ", look.colour(palette)), (clean(stage.name), name_style))
+    if stage.status in (StageStatus.DONE, StageStatus.FAILED, StageStatus.ABORTED):
+        part.append(f" {span(stage.elapsed_s)}", style=palette.muted)
+    return part
 
 
 def _seen(stage: StageView) -> bool:
@@ -95,17 +117,28 @@ def _outcome(snapshot: RunSnapshot, palette: Palette) -> Text:
 def barrier_text(stage: StageView, agents: int, palette: Palette, width: int) -> Text:
     """How many have arrived, who is missing, for how long."""
     arrived = len(stage.arrived)
-    wide = width >= 90
+    room, wide = width, width >= 90
     width = BAR_WIDTH if wide else BAR_WIDTH // 2
     done, left = bar(share(arrived, agents), width)
     line = Text("◆ barrier ", style=palette.info).append(done, style=palette.info).append(left, style=palette.faint)
     line.append(f" {arrived}/{agents} arrived", style=palette.text)
+    policy = f"  {clean(stage.barrier)}" if wide else ""
     if stage.waiting_for:
-        names = ", ".join(clean(name) for name in stage.waiting_for)
-        line.append(f"  waiting {span(stage.waiting_s)} for ", style=palette.muted).append(names, style=palette.warn)
-    if wide:
-        line.append(f"  {clean(stage.barrier)}", style=palette.muted)
-    return line
+        line.append(f"  waiting {span(stage.waiting_s)} for ", style=palette.muted)
+        names = _names(stage.waiting_for, room - line.cell_len - len(policy))
+        line.append(names, style=palette.warn)
+    return line.append(policy, style=palette.muted)
+
+
+def _names(names: Sequence[str], room: int) -> str:
+    """As many names as there is room for, at least one, and how many more there are."""
+    cleaned = [clean(name) for name in names]
+    for shown in range(len(cleaned), 0, -1):
+        more = f" and {len(cleaned) - shown} more" if shown < len(cleaned) else ""
+        text = ", ".join(cleaned[:shown]) + more
+        if cell_len(text) <= room or shown == 1:
+            return text
+    return ""
 
 
 def _progress(stage: StageView, palette: Palette, width: int, missed: int) -> Text:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich.text import Text
 
 from sai3tui.controller.snapshot import RunSnapshot
@@ -78,14 +80,11 @@ def _health(snapshot: RunSnapshot, palette: Palette, badge: str, *, wide: bool) 
         line.append(" INSECURE " if wide else " ! ", style=f"bold reverse {palette.bad}").append("  ")
     errors = sum(group.count for group in snapshot.failures)
     if errors:
-        text = plural(errors, "error") if wide else f"{errors:,}"
+        text = plural(errors, "error") if wide else f"{errors:,} err"
         line.append(f"✗ {text}", style=f"bold {palette.bad}").append("  ")
     if wide:
-        line.append(plural(len(snapshot.agents), "agent"), style=palette.muted)
-    counts: dict[tuple[str, str], int] = {}
-    for agent in snapshot.agents:
-        look = agent_look(agent)
-        counts[look.glyph, look.role] = counts.get((look.glyph, look.role), 0) + 1
-    for (glyph, role), count in counts.items():
-        line.append(f" {count} {glyph}", style=getattr(palette, role))
+        line.append(plural(len(snapshot.agents), "agent") + " ", style=palette.muted)
+    looks = sorted((agent_look(agent) for agent in snapshot.agents), key=lambda look: look.rank)
+    for position, ((glyph, role), count) in enumerate(Counter((look.glyph, look.role) for look in looks).items()):
+        line.append(f"{'  ' if position else ''}{glyph} {count}", style=getattr(palette, role))
     return line

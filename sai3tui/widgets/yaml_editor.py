@@ -15,6 +15,8 @@ from sai3tui.widgets.states import PROBLEM
 from sai3tui.widgets.text import clean, fit
 
 HIGHLIGHT_LINES = 5000
+LEAST_NOTE = 16
+"""Cells in which a note can begin to say something."""
 
 _PATH = re.compile(r"^[\w.\[\]-]+:? (?=is |must |')")
 """Where a problem is; at its line one sees that."""
@@ -58,6 +60,10 @@ class YamlEditor(TextArea):
             self.notify_style_update()
             self.refresh()
 
+    def problems_at(self, row: int) -> list[Problem]:
+        """What is wrong in a line, counted from 0."""
+        return self._by_line.get(row, [])
+
     def get_line(self, line_index: int) -> Text:
         line = super().get_line(line_index)
         found = self._by_line.get(line_index)
@@ -72,10 +78,11 @@ class YamlEditor(TextArea):
         look = PROBLEM[worst.level]
         more = f" (+{len(found) - 1})" if len(found) > 1 else ""
         note = f"   {look.glyph} {_PATH.sub('', clean(worst.message))}{more}"
-        # The line is as long as it is; what does not fit behind it ends with an ellipsis, not in the middle of a word.
+        # The line is as long as it is. What does not fit behind it ends with an ellipsis, or is a sign alone: the list
+        # below has it all, and the corner while the cursor is here.
         room = max(0, self.wrap_width - line.cell_len % max(1, self.wrap_width) - 1)
         if cell_len(note) > room:
-            note = fit(note, room)
+            note = fit(note, room) if room >= LEAST_NOTE else f" {look.glyph}"[:room]
         line.append(note, Style(color=look.colour(palette), italic=True))
         return line
 
