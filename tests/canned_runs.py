@@ -35,6 +35,7 @@ from sai3tui.results.bands import Band, StageBand
 from sai3tui.results.baseline import BaselineView
 from sai3tui.results.distribution import OpDistribution, distribution
 from sai3tui.results.figures import Figures
+from sai3tui.results.headline import Headline
 from sai3tui.results.reader import RunEntry
 from sai3tui.results.thresholds import ThresholdStatus, ThresholdView
 from sai3tui.results.views import AgentStageView
@@ -512,6 +513,7 @@ def runs() -> tuple[RunEntry, ...]:
             ops,
             int(size * MIB),
             errors,
+            headline=Headline("execute", size * MIB / seconds, ops / seconds, 14_200.0 - number * 900),
         )
 
     return (

@@ -235,12 +235,22 @@ def test_a_broken_directory_is_listed_with_its_problem(tmp_path: Path) -> None:
     (tmp_path / "sai3-rubbish").mkdir()
     (tmp_path / "sai3-rubbish" / "metadata.json").write_text("[]")
     (tmp_path / "something else").mkdir()
+    (ours,) = (path for path in tmp_path.glob("sai3-*/metadata.json") if path.parent.name != "sai3-rubbish")
+    (tmp_path / "sai3-words").mkdir()
+    document = json.loads(ours.read_text())
+    document["stages"][0]["ops"] = "many"
+    (tmp_path / "sai3-words" / "metadata.json").write_text(json.dumps(document))
     entries = {entry.name: entry for entry in list_runs(tmp_path)}
-    assert len(entries) == 3
+    assert len(entries) == 4
+    assert "many" in entries["sai3-words"].problem
     assert entries["sai3-broken"].problem
     assert entries["sai3-rubbish"].problem
     good = next(entry for entry in entries.values() if not entry.problem)
     assert (good.operations, good.errors, good.status, good.exit_code) == (25, 1, "success", 0)
+    stage = load_run(good.path).stages[1]
+    assert good.headline.stage == stage.name == "execute"
+    assert good.headline.ops_per_s == pytest.approx(stage.rates.ops, rel=0.01)
+    assert good.headline.p99_us == pytest.approx(stage.p99_us)
     with pytest.raises(Sai3Error, match="sai3-broken"):
         load_run(tmp_path / "sai3-broken")
     assert list_runs(tmp_path / "nowhere") == []

@@ -10,6 +10,7 @@ from textual.widgets import Button
 
 from sai3tui.app import title_of
 from sai3tui.controller.snapshot import Lead, Phase
+from sai3tui.screens.barriers import BarrierScreen
 from sai3tui.screens.confirm import ConfirmScreen
 from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
@@ -35,6 +36,20 @@ async def test_a_started_room_goes_to_the_run_and_ends_with_its_code() -> None:
         await until(lambda: app.return_code is not None)
     assert app.return_code == 1
     assert session.calls[-1] == "stop"
+
+
+async def test_results_wait_for_somebody_who_reads_something_else() -> None:
+    session = ScriptedSession(canned.running())
+    app = room(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("b")
+        board = await on_screen(pilot, BarrierScreen)
+        session.put(canned.finished())
+        await shows(pilot, "SUCCESS")
+        assert app.screen is board
+        await pilot.press("escape")
+        await on_screen(pilot, ResultsScreen)
 
 
 @pytest.mark.parametrize("key", ["q", "ctrl+q", "ctrl+c"])

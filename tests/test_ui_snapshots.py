@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from textual.command import CommandPalette
@@ -15,9 +17,12 @@ from textual.screen import Screen
 
 from sai3tui.app import Sai3App
 from sai3tui.errors import ResourceError
+from sai3tui.results.compared import Comparison
 from sai3tui.results.reader import RunEntry
 from sai3tui.screens.agent import AgentScreen
 from sai3tui.screens.barriers import BarrierScreen
+from sai3tui.screens.chooser import ChooserScreen
+from sai3tui.screens.comparison import ComparisonScreen
 from sai3tui.screens.confirm import ConfirmScreen, PathScreen, ReadScreen
 from sai3tui.screens.editor import EditorScreen
 from sai3tui.screens.failures import FailuresScreen
@@ -34,11 +39,13 @@ from sai3tui.theme import LIGHT, SIXTEEN
 from sai3tui.widgets.key_line import MOST, KeyLine
 from sai3tui.widgets.run_views import RunReport
 from tests import canned_runs as canned
+from tests.canned_comparison import comparisons
 from tests.scripted_session import ScriptedServices, ScriptedSession
 from tests.test_ui_home_lists import AGENTS
-from tests.ui_help import DEMO, NARROW, WIDE, on_screen, room, settled, shows
+from tests.ui_help import DEMO, NARROW, WIDE, on_screen, room, screen_text, settled, shows
 
 Pictured = Callable[..., None]
+SCREENS_PAGE = Path(__file__).resolve().parents[1] / "docs" / "screens.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +78,24 @@ def _home_with_lists() -> Sai3App:
     return Sai3App(ScriptedServices(runs=canned.runs(), report=canned.report(), agents=AGENTS), recent=recent)
 
 
+def _comparing() -> Sai3App:
+    class Compared(ScriptedServices):
+        def compare(self, first: Path, others: Sequence[Path]) -> tuple[Comparison, ...]:
+            return comparisons()
+
+    return Sai3App(Compared(runs=canned.runs(), report=canned.report()))
+
+
 PICTURES = {
     "home": Picture(lambda: Sai3App(ScriptedServices(runs=canned.runs(), report=canned.report())), HomeScreen),
     "home-lists": Picture(_home_with_lists, HomeScreen),
     "home-empty": Picture(lambda: Sai3App(ScriptedServices()), HomeScreen),
     "editor": Picture(lambda: room(started=False), EditorScreen),
     "editor-problems": Picture(_broken, EditorScreen, ("f8",)),
+    "editor-plan": Picture(lambda: room(started=False), EditorScreen, ("f9",), anew=True),
+    "editor-find": Picture(lambda: room(started=False), EditorScreen, ("ctrl+f", *"demo", "enter")),
+    "editor-completion": Picture(lambda: room(started=False), EditorScreen, ("ctrl+n",), ChooserScreen),
+    "templates": Picture(lambda: Sai3App(ScriptedServices()), HomeScreen, ("n",), ChooserScreen),
     "preflight-connecting": Picture(lambda: room(ScriptedSession(canned.connecting())), PreflightScreen),
     "preflight-checking": Picture(lambda: room(ScriptedSession(canned.checking())), PreflightScreen),
     "preflight-blocked": Picture(lambda: room(ScriptedSession(canned.blocked())), PreflightScreen),
@@ -115,11 +134,21 @@ PICTURES = {
         f"results-{name}": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, (str(n),))
         for n, name in enumerate(("latency", "agents", "endpoints", "thresholds", "passport"), 2)
     },
+    "comparison": Picture(_comparing, HomeScreen, ("space", "down", "space", "c"), ComparisonScreen),
     "export": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("w",), ConfirmScreen),
     "events": Picture(lambda: room(ScriptedSession(canned.finished())), ResultsScreen, ("l",), LogScreen),
 }
 
 
+MAY_BE_CUT = re.compile(
+    r"s3://\S+…"  # of an object in an event: enter shows it whole
+    r"|SlowDown: P…"  # of a cause: the pane below has it whole
+    r"|sai3-\d\S*…|4node\S*…"  # names of directories and files
+    r"|…\S+\.dat"  # of objects, whose ends tell them apart
+    r"|Search for commands…"
+)
+WHOLE_BELOW = ("templates", "editor-completion")
+"""Lists whose rows are cut: what is at the cursor stands below them, whole."""
 NO_COLOUR = "no-colour"
 LOOKS = (
     *((name, LIGHT.name) for name in ("home", "editor-problems", "preflight-checking", "live-troubled", "results")),
@@ -142,6 +171,11 @@ async def show(pilot: Pilot[None], picture: Picture, theme: str = "") -> None:
         assert len(line.keys) <= MOST
 
 
+def cut_lines(app: Sai3App) -> list[str]:
+    """Lines of the screen in which something is cut that has a meaning: a figure, a state, a sentence."""
+    return [line for line in MAY_BE_CUT.sub("", screen_text(app)).splitlines() if "…" in line]
+
+
 @pytest.mark.parametrize("name", PICTURES)
 async def test_screen(name: str, pictured: Pictured) -> None:
     """Wide, and narrow after that: a window that is made smaller looks like one that always was."""
@@ -150,15 +184,23 @@ async def test_screen(name: str, pictured: Pictured) -> None:
     async with app.run_test(size=WIDE) as pilot:
         await show(pilot, picture)
         pictured(app, "120x36")
+        assert name in WHOLE_BELOW or not cut_lines(app)
         if not picture.anew:
             await pilot.resize_terminal(*NARROW)
             await settled(pilot)
             pictured(app, "80x24")
+            assert name in WHOLE_BELOW or not cut_lines(app)
     if picture.anew:
         app = picture.make()
         async with app.run_test(size=NARROW) as pilot:
             await show(pilot, picture)
             pictured(app, "80x24")
+            assert name in WHOLE_BELOW or not cut_lines(app)
+
+
+def test_every_picture_is_in_the_documents() -> None:
+    text = SCREENS_PAGE.read_text(encoding="utf-8")
+    assert [name for name in PICTURES for size in ("120x36", "80x24") if f"[{name}][{size}]" not in unquote(text)] == []
 
 
 @pytest.mark.parametrize(("name", "look"), LOOKS, ids=lambda value: value.removeprefix("sai3-"))
@@ -208,7 +250,7 @@ async def test_a_directory_that_is_being_read(pictured: Pictured) -> None:
             pictured(app)
         finally:
             go_on.set()
-        await shows(pilot, "warp-put.yaml")
+        await shows(pilot, "warp-put")
 
 
 async def test_a_run_that_cannot_be_read(pictured: Pictured) -> None:

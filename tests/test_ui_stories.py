@@ -316,7 +316,7 @@ async def test_runs_are_listed_opened_and_run_again(tmp_path: Path) -> None:
     app = Sai3App(ScriptedServices(runs=canned.runs(), report=report))
     async with app.run_test(size=WIDE) as pilot:
         await on_screen(pilot, HomeScreen)
-        await shows(pilot, "unet3d-epoch.yaml")
+        await shows(pilot, "unet3d-epoch")
         await shows(pilot, "14 errors, most of them")
         await pilot.press("end")
         await shows(pilot, "metadata.json: no such file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import pty
@@ -139,6 +140,11 @@ def test_another_editor_has_the_terminal_and_gives_it_back(tmp_path: Path) -> No
         it.press("\x1bOS")
         assert it.shows("4242s")
         assert it.drawn.index(LEFT_ALTERNATE_SCREEN) < it.drawn.index(b"4242s")
+        # What is copied is handed to the terminal, which may be on another host: shift+down marks a line.
+        it.press("\x1b[1;2B")
+        it.press("\x03")
+        copied = base64.b64encode(b"duration: 4242s\n").decode()
+        assert it.shows(f"\x1b]52;c;{copied}\x07")
         it.press("\x11")
         assert it.end() == 0
         assert it.echoes

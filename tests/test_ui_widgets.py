@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from sai3tui.config.problems import Level as ProblemLevel
+from sai3tui.config.problems import Problem
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.events import AgentState, Level
 from sai3tui.screens.preflight import start_verdict
@@ -21,6 +24,7 @@ from sai3tui.widgets.columns import Column, fitting
 from sai3tui.widgets.endpoint_table import endpoint_names
 from sai3tui.widgets.labels import Label, placed
 from sai3tui.widgets.plot import Line, PlotData, draw
+from sai3tui.widgets.problem_list import problem_lines
 from sai3tui.widgets.run_views import report_of
 from sai3tui.widgets.stage_line import detail_line, strip_line
 from sai3tui.widgets.stage_table import stage_words, verdict_lines
@@ -241,6 +245,42 @@ def test_the_stage_line_says_what_is_waited_for() -> None:
     assert snapshot.barrier is not None
     held = replace(snapshot, barrier=replace(snapshot.barrier, held=True))
     assert "kept shut" in detail_line(held, 120, DARK_ROLES).plain
+
+
+@given(st.integers(1, 12), st.integers(0, 11), st.integers(30, 160))
+def test_the_current_stage_stays_in_sight(count: int, current: int, width: int) -> None:
+    snapshot = canned.running()
+    stages = tuple(replace(snapshot.stages[0], index=n, name=f"phase-{n:02d}") for n in range(1, count + 1))
+    at = min(current, count - 1) + 1
+    line = strip_line(replace(snapshot, stages=stages, stage_index=at), width, DARK_ROLES).plain
+    assert f"phase-{at:02d}" in line
+    assert cell_len(line) <= width or line.count("phase-") == 1
+    before, more = re.search(r"^(\d+) before › ", line), re.search(r" › (\d+) more$", line)
+    left_out = sum(int(found[1]) for found in (before, more) if found)
+    assert line.count("phase-") + left_out == count
+
+
+def test_as_many_are_named_as_there_is_room_for() -> None:
+    snapshot = canned.troubled()
+    names = tuple(f"load-generator-{n:02d}" for n in range(40))
+    stages = tuple(replace(stage, waiting_for=names if stage.waiting_for else ()) for stage in snapshot.stages)
+    for width in (80, 120, 200):
+        line = detail_line(replace(snapshot, stages=stages), width, DARK_ROLES).plain
+        assert cell_len(line) <= width
+        named = line.count("load-generator-")
+        assert f"load-generator-{named - 1:02d} and {40 - named} more" in line
+
+
+@given(st.text(min_size=1, max_size=300), st.text(max_size=200), st.integers(20, 140))
+def test_a_problem_is_on_as_many_lines_as_it_takes(message: str, hint: str, width: int) -> None:
+    problem = Problem("a.yaml", 12, 7, ProblemLevel.ERROR, "x", message, hint)
+    lines = [line.plain for line in problem_lines(problem, width, DARK_ROLES)]
+    assert lines[0].startswith("✗ 12:7   ")
+    assert all(line.startswith(" " * 9) for line in lines[1:])
+    said = "".join("".join(line[9:].split()) for line in lines)
+    assert said == "".join(f"{clean(message)} {clean(hint)}".split())
+    if (message + hint).isascii():
+        assert all(len(line) <= width for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,8 @@ def _keys(path: Sequence[str], start: int, word: str, used: dict[str, str]) -> C
         and field.status is not Status.IGNORED
         and any(name.startswith(word) for name in field.names)
     ]
-    found.sort(key=lambda each: (not _required(spec, each.label), each.label))
+    # The tables have what matters most first.
+    found.sort(key=lambda each: not _required(spec, each.label))
     return Completion(start, word, spec.name or "the file", tuple(found))
 
 

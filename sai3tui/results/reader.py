@@ -20,6 +20,7 @@ from sai3tui.results.directory import is_written
 from sai3tui.results.doubts import EDITED, doubts
 from sai3tui.results.events_log import read_events
 from sai3tui.results.figures import rates_of
+from sai3tui.results.headline import Headline, headline_of, headline_of_json
 from sai3tui.results.metadata import ReadMeta, RunMeta, parse_metadata
 from sai3tui.results.metrics_log import read_reports
 from sai3tui.results.predecessor import PredecessorRun, died_early, is_predecessors, load_predecessor, stage_infos
@@ -66,6 +67,7 @@ class RunEntry:
     problem: str = ""
     doubt: str = ""
     """Why its figures may not be those of the run."""
+    headline: Headline = Headline()
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,11 +337,14 @@ def _entry(path: Path) -> RunEntry:
     if foreign is not None:
         return _predecessor_entry(path, foreign)
     try:
-        read = parse_metadata((path / "metadata.json").read_bytes())
+        return _own_entry(path, parse_metadata((path / "metadata.json").read_bytes()))
     except OSError as error:
         return RunEntry(path, path.name, problem=f"metadata.json: {error.strerror}")
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         return RunEntry(path, path.name, problem=f"metadata.json: {error}")
+
+
+def _own_entry(path: Path, read: ReadMeta) -> RunEntry:
     outcome = read.outcome
     return RunEntry(
         path=path,
@@ -354,6 +359,7 @@ def _entry(path: Path) -> RunEntry:
         bytes=sum(int(stage.get("bytes", 0)) for stage in read.stages),
         errors=sum(int(stage.get("errors", 0)) for stage in read.stages),
         doubt=EDITED if read.edited else "",
+        headline=headline_of_json(read.stages),
     )
 
 
@@ -371,6 +377,7 @@ def _predecessor_entry(path: Path, run: PredecessorRun) -> RunEntry:
         bytes=sum(stage.total_bytes for stage in run.stages),
         errors=sum(stage.errors for stage in run.stages),
         doubt="; ".join(run.doubts),
+        headline=headline_of(run.stages),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -39,6 +40,11 @@ class ChoiceList(LineList):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self.choices: tuple[Choice[Any], ...] = ()
+        self._longest = LABEL
+
+    def measure(self, choices: Sequence[Choice[Any]]) -> None:
+        """Keep room for the labels of all these, however few are shown."""
+        self._longest = max((cell_len(clean(choice.label)) for choice in choices), default=LABEL)
 
     def show(self, choices: Sequence[Choice[Any]]) -> None:
         """Show these, with the cursor at the first."""
@@ -54,7 +60,7 @@ class ChoiceList(LineList):
 
     def row(self, index: int, width: int, palette: Palette) -> Text:
         choice = self.choices[index]
-        label = min(LABEL, max(12, width // 2))
+        label = min(LABEL, self._longest, max(12, width // 2))
         line = Text(fit(clean(choice.label), label), style=palette.key)
         return line.append("  " + clean(choice.detail), style=palette.muted)
 
@@ -90,6 +96,7 @@ class ChooserScreen(ModalScreen[Value | None], Generic[Value]):
 
     def on_mount(self) -> None:
         self.query_one("#choice-text", TextRows).can_focus = False
+        self.query_one(ChoiceList).measure(self._all)
         self._narrow(self._typed)
         self.query_one(Input).focus()
 

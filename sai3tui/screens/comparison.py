@@ -71,17 +71,17 @@ class ComparisonScreen(RoomScreen):
 
     def __init__(self, comparisons: Sequence[Comparison]) -> None:
         super().__init__()
-        self._comparisons = tuple(comparisons)
+        self.comparisons = tuple(comparisons)
         self._chosen = 0
         self._metric = 0
 
     def body(self) -> Iterable[Widget]:
-        yield Pane("Runs", ComparedRuns(self._comparisons, id="compare-runs"), id="compare-runs-pane")
+        yield Pane("Runs", ComparedRuns(self.comparisons, id="compare-runs"), id="compare-runs-pane")
         yield Pane("Over time", Plot(id="compare-plot"), id="compare-plot-pane")
         yield Pane("Differences", TextRows(self._lines, id="comparison"), id="comparison-pane")
 
     def on_mount(self) -> None:
-        self.status.say(("comparison", "muted"), (f"{len(self._comparisons) + 1} runs", "text"))
+        self.status.say(("comparison", "muted"), (f"{len(self.comparisons) + 1} runs", "text"))
         runs = self.query_one(ComparedRuns)
         runs.styles.height = min(runs.row_count(), 6)
         runs.cursor = 1
@@ -89,7 +89,7 @@ class ComparisonScreen(RoomScreen):
         runs.focus()
 
     def _lines(self, width: int, palette: Palette) -> list[Text]:
-        return comparison_lines(self._comparisons[self._chosen], width, palette)
+        return comparison_lines(self.comparisons[self._chosen], width, palette)
 
     def on_line_list_moved(self, event: LineList.Moved) -> None:
         if event.view.id == "compare-runs":
@@ -98,14 +98,14 @@ class ComparisonScreen(RoomScreen):
             self._describe()
 
     def _describe(self) -> None:
-        comparison = self._comparisons[self._chosen]
+        comparison = self.comparisons[self._chosen]
         look = VERDICTS[comparison.verdict]
         letter = chr(ord("A") + min(self._chosen + 1, 25))
         pane = self.query_one("#comparison-pane", Pane)
         pane.retitle((f"{letter} against A", ""), (f"  {look.glyph} {look.word}", look.role))
 
     def _draw(self) -> None:
-        records = [self._comparisons[0].first, *(each.second for each in self._comparisons)]
+        records = [self.comparisons[0].first, *(each.second for each in self.comparisons)]
         columns = [self._column(record) for record in records]
         metric = METRICS[self._metric]
         unit = unit_for(max((max(column, default=0.0) for column in columns), default=0.0))

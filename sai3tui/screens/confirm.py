@@ -123,7 +123,7 @@ class ReadScreen(ModalScreen[None]):
         self._plain = plain
 
     def compose(self) -> ComposeResult:
-        box = Vertical(TextRows(self._make, id="text"), classes="dialog tall")
+        box = Vertical(TextRows(self._make, id="text"), classes="dialog read")
         box.border_title = Text(clean(self._heading))
         box.border_subtitle = Text("y copies, esc closes" if self._plain else "esc closes")
         yield box

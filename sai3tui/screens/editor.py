@@ -360,7 +360,7 @@ class EditorScreen(RoomScreen):
     @work(group="disk", exclusive=True)
     async def _look_at_disk(self) -> None:
         """Ask, once for each change, when somebody else has written the file."""
-        if self._on_disk is None or not self.is_current:
+        if self._on_disk is None or not self.is_active:
             return
         try:
             there = await asyncio.to_thread(read_config, self._path)
@@ -368,7 +368,7 @@ class EditorScreen(RoomScreen):
             # It is gone or cannot be read: saving will say so.
             return
         # Somebody may be answering another question by now, that of saving included.
-        if not self.is_current or there in (self._on_disk, self._seen_on_disk, self._editor.text.encode()):
+        if not self.is_active or there in (self._on_disk, self._seen_on_disk, self._editor.text.encode()):
             return
         self._seen_on_disk = there
         question = ConfirmScreen(

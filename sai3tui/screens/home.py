@@ -92,7 +92,6 @@ class HomeScreen(RoomScreen):
 
     def on_mount(self) -> None:
         self.status.say(("runs in", "muted"), (short_path(self._services.results_root), "text"))
-        self.query_one("#card", TextRows).can_focus = False
         self.query("#configs-pane, #known-pane").add_class("-none")
         self.query_one(RunList).focus()
 
@@ -146,7 +145,7 @@ class HomeScreen(RoomScreen):
         pane = self.query_one("#runs-pane", Pane)
         count = f"  {len(shown)} of {len(runs)}" if words else f"  {len(runs)}"
         pane.retitle(("Runs", ""), (count if runs else "", "muted"))
-        pane.corner(("newest first" if runs else "", ""))
+        pane.corner(("newest first, figures of the stage that measured most" if runs else "", ""))
         self._show_card()
         self.refresh_bindings()
 
@@ -210,6 +209,8 @@ class HomeScreen(RoomScreen):
         if action == "again":
             run = self.query_one(RunList).current if self.is_mounted else None
             return run is not None and not run.problem
+        if action == "mark":
+            return bool(self._runs)
         return action != "demo" or not is_served()
 
     def action_filter(self) -> None:

@@ -38,7 +38,7 @@ class LiveScreen(RunView):
         super().__init__(session, arrangements)
         self._session = session
         self._ended = self._watched = False
-        self._results_wanted = self._was_current = False
+        self._results_wanted = False
 
     @property
     def frozen(self) -> bool:
@@ -66,14 +66,13 @@ class LiveScreen(RunView):
         if snapshot.outcome is not None and not self._ended:
             self._ended = True
             self.refresh_bindings()
-            # A screen that is just being shown is not the current one before it has drawn.
-            self._results_wanted = not self.frozen and (self.is_current or not self._was_current)
+            self._results_wanted = not self.frozen
 
     def tick(self) -> None:
-        """As for any run; and when this one has ended while somebody looked, go on to its results."""
+        """As for any run; and when this one has ended, go on to its results, but not over the head of somebody who
+        reads something else: when they come back."""
         super().tick()
-        self._was_current = self._was_current or self.is_current
-        if self._results_wanted and self.is_current:
+        if self._results_wanted and self.is_active and not self.frozen:
             self._results_wanted = False
             self.post_message(RunEnded(self._snapshot))
 

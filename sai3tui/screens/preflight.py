@@ -111,7 +111,6 @@ class PreflightScreen(RoomScreen):
         yield VerdictLine(id="verdict")
 
     def on_mount(self) -> None:
-        self.query_one("#why", TextRows).can_focus = False
         self.query_one(CheckMatrix).focus()
         self.query_one("#matrix-pane", Pane).corner(("✓ ok  ▲ warning  ✗ error  ◌ running  · not run", ""))
         self.set_interval(TICK_S, self.tick)

@@ -60,7 +60,7 @@ class RunView(RoomScreen):
         Binding("right_square_bracket", "event(1)", "Event after", show=False, id="run.event_after"),
         Binding("s", "sort", "Sort", show=False, id="run.sort"),
         Binding("w", "why", "Why: who limits this stage", show=False, id="run.why"),
-        Binding("t", "thresholds", "Thresholds", show=False, id="run.thresholds"),
+        Binding("c", "thresholds", "Criteria: the thresholds", show=False, id="run.thresholds"),
         Binding("slash", "filter", "Filter agents", show=False, id="run.filter"),
         Binding("h", "group", "Group by host", show=False, id="run.group"),
         Binding("m", "heat", "Heat map figure", show=False, id="run.heat"),
@@ -241,15 +241,15 @@ class RunView(RoomScreen):
         )
         p99, p50 = (series.p99_us[-1], series.p50_us[-1]) if series.p99_us else (0.0, 0.0)
         # Where there is no room for the chart of latencies, there is for the figure.
-        beside = "" if self.app.size.width >= WIDE else f"   p99 {millis(p99)} ms"
+        beside = "" if self.app.size.width >= WIDE else f"  p99 {millis(p99)} ms"
         self.query_one("#throughput-pane", Pane).retitle(
-            (f"Throughput {unit.name}   ", ""),
+            (f"Throughput {unit.name}  ", ""),
             (f"GET {unit.show(get)}", "get"),
             ("  ", ""),
             (f"PUT {unit.show(put)}", "put"),
-            (f"   {number(ops)} ops/s", "muted"),
+            (f"  {number(ops)} ops/s", "muted"),
             (beside, "meta"),
-            ("   ░ baseline" if snapshot.baseline is not None else "", "info"),
+            ("  ░ baseline" if snapshot.baseline is not None else "", "info"),
         )
         due = series.scheduled_p99_us[-1] if series.scheduled_p99_us else 0.0
         title = [("Latency ms  ", ""), (f"p99 {millis(p99)}", "meta"), ("  ", ""), (f"p50 {millis(p50)}", "ok")]

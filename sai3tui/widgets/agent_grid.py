@@ -17,7 +17,7 @@ from sai3tui.theme import Palette
 from sai3tui.widgets.columns import Column, fitting, head_line, row_line
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.states import AGENT, Look
-from sai3tui.widgets.text import NOTHING, clean, millis, number, plural, share, sparkline, unit_for
+from sai3tui.widgets.text import NOTHING, clean, millis, number, plural, share, short_count, sparkline, unit_for
 
 SILENT_AFTER_S = 5.0
 LIMIT_BAR = 3
@@ -238,7 +238,7 @@ class AgentGrid(LineList):
             "get": (unit.show(agent.rates.get_bytes) if agent.rates.get_bytes else NOTHING, palette.get),
             "put": (unit.show(agent.rates.put_bytes) if agent.rates.put_bytes else NOTHING, palette.put),
             "p99": (millis(agent.rates.p99_us), palette.text),
-            "errors": (_short_count(agent.errors), palette.bad if agent.errors else palette.muted),
+            "errors": (short_count(agent.errors), palette.bad if agent.errors else palette.muted),
             "limit": (limit_bar(agent.limit_used) if agent.limit_used else NOTHING, limited),
             "done": (done, palette.text),
             "cpu": (f"{'▲' if cpu >= 90 else ''}{cpu:.0f}" if agent.vitals.workers else NOTHING, busy),
@@ -256,7 +256,7 @@ class AgentGrid(LineList):
             "get": (unit.show(host.get_bytes) if host.get_bytes else NOTHING, f"bold {palette.get}"),
             "put": (unit.show(host.put_bytes) if host.put_bytes else NOTHING, f"bold {palette.put}"),
             "p99": (millis(host.p99_us), palette.text),
-            "errors": (_short_count(host.errors), palette.bad if host.errors else palette.muted),
+            "errors": (short_count(host.errors), palette.bad if host.errors else palette.muted),
             "cpu": (f"{host.cpu_pct:.0f}", palette.muted),
         }
         return row_line(columns, cells)
@@ -271,10 +271,3 @@ class AgentGrid(LineList):
                 self.post_message(self.Moved(self, self.cursor))
                 return
             start += width + 2
-
-
-def _short_count(count: int) -> str:
-    """A count in four cells: 9999, 12k, 3M."""
-    if count < 10_000:
-        return str(count)
-    return f"{count // 1000}k" if count < 1_000_000 else f"{count // 1_000_000}M"

@@ -34,9 +34,7 @@ COLUMNS = (
 def comparison_lines(comparison: Comparison, width: int, palette: Palette) -> list[Text]:
     """Lines of at most `width` cells; the second run is judged against the first."""
     look = VERDICTS[comparison.verdict]
-    lines = labelled("first", str(comparison.first.path), width, palette)
-    lines += labelled("second", str(comparison.second.path), width, palette)
-    lines.append(Text.assemble(("verdict".ljust(LABEL), palette.muted), look.text(palette)))
+    lines = [Text.assemble(("verdict".ljust(LABEL), palette.muted), look.text(palette))]
     for caveat in comparison.caveats:
         lines += wrapped(f"▲ {caveat}", width, palette.warn)
     columns = fitting(COLUMNS, width)
@@ -52,7 +50,8 @@ def comparison_lines(comparison: Comparison, width: int, palette: Palette) -> li
         lines += [Text(), Text("Hosts and versions differ", style=f"bold {palette.bright}")]
         for fact, first, second in comparison.passport:
             lines += wrapped(f"{fact}: {first or '(nothing)'} → {second or '(nothing)'}", width, palette.text)
-    return lines
+    lines += [Text(), *labelled("first", str(comparison.first.path), width, palette)]
+    return lines + labelled("second", str(comparison.second.path), width, palette)
 
 
 def _cells(difference: Difference, palette: Palette) -> dict[str, tuple[str, str]]:

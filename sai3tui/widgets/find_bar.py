@@ -21,10 +21,10 @@ class FindBar(Horizontal):
     FindBar Static { width: auto; padding: 0 1; color: $role-muted; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "close", "Close", show=False),
+        Binding("escape", "close", "Close"),
         Binding("up", "again(-1)", show=False),
         Binding("down", "again(1)", show=False),
-        Binding("ctrl+r", "all", "Replace all", show=False),
+        Binding("ctrl+r", "all", "Replace all"),
     ]
 
     class Asked(Message):

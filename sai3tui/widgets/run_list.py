@@ -15,19 +15,37 @@ from sai3tui.widgets.columns import Column, fitting, head_line, row_line
 from sai3tui.widgets.line_list import LineList
 from sai3tui.widgets.run_views import RunReport
 from sai3tui.widgets.states import Look, outcome_look
-from sai3tui.widgets.text import NOTHING, clean, date_and_time, fit, millis, plural, rate, span
+from sai3tui.widgets.text import (
+    KIB,
+    NOTHING,
+    clean,
+    date_and_time,
+    fit,
+    millis,
+    number,
+    plural,
+    rate,
+    short_count,
+    span,
+    unit_for,
+)
 from sai3tui.widgets.wrapping import labelled, wrapped
 
 COLUMNS = (
-    Column("state", "", 1),
+    Column("state", "state", 12),
     Column("name", "configuration", 16, grow=True),
-    Column("when", "started (UTC)", 16),
-    Column("took", "took", 8, right=True, need=2),
-    Column("agents", "agents", 6, right=True, need=4),
-    Column("ops", "operations", 10, right=True, need=3),
-    Column("bytes", "bytes", 9, right=True),
-    Column("errors", "err", 4, right=True, need=1),
+    Column("when", "started (UTC)", 16, need=2),
+    Column("took", "took", 8, right=True, need=3),
+    Column("agents", "agents", 6, right=True, need=7),
+    Column("rate", "MiB/s", 6, right=True),
+    Column("ops", "ops/s", 7, right=True, need=4),
+    Column("p99", "p99 ms", 6, right=True, need=1),
+    Column("bytes", "bytes", 9, right=True, need=6),
+    Column("errors", "err", 4, right=True),
 )
+MIB_PER_S = unit_for(KIB**2)
+"""One unit for runs of all sizes, so that they can be compared at a glance."""
+SHORT_WORDS = {"threshold missed": "threshold", "preflight failed": "preflight"}
 MOST_MARKED = 6
 BROKEN = Look("?", "unreadable", "muted")
 
@@ -89,22 +107,26 @@ class RunList(LineList):
 
     def row(self, index: int, width: int, palette: Palette) -> Text:
         run = self._runs[index]
-        look = summary_look(run)
+        look, figures = summary_look(run), run.headline
+        wrong = palette.bad if run.errors else palette.muted
         cells = {
-            "state": (look.glyph, look.colour(palette)),
+            "state": (f"{look.glyph} {SHORT_WORDS.get(look.word, look.word)}", look.colour(palette)),
             "name": (_marked_name(run, marked=run.path in self._marked), palette.text),
             "when": (date_and_time(run.started_ns), palette.muted),
             "took": (span(run.seconds) if run.seconds else NOTHING, palette.text),
             "agents": (str(run.agents) if run.agents else NOTHING, palette.text),
-            "ops": (f"{run.operations:,}" if run.operations else NOTHING, palette.text),
-            "bytes": (format_bytes(run.bytes) if run.bytes else NOTHING, palette.text),
-            "errors": (NOTHING if run.problem else f"{run.errors:,}", palette.bad if run.errors else palette.muted),
+            "rate": (MIB_PER_S.show(figures.bytes_per_s) if figures.bytes_per_s else NOTHING, palette.get),
+            "ops": (number(figures.ops_per_s) if figures.ops_per_s else NOTHING, palette.text),
+            "p99": (millis(figures.p99_us), palette.meta),
+            "bytes": (format_bytes(run.bytes) if run.bytes else NOTHING, palette.muted),
+            "errors": (NOTHING if run.problem else short_count(run.errors), wrong),
         }
         return row_line(fitting(COLUMNS, width), cells)
 
 
 def _marked_name(run: RunEntry, *, marked: bool) -> str:
-    return ("◆ " if marked else "") + clean(run.config_name or run.name)
+    name = run.config_name.removesuffix(".yaml").removesuffix(".yml")
+    return ("◆ " if marked else "") + clean(name or run.name)
 
 
 def _keys(line: str, palette: Palette) -> list[tuple[str, str]]:
@@ -127,6 +149,9 @@ def card_lines(run: RunEntry | None, report: RunReport | None, width: int, palet
     lines += labelled("started", date_and_time(run.started_ns) + " UTC", width, palette)
     lines += labelled("took", span(run.seconds), width, palette)
     lines += labelled("agents", str(run.agents) if run.agents else "", width, palette)
+    lines += labelled("operations", f"{run.operations:,}" if run.operations else "", width, palette)
+    lines += labelled("bytes", format_bytes(run.bytes) if run.bytes else "", width, palette)
+    lines += labelled("caution", run.doubt, width, palette, "warn")
     lines += [Text(), *wrapped(run.path.name, width, palette.muted)]
     if report is None:
         return lines

@@ -15,6 +15,7 @@ from sai3tui.widgets.text import bar, clean, plural, share, span
 
 BAR_WIDTH = 24
 LEAST_BAR = 6
+BARRIER = "◆ barrier "
 
 
 class StageLine(Painted):
@@ -116,18 +117,19 @@ def _outcome(snapshot: RunSnapshot, palette: Palette) -> Text:
 
 def barrier_text(stage: StageView, agents: int, palette: Palette, width: int) -> Text:
     """How many have arrived, who is missing, for how long."""
-    arrived = len(stage.arrived)
-    room, wide = width, width >= 90
-    width = BAR_WIDTH if wide else BAR_WIDTH // 2
-    done, left = bar(share(arrived, agents), width)
-    line = Text("◆ barrier ", style=palette.info).append(done, style=palette.info).append(left, style=palette.faint)
-    line.append(f" {arrived}/{agents} arrived", style=palette.text)
+    arrived, wide = len(stage.arrived), width >= 90
+    said = Text(f" {arrived}/{agents} arrived", style=palette.text)
     policy = f"  {clean(stage.barrier)}" if wide else ""
     if stage.waiting_for:
-        line.append(f"  waiting {span(stage.waiting_s)} for ", style=palette.muted)
-        names = _names(stage.waiting_for, room - line.cell_len - len(policy))
-        line.append(names, style=palette.warn)
-    return line.append(policy, style=palette.muted)
+        said.append(f"  waiting {span(stage.waiting_s)} for ", style=palette.muted)
+        room = width - len(BARRIER) - LEAST_BAR - said.cell_len - len(policy)
+        said.append(_names(stage.waiting_for, room), style=palette.warn)
+    said.append(policy, style=palette.muted)
+    # The bar gives way to what is said.
+    most = BAR_WIDTH if wide else BAR_WIDTH // 2
+    done, left = bar(share(arrived, agents), max(LEAST_BAR, min(most, width - len(BARRIER) - said.cell_len)))
+    line = Text(BARRIER, style=palette.info).append(done, style=palette.info).append(left, style=palette.faint)
+    return line.append_text(said)
 
 
 def _names(names: Sequence[str], room: int) -> str:

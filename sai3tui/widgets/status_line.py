@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from enum import Enum, auto
 
 from rich.text import Text
 
@@ -15,6 +16,15 @@ from sai3tui.widgets.text import clean, clock, plural
 
 GAP = "   "
 LEAST_NAME = 6
+WIDE_FROM = 90
+
+
+class Room(Enum):
+    """How much can be said: all of it, without words that go without saying, or the least."""
+
+    WIDE = auto()
+    NARROW = auto()
+    TIGHT = auto()
 
 
 class StatusLine(Painted):
@@ -47,44 +57,52 @@ class StatusLine(Painted):
         if self._snapshot is None:
             facts = Text(GAP).join([Text(clean(text), style=getattr(palette, role)) for text, role in self._parts])
             return (brand + facts if brand.cell_len + facts.cell_len <= width else facts,)
-        wide = width >= 90
-        right = _health(self._snapshot, palette, self._badge, wide=wide)
-        facts = _run_facts(self._snapshot, palette, wide=wide)
-        name = Text(clean(self._snapshot.config_name) or "run", style=palette.text)
+        for room in (Room.WIDE, Room.NARROW, Room.TIGHT)[0 if width >= WIDE_FROM else 1 :]:
+            line = self._run_line(self._snapshot, width, palette, room)
+            if line.cell_len <= width:
+                break
+        return (line,)
+
+    def _run_line(self, snapshot: RunSnapshot, width: int, palette: Palette, room: Room) -> Text:
+        right = _health(snapshot, palette, self._badge, room)
+        facts = _run_facts(snapshot, palette, room)
+        name = Text(clean(snapshot.config_name) or "run", style=palette.text)
+        brand = Text("sai3tui" + GAP if room is Room.WIDE else "", style=f"bold {palette.key}")
         # Of all that stands here, the name can best be cut: the state, the stage and the time cannot be guessed.
-        name.truncate(max(LEAST_NAME, width - facts.cell_len - right.cell_len - 1), overflow="ellipsis")
-        left = (brand if wide else Text()) + name + facts
-        space = width - left.cell_len - right.cell_len
-        if space < 1:
-            left.truncate(max(0, width - right.cell_len - 1), overflow="ellipsis")
-            space = max(1, width - left.cell_len - right.cell_len)
-        return (left.append(" " * space).append_text(right),)
+        left = width - brand.cell_len - facts.cell_len - right.cell_len - 1
+        name.truncate(max(LEAST_NAME, left), overflow="ellipsis")
+        line = brand + name + facts
+        return line.append(" " * max(1, width - line.cell_len - right.cell_len)).append_text(right)
 
 
-def _run_facts(snapshot: RunSnapshot, palette: Palette, *, wide: bool) -> Text:
+def _run_facts(snapshot: RunSnapshot, palette: Palette, room: Room) -> Text:
     look = run_look(snapshot)
     line = Text("  ").append(f"{look.glyph} {look.word.upper()}", style=f"bold {look.colour(palette)}")
     stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
     if stage is not None and snapshot.outcome is None:
-        line.append(f"  {'stage ' if wide else ''}{stage.index}/{len(snapshot.stages)} ", style=palette.muted)
+        line.append(
+            f"  {'stage ' if room is Room.WIDE else ''}{stage.index}/{len(snapshot.stages)} ", style=palette.muted
+        )
         line.append(clean(stage.name), style=palette.text)
     line.append("  ").append(clock(snapshot.elapsed_s), style=f"bold {palette.bright}")
     return line
 
 
-def _health(snapshot: RunSnapshot, palette: Palette, badge: str, *, wide: bool) -> Text:
-    line = Text()
+def _health(snapshot: RunSnapshot, palette: Palette, badge: str, room: Room) -> Text:
+    line, wide = Text(), room is Room.WIDE
     if badge:
         line.append(f" {badge} ", style=f"bold reverse {palette.key}").append("  ")
     if any(agent.insecure for agent in snapshot.agents):
         line.append(" INSECURE " if wide else " ! ", style=f"bold reverse {palette.bad}").append("  ")
     errors = sum(group.count for group in snapshot.failures)
-    if errors:
+    # The line of the stage says them too.
+    if errors and room is not Room.TIGHT:
         text = plural(errors, "error") if wide else f"{errors:,} err"
         line.append(f"✗ {text}", style=f"bold {palette.bad}").append("  ")
     if wide:
         line.append(plural(len(snapshot.agents), "agent") + " ", style=palette.muted)
+    gap = " " if room is Room.TIGHT else "  "
     looks = sorted((agent_look(agent) for agent in snapshot.agents), key=lambda look: look.rank)
     for position, ((glyph, role), count) in enumerate(Counter((look.glyph, look.role) for look in looks).items()):
-        line.append(f"{'  ' if position else ''}{glyph} {count}", style=getattr(palette, role))
+        line.append(f"{gap if position else ''}{glyph} {count}", style=getattr(palette, role))
     return line

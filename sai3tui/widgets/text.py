@@ -134,6 +134,13 @@ def plural(count: int, singular: str, several: str = "") -> str:
     return f"{count:,} {singular if count == 1 else several or singular + 's'}"
 
 
+def short_count(count: int) -> str:
+    """A count in four cells: 9999, 12k, 3M."""
+    if count < 10_000:
+        return str(count)
+    return f"{count // 1000}k" if count < 1_000_000 else f"{count // 1_000_000}M"
+
+
 def sparkline(values: tuple[float, ...], width: int, top: float) -> str:
     """The last `width` values as blocks of eight heights, right-aligned; `top` is the full height."""
     shown = values[-width:] if width > 0 else ()

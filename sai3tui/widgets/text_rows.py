@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.text import Text
+from textual.geometry import Size
 
 from sai3tui.theme import Palette
 from sai3tui.widgets.line_list import LineList
@@ -28,6 +29,11 @@ class TextRows(LineList):
         self._make = make
         self._made = None
         self.redraw()
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As high as the lines beside a scroll bar, where a style sheet says `height: auto`: without that room they
+        would be more as soon as there is one."""
+        return len(self._make(max(1, width - self.scrollbar_size_vertical), self.palette))
 
     def _current(self) -> list[Text]:
         key = (max(1, self.scrollable_content_region.width), self.palette)
