@@ -174,6 +174,11 @@ async def test_a_controller_detaches_and_another_one_brings_the_run_to_its_end(t
         outcome, snapshot = await finished(second)
         assert (outcome.status, outcome.failure, Path(outcome.results)) == ("success", None, directory)
         assert snapshot.run_id == before.run_id
+        # The past of the run is there to look at, also what was before this controller came.
+        prepare = second.frames.at(before.elapsed_s / 2, snapshot)
+        assert second.frames.span[0] < before.elapsed_s / 2
+        assert prepare.elapsed_s < before.elapsed_s
+        assert sum(stage.total_ops for stage in prepare.stages) < sum(stage.total_ops for stage in snapshot.stages)
         assert snapshot.started_ns == before.started_ns
         assert [s.total_ops for s in snapshot.stages][:1] == [OBJECTS]
         check_whole(directory)

@@ -111,3 +111,22 @@ def test_a_run_that_nobody_leads_is_refused_by_name_and_can_be_ended(tmp_path: P
         assert resumed.code == 130
         assert resumed.result["resume"] == f"sai3tui resume {directory}"
         assert Path(resumed.result["results"]).name.endswith("-tiny")
+
+
+@pytest.mark.slow
+def test_a_controller_without_a_screen_that_is_displaced_says_by_whom_and_ends_in_order(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    with two_agents(tmp_path, seconds=30) as (text, _):
+        config = tmp_path / "tiny.yaml"
+        config.write_bytes(text)
+        with started(["--batch", str(config), "--json", "--results", str(results)]) as process:
+            assert wait_until(lambda: begun(results) is not None, 60)
+            directory = begun(results)
+            assert directory is not None
+            with started(["attach", "--abort", "--json", str(directory)]) as other:
+                left, aborted = ended(process), ended(other)
+        assert (left.code, left.result["status"], left.result["failure"]) == (0, "detached", None)
+        (said,) = [line for line in left.stderr.splitlines() if "leads this run since" in line]
+        assert f", pid {other.pid} leads this run since " in said
+        assert said.endswith(f"; to watch it: sai3tui attach --view {directory}")
+        assert (aborted.code, aborted.result["results"]) == (130, str(directory))

@@ -22,6 +22,7 @@ from sai3tui.controller.attaching import (
     subscribe,
 )
 from sai3tui.controller.conductor import Conductor
+from sai3tui.controller.frames import SECOND_NS, Film, time_of
 from sai3tui.controller.groundwork import Groundwork
 from sai3tui.controller.lead import Lead
 from sai3tui.controller.planning import RunPlan
@@ -38,6 +39,8 @@ from sai3tui.results.tally import Item
 
 SEATED_TIMEOUT_S = 15.0
 REOPEN_TIMEOUT_S = 15.0
+MOST_FRAMES = 300
+"""Of the past that is looked at again: each takes a few milliseconds, in which no agent is heard."""
 RENEWED_NS = 2_000_000_000
 """Before the first report that a directory lacks: its rows of the fleet's seconds are not whole."""
 
@@ -165,8 +168,11 @@ class Arrival:
         items += started_again(items, run, plan.layout_hash) + made
         before = {id(item) for item in (*history.events, *history.reports)}
         items = in_order(items)
+        span_ns = time_of(items[-1]) - run.started_ns if items else 0
+        film = Film(journal.frames, max(SECOND_NS, span_ns // MOST_FRAMES))
         for item in items:
             journal.replay(item, known=id(item) in before)
+            film.at(time_of(item), journal.fleet.tally.started_ns, journal.fleet.snapshot)
         director.adopt(items, messages)
         journal.refresh()
 

@@ -7,14 +7,17 @@ lose every second frame, so that what is recent stays fine and the beginning is 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sai3tui.controller.snapshot import AgentView, LogLine, RunSnapshot, Series
+from sai3tui.events import Report
+from sai3tui.results.tally import Item
 
 AGENT_FRAMES = 15_000
 """How many views of agents are kept in all; one takes one to three KiB."""
 LEAST_FRAMES = 120
+SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,23 @@ class Frames:
         return AgentSeries(at, get, put, ops, p50, p99, scheduled, cpu, stage)
 
 
+class Film:
+    """Makes frames of a run log that is read again: one every `step_ns` nanoseconds of the run."""
+
+    def __init__(self, frames: Frames, step_ns: int = SECOND_NS) -> None:
+        self._frames = frames
+        self._step_ns = step_ns
+        self._now_ns = self._next_ns = 0
+
+    def at(self, time_ns: int, started_ns: int, picture: Callable[[int], RunSnapshot]) -> None:
+        """The log has been read up to an item of `time_ns`; the run began at `started_ns` (0: not yet). `picture` is
+        how it looks at a time."""
+        self._now_ns = max(self._now_ns, time_ns)
+        if started_ns and self._now_ns >= self._next_ns:
+            self._frames.add(picture(self._now_ns))
+            self._next_ns = started_ns + ((self._now_ns - started_ns) // self._step_ns + 1) * self._step_ns
+
+
 def _agent_row(
     frame: RunSnapshot, agent: AgentView
 ) -> tuple[float, float, float, float, float, float, float, float, int]:
@@ -112,3 +132,8 @@ def lines_until(log: Sequence[LogLine], time_ns: int) -> tuple[LogLine, ...]:
     while end and log[end - 1].time_ns > time_ns:
         end -= 1
     return tuple(log[:end])
+
+
+def time_of(item: Item) -> int:
+    """When something happened, or was measured up to, in nanoseconds."""
+    return item.end_ns if isinstance(item, Report) else item.time_ns

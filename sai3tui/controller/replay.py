@@ -7,17 +7,14 @@ from pathlib import Path
 
 from sai3tui.controller.clock import ClockEstimate
 from sai3tui.controller.fleet import Fleet, LiveAgent
-from sai3tui.controller.frames import Frames
+from sai3tui.controller.frames import Film, Frames, time_of
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import ErrorKind, Sai3Error
 from sai3tui.events import AgentConnected, Report
 from sai3tui.results.doubts import EDITED
 from sai3tui.results.reader import read_items, read_run_metadata
 from sai3tui.results.record_file import Condition
-from sai3tui.results.tally import Item
 from sai3tui.results.views import Outcome
-
-SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +49,18 @@ def load_replay(path: Path) -> Replay:
     fleet.results_dir = str(path)
     fleet.notices = meta.notices
     frames = Frames()
-    next_ns = now_ns = 0
+    film = Film(frames)
     condition = Condition()
+    now_ns = 0
     for item in read_items(path, condition=condition):
-        now_ns = max(now_ns, _time_of(item))
+        now_ns = max(now_ns, time_of(item))
         fleet.apply(item)
         if isinstance(item, Report):
             fleet.heard(item.agent, item.end_ns)
         elif isinstance(item, AgentConnected):
             clock = ClockEstimate(item.clock_offset_ns, item.clock_uncertainty_ns)
             fleet.heard(item.agent, item.time_ns, clock)
-        if now_ns >= next_ns and fleet.tally.started_ns:
-            frames.add(fleet.snapshot(now_ns))
-            next_ns = fleet.tally.started_ns + ((now_ns - fleet.tally.started_ns) // SECOND_NS + 1) * SECOND_NS
+        film.at(now_ns, fleet.tally.started_ns, fleet.snapshot)
     damage = [*condition.damage, *([EDITED] if read.edited else [])]
     fleet.notices = (*meta.notices, *(f"the run log is damaged: {text}" for text in damage))
     last = fleet.snapshot(read.ended_ns or now_ns)
@@ -76,7 +72,3 @@ def load_replay(path: Path) -> Replay:
         )
     outcome = replace(read.outcome or Outcome("unfinished", 1), results=str(path))
     return Replay(replace(last, outcome=outcome, phase=Phase.FINISHED), frames)
-
-
-def _time_of(item: Item) -> int:
-    return item.end_ns if isinstance(item, Report) else item.time_ns
