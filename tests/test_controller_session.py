@@ -21,6 +21,7 @@ from sai3tui.events import (
     BarrierReleased,
     Event,
     Level,
+    Note,
     Report,
     StateChanged,
     WorkHandedOver,
@@ -163,6 +164,19 @@ async def test_an_optional_stage_that_failed_does_not_end_the_run(tmp_path: Path
     assert snapshot.stages[0].status is StageStatus.FAILED
     assert snapshot.stages[0].failure is not None
     assert snapshot.stages[1].status is StageStatus.DONE
+
+
+async def test_warnings_about_the_configuration_are_warnings_of_the_run(tmp_path: Path) -> None:
+    async with scripted_agent() as agent:
+        text = config_text([agent.address]) + b"durations: 5\n"
+        session = RunSession(request(tmp_path, text))
+        notes: list[Note] = []
+        session.listen(lambda item: notes.append(item) if isinstance(item, Note) else None)
+        outcome = await asyncio.wait_for(session.run(), 30)
+    assert outcome.exit_code == 0
+    said = "unknown key 'durations' (did you mean 'duration'?)"
+    assert [note.level for note in notes if note.text == said] == [Level.WARNING]
+    assert said in session.snapshot().notices
 
 
 async def test_a_lost_agent_ends_an_all_or_nothing_run(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Gate:
         fleet.notices = (*plan.notices, *(each for each in fleet.notices if each not in before.notices))
         for notice in plan.notices:
             if notice not in before.notices:
-                self._journal.note(Level.INFO, notice, code="plan")
+                self._journal.note(plan.level_of(notice), notice, code="plan")
         if self._ground.baseline is not None:
             fleet.compare_with(self._ground.baseline, plan.layout_hash)
         self._journal.refresh()

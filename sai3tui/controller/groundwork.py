@@ -100,7 +100,7 @@ class Groundwork:
             self.journal.fleet.compare_with(baseline, plan.layout_hash)
         self.journal.fleet.notices = tuple(notices)
         for notice in plan.notices if self.request.attach is None else ():
-            self.journal.note(Level.INFO, notice, code="plan")
+            self.journal.note(plan.level_of(notice), notice, code="plan")
         if not self.request.preflight and self.request.attach is None:
             self.journal.note(Level.WARNING, notices[-1], code="preflight")
         self.journal.refresh()

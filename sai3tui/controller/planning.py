@@ -11,6 +11,7 @@ from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import NamespaceFrom, Resolved
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.errors import ConfigError
+from sai3tui.events import Level
 from sai3tui.results.views import StageInfo
 from sai3tui.workload.plan import make_plan
 
@@ -23,7 +24,12 @@ class RunPlan:
     layout_hash: str
     stages: tuple[StageInfo, ...]
     notices: tuple[str, ...]
+    warnings: frozenset[str]
     document: dict[str, Any]
+
+    def level_of(self, notice: str) -> Level:
+        """How grave one of the notices is."""
+        return Level.WARNING if notice in self.warnings else Level.INFO
 
     @property
     def local(self) -> bool:
@@ -86,4 +92,4 @@ def plan_run(
         )
         for index, stage in enumerate(resolved.stages, 1)
     )
-    return RunPlan(resolved, plan.layout_hash, stages, plan.notices, plan.to_json())
+    return RunPlan(resolved, plan.layout_hash, stages, plan.notices, plan.warnings, plan.to_json())

@@ -64,7 +64,8 @@ class PlannedSet:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """See `make_plan`. `bytes_expected` is the expected size of an object times their number."""
+    """See `make_plan`. `bytes_expected` is the expected size of an object times their number, `warnings` are those of
+    `notices` that are more than that."""
 
     path: str
     directories: int
@@ -80,6 +81,7 @@ class Plan:
     deleted: int
     state_bytes: int
     notices: tuple[str, ...]
+    warnings: frozenset[str]
 
     def to_json(self, looked_up: Sequence[PlannedObject] | None = None) -> dict[str, object]:
         """The document of `sai3tui plan --json`; with `object` where objects were looked up."""
@@ -126,7 +128,7 @@ def make_plan(config: Config, resolved: Resolved, problems: Sequence[Problem] = 
     objects = sum(each.objects for each in planned_sets)
     agents = tuple(_planned_agent(resolved, agent, sets) for agent in resolved.agents)
     deleted = objects if any(stage.type.value == "cleanup" for stage in config.stages) else 0
-    notices = [problem.message for problem in problems if problem.level is not Level.ERROR]
+    told = {_told(problem): problem.level for problem in problems if problem.level is not Level.ERROR}
     return Plan(
         config.path,
         sum(each.directories for each in sets) * spaces,
@@ -141,7 +143,8 @@ def make_plan(config: Config, resolved: Resolved, problems: Sequence[Problem] = 
         tuple(_samples(resolved, sets)),
         deleted,
         objects * STATE_BITS // 8,
-        tuple(dict.fromkeys([*notices, *_notices(resolved, objects)])),
+        tuple(dict.fromkeys([*told, *_notices(resolved, objects)])),
+        frozenset(text for text, level in told.items() if level is Level.WARNING),
     )
 
 
@@ -203,6 +206,11 @@ def _samples(resolved: Resolved, sets: Sequence[ObjectSet]) -> list[PlannedObjec
             agent = resolved.agents[slot]
             found.append(_planned_object(each, index, agent, endpoint_of(k, len(agent.endpoints))))
     return found
+
+
+def _told(problem: Problem) -> str:
+    hint = f" ({problem.hint})" if problem.hint and problem.level is Level.WARNING else ""
+    return f"{problem.message}{hint}"
 
 
 def _notices(resolved: Resolved, objects: int) -> list[str]:
