@@ -4,12 +4,12 @@ from __future__ import annotations
 
 STYLE = """
 :root{--bg:#fff;--fg:#1c2230;--dim:#5b6577;--line:#d9dee7;--band0:#f4f6fa;--band1:#e9edf4;--a:#0b63c5;--b:#c2540a;
---c:#1a7f4b;--d:#8a3ab9;--e:#a8790b;--f:#0f7f8c;--g:#b3274d;--good:#1a7f4b;--bad:#b3261e;--heat:11,99,197}
+--c:#1a7f4b;--d:#8a3ab9;--e:#8a6206;--f:#0f7f8c;--g:#b3274d;--good:#1a7f4b;--bad:#b3261e;--heat:11,99,197}
 @media (prefers-color-scheme:dark){:root{--bg:#12161d;--fg:#e6e9ef;--dim:#9aa5b8;--line:#2b3340;--band0:#181d26;
 --band1:#1f2632;--a:#6cb0ff;--b:#ffa35c;--c:#62d39a;--d:#d0a0f5;--e:#e8c15a;--f:#5fd0dc;--g:#ff86a6;--good:#62d39a;
 --bad:#ff8a80;--heat:108,176,255}}
 @media print{:root{--bg:#fff;--fg:#000;--dim:#444;--line:#bbb;--band0:#f4f6fa;--band1:#e9edf4;--a:#0b63c5;--b:#c2540a;
---c:#1a7f4b;--d:#8a3ab9;--e:#a8790b;--f:#0f7f8c;--g:#b3274d;--good:#1a7f4b;--bad:#b3261e;--heat:11,99,197}
+--c:#1a7f4b;--d:#8a3ab9;--e:#8a6206;--f:#0f7f8c;--g:#b3274d;--good:#1a7f4b;--bad:#b3261e;--heat:11,99,197}
 body{max-width:none;padding:0}figure,.wide,tr,li,dt,dd,pre,.tiles{break-inside:avoid}h2,h3{break-after:avoid}}
 *{box-sizing:border-box}body{margin:0 auto;max-width:64rem;padding:1rem;background:var(--bg);color:var(--fg);
 font:15px/1.5 system-ui,sans-serif;print-color-adjust:exact;-webkit-print-color-adjust:exact}
