@@ -16,7 +16,7 @@ from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.thread import SessionThread
 from sai3tui.handover import hand_over, parting_words
-from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
+from sai3tui.results.compared import Comparison, compare_runs, earlier_runs, load_for_comparison
 from sai3tui.results.export_files import write_export
 from sai3tui.results.reader import RunEntry, list_runs
 from sai3tui.results.report_data import load_report_data
@@ -126,5 +126,6 @@ class LiveServices:
         return load_replay(path)
 
     def compare(self, first: Path, others: Sequence[Path]) -> tuple[Comparison, ...]:
-        measure = load_for_comparison(first)
-        return tuple(compare_runs(measure, load_for_comparison(other)) for other in others)
+        measure, compared = load_for_comparison(first), [load_for_comparison(other) for other in others]
+        before = earlier_runs([measure, *compared])
+        return tuple(compare_runs([measure], [other], before) for other in compared)

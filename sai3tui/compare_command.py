@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from sai3tui.errors import printable
 from sai3tui.results.compare import CONFIDENCE, Difference
-from sai3tui.results.compared import Comparison, compare_runs, load_for_comparison
+from sai3tui.results.compared import Comparison, compare_runs, earlier_runs, load_for_comparison
 from sai3tui.results.figures import MIB
 from sai3tui.results.json_text import json_text
 
@@ -18,17 +18,24 @@ EXIT_DOUBTFUL = 1
 """They are compared, but files of a run are not as they were written."""
 
 
-def compare_results(first: Path, others: Sequence[Path], json: bool, out: TextIO) -> int:
-    """Raises Sai3Error if one of them cannot be read, or has nothing in common with the first."""
-    base = load_for_comparison(first)
-    comparisons = [compare_runs(base, load_for_comparison(other)) for other in others]
+def compare_results(first: Sequence[Path], others: Sequence[Sequence[Path]], json: bool, out: TextIO) -> int:
+    """Each of the other sides with the first one, of one run or more. Raises Sai3Error if a run cannot be read, or has
+    nothing in common with the first."""
+    base = [load_for_comparison(path) for path in first]
+    sides = [[load_for_comparison(path) for path in side] for side in others]
+    before = earlier_runs([*base, *(run for side in sides for run in side)])
+    comparisons = [compare_runs(base, side, before) for side in sides]
     if json:
         document = {"confidence": CONFIDENCE, "comparisons": [_json(comparison) for comparison in comparisons]}
         out.write(json_text(document, indent=2) + "\n")
     else:
         text = "\n\n".join("\n".join(_lines(comparison)) for comparison in comparisons)
         out.write(printable(text, lines=True) + "\n")
-    return EXIT_DOUBTFUL if any(run.doubts for each in comparisons for run in (each.first, each.second)) else EXIT_OK
+    return (
+        EXIT_DOUBTFUL
+        if any(run.doubts for each in comparisons for run in (each.first, each.second, *each.also))
+        else EXIT_OK
+    )
 
 
 def _json(comparison: Comparison) -> dict[str, Any]:
@@ -45,6 +52,8 @@ def _json(comparison: Comparison) -> dict[str, Any]:
             }
             for row in comparison.rows
         ],
+        "also": [str(record.path) for record in comparison.also],
+        "basis": comparison.basis,
         "caveats": list(comparison.caveats),
         "config_difference": list(comparison.config),
         "passport_differences": [{"fact": f, "first": a, "second": b} for f, a, b in comparison.passport],
@@ -72,6 +81,8 @@ def _lines(comparison: Comparison) -> list[str]:
         f"verdict: the second is {comparison.verdict.value}"
         if comparison.verdict.value in ("better", "worse")
         else f"verdict: {comparison.verdict.value}",
+        *(f"also:   {record.path}" for record in comparison.also),
+        f"  {comparison.basis}",
         *(f"  caution: {caveat}" for caveat in comparison.caveats),
         "",
     ]

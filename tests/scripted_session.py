@@ -173,4 +173,4 @@ class ScriptedServices:
 
     def compare(self, first: Path, others: Sequence[Path]) -> tuple[Comparison, ...]:
         measure = load_for_comparison(first)
-        return tuple(compare_runs(measure, load_for_comparison(other)) for other in others)
+        return tuple(compare_runs([measure], [load_for_comparison(other)]) for other in others)

@@ -61,7 +61,7 @@ def test_a_run_of_somebody_else_does_not_write_to_the_terminal(tmp_path: Path, j
     out = io.StringIO()
     list_results(tmp_path, json_asked, out)
     show_results(directory, json_asked, out)
-    compare_results(directory, [directory], json_asked, out)
+    compare_results([directory], [[directory]], json_asked, out)
     assert {c for c in out.getvalue() if not c.isprintable()} == {"\n"}
     assert "é" in out.getvalue()
     if json_asked:

@@ -125,7 +125,7 @@ def test_they_are_listed_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_they_are_compared_by_rates_alone(tmp_path: Path) -> None:
     first, second = directory(tmp_path), directory(tmp_path, "sai3-20250103-0304-old", get=80)
     out = io.StringIO()
-    assert compare_results(first, [second], True, out) == 0
+    assert compare_results([first], [[second]], True, out) == 0
     (found,) = json.loads(out.getvalue())["comparisons"]
     verdicts = {row["op"]: row["verdict"] for row in found["stages"]}
     assert verdicts == {"get": "worse", "put": "no difference"}

@@ -17,9 +17,10 @@ from sai3tui.config.load import load_config
 from sai3tui.config.ops import Op
 from sai3tui.config.problems import Level
 from sai3tui.events import BarrierReleased, StageFinished
+from sai3tui.results.compare import t_quantile
 from sai3tui.results.seconds import SECOND_NS
 from sai3tui.results.status import stage_notes
-from sai3tui.results.steady import known_to, settle, t_quantile
+from sai3tui.results.steady import known_to, settle
 from sai3tui.results.tally import Tally
 from sai3tui.results.views import StageInfo, SteadyView
 from tests.lease_sources import MemorySource

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from sai3tui.cli.options import Parts, add_json, add_output, add_parts
+from sai3tui.errors import ErrorKind, Sai3Error
 
 
 def add_results_command(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +21,20 @@ def add_results_command(parser: argparse.ArgumentParser) -> None:
     showing = add("show", "Show one run, stage by stage.", _show)
     showing.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
     add_json(showing)
-    comparing = add("compare", "Compare runs with the first one, stage by stage.", _compare)
+    comparing = add(
+        "compare", "Compare runs with the first one, stage by stage, or one side of several with another.", _compare
+    )
     comparing.add_argument("directory", metavar="RUN", type=Path, help="the run to compare with")
-    comparing.add_argument("others", metavar="RUN", nargs="+", type=Path, help="what is compared with it")
+    comparing.add_argument(
+        "others",
+        metavar="RUN",
+        nargs="*",
+        type=Path,
+        help="what is compared with it; before --with: more of the first side",
+    )
+    comparing.add_argument(
+        "--with", dest="side", metavar="RUN", nargs="+", type=Path, help="the runs of the other side"
+    )
     add_json(comparing)
     reporting = add("report", "Write a run's HTML report.", _report)
     reporting.add_argument("directory", metavar="RUN", type=Path, help="a results directory")
@@ -72,7 +84,12 @@ def _show(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from sai3tui.compare_command import compare_results
 
-    return compare_results(options.directory, options.others, options.json, sys.stdout)
+    first, others = [options.directory], [[other] for other in options.others]
+    if options.side:
+        first, others = [options.directory, *options.others], [options.side]
+    if not others:
+        raise Sai3Error("there is nothing to compare the run with", hint="name a second one", kind=ErrorKind.CONFIG)
+    return compare_results(first, others, options.json, sys.stdout)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
 """Comparing runs: differences with confidence intervals, from what was measured interval by interval. Pure.
 
 Neighbouring intervals resemble each other (caches, queues, background work), so they are resampled in blocks that are
-longer than that memory (circular block bootstrap). What cannot be told from noise is "no difference"; what cannot be
-told at all is "too few intervals".
+longer than that memory (circular block bootstrap). What is between runs, and not within them, is measured where there
+are several runs of the same thing, and expected otherwise. What cannot be told from noise is "no difference"; what
+cannot be told at all is "too few intervals".
 """
 
 from __future__ import annotations
@@ -21,12 +22,20 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 RESAMPLES = 1000
-CONFIDENCE = 0.99
-SMALLEST_SHARE = 0.01
-"""Differences below 1 % are not worth a verdict, however sure they are."""
+CONFIDENCE = 0.98
+SMALLEST_SHARE = 0.02
+"""Smaller differences get no verdict, however sure they are: two runs of the same thing differ by as much."""
 FEWEST_INTERVALS = 8
 MOST_INTERVALS = 600
 """Longer series are added up to as many intervals: blocks cover their memory all the better."""
+LEAST = 1e-12
+"""Instead of zero, which has no logarithm."""
+EXPECTED = 0.004
+EXPECTED_BETWEEN = {"p99": 0.01}
+"""How far runs of the same thing are apart beside what changes within them, as a standard deviation, where nothing is
+known of it (benchmarks/results_compare.py --real): of all metrics, and of those that scatter more."""
+EXPECTED_FREEDOM = 2
+"""What is expected weighs as much as so many further runs."""
 QUANTILES = (("p50", 0.5), ("p99", 0.99))
 _EDGES_US: Floats = np.array(EDGES_US[FINE])
 
@@ -126,47 +135,85 @@ def block_weights(count: int, length: int, resamples: int, rng: np.random.Genera
 
 
 def compare(
-    first: Intervals,
-    second: Intervals,
+    first: Sequence[Intervals],
+    second: Sequence[Intervals],
     *,
-    family: int = 1,
+    before: Sequence[Intervals] = (),
+    rows: int = 1,
     smallest: float = SMALLEST_SHARE,
     confidence: float = CONFIDENCE,
     seed: int = 1,
 ) -> list[Difference]:
-    """Throughput, operations per second and percentiles of the second run against the first.
+    """Throughput, operations per second and percentiles of the second side against the first, each of one run or more;
+    `before` are further runs of what the first side is, which tell how far such runs are apart.
 
-    `family` is how many comparisons are judged together: the intervals are widened so that all of them hold at once
-    with `confidence`.
+    `rows` is how many such comparisons are judged together: all their intervals hold at once with `confidence`.
     """
-    sides = [side.shortened() for side in (first, second)]
-    metrics = ["ops_per_s"] + (["bytes_per_s"] if any(side.bytes.sum() for side in sides) else [])
-    metrics += [name for name, _ in QUANTILES] if all(side.counts.sum() for side in sides) else []
-    values = [_values(side, metrics, np.ones((1, side.count))) for side in sides]
-    few = any(side.count < FEWEST_INTERVALS for side in sides)
-    resampled: list[dict[str, Floats]] = []
-    if not few:
-        rng = np.random.default_rng(seed)
-        for side in sides:
-            rates = np.divide(side.ops, side.seconds, out=np.zeros(side.count), where=side.seconds > 0)
-            weights = block_weights(side.count, block_length(rates), RESAMPLES, rng)
-            resampled.append(_values(side, metrics, weights))
+    sides = [[run.shortened() for run in runs] for runs in (first, second, before)]
+    runs = [run for side in sides for run in side]
+    metrics = ["ops_per_s"] + (["bytes_per_s"] if all(run.bytes.sum() for run in runs) else [])
+    metrics += [name for name, _ in QUANTILES] if all(run.counts.sum() for run in runs) else []
+    means = [[_means(run, metrics) for run in side] for side in sides]
+    if any(run.count < FEWEST_INTERVALS for run in runs):
+        middles = [np.exp(np.mean(side, axis=0)) for side in means[:2]]
+        return [
+            Difference(name, float(a), float(b), float(b / a - 1), -math.inf, math.inf, Verdict.UNKNOWN)
+            for name, a, b in zip(metrics, *middles, strict=True)
+        ]
+    rng = np.random.default_rng(seed)
+    errors = [[_errors(run, metrics, rng) for run in side] for side in sides]
+    apart = np.mean(errors[1], axis=0) - np.mean(errors[0], axis=0)
+    tests = rows * independent(apart)
     return [
-        _difference(name, values[0][name][0], values[1][name][0], resampled, sides, family, smallest, confidence)
-        for name in metrics
+        _difference(
+            name,
+            [np.array([run[column] for run in side]) for side in means],
+            [np.array([float(run[:, column].var()) for run in side]) for side in errors],
+            smallest,
+            (1 - confidence) / 2 / tests,
+        )
+        for column, name in enumerate(metrics)
     ]
 
 
-def _values(side: Intervals, metrics: Sequence[str], weights: Floats) -> dict[str, Floats]:
-    """Each metric of each resample."""
-    seconds = np.maximum(weights @ side.seconds, 1e-9)
-    made: dict[str, Floats] = {"ops_per_s": weights @ side.ops / seconds, "bytes_per_s": weights @ side.bytes / seconds}
+def independent(resamples: Floats) -> float:
+    """How many independent ones so many metrics are worth, which resemble each other: resamples x metrics. By the
+    spread of the eigenvalues of their correlation (Galwey 2009)."""
+    centred = resamples - resamples.mean(axis=0)
+    spread = centred.std(axis=0)
+    kept = centred[:, spread > LEAST] / spread[spread > LEAST]
+    if kept.shape[1] < 2:
+        return 1.0
+    values = np.clip(np.linalg.eigvalsh(kept.T @ kept / len(kept)), 0.0, None)
+    return float(np.sqrt(values).sum() ** 2 / values.sum())
+
+
+def _means(run: Intervals, metrics: Sequence[str]) -> Floats:
+    """The logarithm of each metric of a run."""
+    found: Floats = _logarithms(run, metrics, np.ones((1, run.count)))[0]
+    return found
+
+
+def _errors(run: Intervals, metrics: Sequence[str], rng: np.random.Generator) -> Floats:
+    """How far resamples of a run are from it: resamples x metrics, of logarithms."""
+    rates = np.divide(run.ops, run.seconds, out=np.zeros(run.count), where=run.seconds > 0)
+    found = _logarithms(run, metrics, block_weights(run.count, block_length(rates), RESAMPLES, rng))
+    # Few intervals understate their own spread.
+    error: Floats = (found - found.mean(axis=0)) * _small_sample(run.count)
+    return error
+
+
+def _logarithms(run: Intervals, metrics: Sequence[str], weights: Floats) -> Floats:
+    """Of each metric of each resample."""
+    seconds = np.maximum(weights @ run.seconds, 1e-9)
+    made: dict[str, Floats] = {"ops_per_s": weights @ run.ops / seconds, "bytes_per_s": weights @ run.bytes / seconds}
     if any(name in metrics for name, _ in QUANTILES):
-        table, edges = side.dense()
+        table, edges = run.dense()
         sums = np.cumsum(weights @ table, axis=1)
         for name, q in QUANTILES:
             made[name] = _quantiles(sums, edges, q)
-    return {name: made[name] for name in metrics}
+    found: Floats = np.log(np.maximum(np.column_stack([made[name] for name in metrics]), LEAST))
+    return found
 
 
 def _quantiles(sums: Floats, edges: Floats, q: float) -> Floats:
@@ -183,41 +230,47 @@ def _quantiles(sums: Floats, edges: Floats, q: float) -> Floats:
 
 
 def _difference(
-    metric: str,
-    first: float,
-    second: float,
-    resampled: Sequence[dict[str, Floats]],
-    sides: Sequence[Intervals],
-    family: int,
-    smallest: float,
-    confidence: float,
+    metric: str, means: Sequence[Floats], variances: Sequence[Floats], smallest: float, tail: float
 ) -> Difference:
-    share = _share(first, second)
-    if not resampled:
-        return Difference(metric, first, second, share, -math.inf, math.inf, Verdict.UNKNOWN)
-    shares = _shares(resampled[0][metric], resampled[1][metric])
-    tail = (1 - confidence) / 2 / max(1, family)
-    # Few intervals understate their own spread; and half a bin of rounding is in every percentile.
-    spread = float(np.std(shares)) * _small_sample(min(side.count for side in sides))
-    reach = normal_quantile(1 - tail) * spread
-    low, high = max(-1.0, share - reach), share + reach
+    """Of logarithms of the runs of each side (and those before), and of the variance of each by what is within it."""
+    first, second, before = means
+    share = float(second.mean() - first.mean())
+    within = float(variances[0].mean() / len(first) + variances[1].mean() / len(second))
+    weight = 1 / len(first) + 1 / len(second)
+    groups = [np.concatenate((first, before)), second]
+    freedom = sum(len(group) - 1 for group in groups)
+    seen = sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / max(1, freedom)
+    excess = max(0.0, seen - float(np.concatenate(variances).mean()))
+    expected = EXPECTED_BETWEEN.get(metric, EXPECTED) ** 2
+    between = weight * (EXPECTED_FREEDOM * expected + freedom * excess) / (EXPECTED_FREEDOM + freedom)
+    variance = within + between
+    reach = normal_quantile(1 - tail)
+    if freedom and between:
+        # What is between runs is known from few of them, what is within them from many intervals (Satterthwaite).
+        reach = t_quantile(1 - tail, (EXPECTED_FREEDOM + freedom) * (variance / between) ** 2)
+    reach *= math.sqrt(variance)
+    low, high = math.expm1(share - reach), math.expm1(share + reach)
+    found = math.expm1(share)
     verdict = Verdict.SAME
-    if (low > 0 or high < 0) and abs(share) >= smallest:
+    if (low > 0 or high < 0) and abs(found) >= smallest:
         more_is_better = metric.endswith("_per_s")
-        verdict = Verdict.BETTER if (share > 0) == more_is_better else Verdict.WORSE
-    return Difference(metric, float(first), float(second), share, low, high, verdict)
+        verdict = Verdict.BETTER if (found > 0) == more_is_better else Verdict.WORSE
+    return Difference(metric, math.exp(first.mean()), math.exp(second.mean()), found, low, high, verdict)
 
 
 def _small_sample(count: int) -> float:
     return math.sqrt(count / max(1, count - 3)) * (1 + 2.5 / count)
 
 
-def _share(first: float, second: float) -> float:
-    return float((second - first) / first) if first else 0.0
-
-
-def _shares(first: Floats, second: Floats) -> Floats:
-    return np.divide(second - first, first, out=np.zeros_like(first), where=first > 0)
+def t_quantile(p: float, freedom: float) -> float:
+    """Of Student's distribution, by the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5)."""
+    z = normal_quantile(p)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def normal_quantile(p: float) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sai3tui.config.model import LEAST_STEADY_S
-from sai3tui.results.compare import Floats, autocorrelation_time, normal_quantile
+from sai3tui.results.compare import Floats, autocorrelation_time, t_quantile
 from sai3tui.results.seconds import FleetSecond
 from sai3tui.results.views import SteadyView
 
@@ -74,17 +74,6 @@ def settle(series: Sequence[float] | Floats) -> Settled | None:
 def known_to(view: SteadyView | None, half_width: float) -> bool:
     """Whether the mean of the steady part is known to plus and minus this share of it."""
     return view is not None and view.half_width <= half_width
-
-
-def t_quantile(p: float, freedom: float) -> float:
-    """Of Student's distribution, by the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5)."""
-    z = normal_quantile(p)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 class SteadyMeter:

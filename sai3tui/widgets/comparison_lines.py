@@ -42,6 +42,8 @@ def comparison_lines(comparison: Comparison, width: int, palette: Palette) -> li
         lines += [Text(), Text(clean(f"{row.stage}  {row.op.word.upper()}"), style=f"bold {palette.bright}")]
         lines.append(head_line(columns, palette))
         lines += [row_line(columns, _cells(difference, palette)) for difference in row.differences]
+    if comparison.basis:
+        lines += [Text(), *wrapped(comparison.basis, width, palette.muted)]
     if comparison.config:
         lines += [Text(), Text("The configurations differ", style=f"bold {palette.bright}")]
         for line in comparison.config:
