@@ -127,14 +127,20 @@ class Arrival:
                 ground.introduce(plan, addresses)
 
     async def _find_run(self, order: AttachOrder) -> RunningRun:
+        """By its directory, or by the first of the agents named that knows it. Raises Sai3Error."""
         directory = results_directory(order)
         if directory is not None:
             return await asyncio.to_thread(find_by_directory, directory)
-        link = AgentLink("of the run", order.targets[0], self._ground.request.access, version=self._ground.version)
-        try:
-            return await find_by_agent(link)
-        finally:
-            await link.close()
+        failures: list[Sai3Error] = []
+        for address in order.targets:
+            link = AgentLink("of the run", address, self._ground.request.access, version=self._ground.version)
+            try:
+                return await find_by_agent(link)
+            except Sai3Error as error:
+                failures.append(error)
+            finally:
+                await link.close()
+        raise RunStopped(failed(unreachable(failures)))
 
     async def _bring_up_to_date(
         self, order: AttachOrder, run: RunningRun, plan: RunPlan, director: Conductor | Viewer, links: list[AgentLink]

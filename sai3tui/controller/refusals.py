@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.request import EXIT_PREFLIGHT, Ending
 from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, failure_of
 from sai3tui.events import Finding, StateChanged
 
 
-def unreachable(errors: list[BaseException]) -> Failure:
+def unreachable(errors: Sequence[BaseException]) -> Failure:
     """Agents that cannot be used: the one reason, or how many there are."""
     failures = [failure_of(error) for error in errors]
     if len(failures) == 1:
