@@ -127,6 +127,7 @@ async def finished(session: RunSession) -> tuple[Outcome, RunSnapshot]:
 def check_whole(directory: Path, *, errors: bool = False) -> None:
     """What an uninterrupted run's results have, these have too: nothing is missing and nothing is there twice."""
     record = load_run(directory)
+    assert record.doubts == ()
     assert record.outcome is not None
     assert (record.outcome.status, record.outcome.exit_code) == ("success", 0)
     prepare, execute, cleanup = record.stages
