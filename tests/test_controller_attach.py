@@ -356,19 +356,28 @@ async def test_a_run_is_compared_with_the_same_baseline_whoever_leads_it(tmp_pat
                 view = session.snapshot().baseline
                 assert view is not None
                 seen.append((view.name, view.bands, [each.metric for each in session.snapshot().thresholds]))
-                if number == 2:
-                    session.request_abort("enough")
-                else:
-                    session.request_detach("to see who comes")
+                session.request_detach("to see who comes")
                 outcome = await asyncio.wait_for(running, 60)
                 assert outcome.failure is None
             # First by what its directory says, then by what an agent does.
             session = attached(tmp_path, *((outcome.results,) if number == 0 else (address,)))
         assert seen[0] == seen[1] == seen[2]
         assert seen[0][0] == baseline.name
+        assert json.loads((Path(outcome.results) / "metadata.json").read_text())["baseline"] == baseline.name
+
+        # Where it cannot be read any more the run is not given up.
+        baseline.rename(tmp_path / "moved")
+        async with going(session) as running:
+            assert await wait_until_async(in_stage(session, 2), 60)
+            assert session.snapshot().baseline is None
+            assert any(
+                f"cannot compare with {baseline}: the run goes on without" in line.text
+                for line in session.snapshot().log
+            )
+            session.request_abort("enough")
+            outcome = await asyncio.wait_for(running, 60)
+        assert (outcome.status, outcome.failure) == ("aborted", None)
         assert outcome.resume.endswith(f"--baseline {baseline}")
-        (directory,) = (Path(outcome.results),)
-        assert json.loads((directory / "metadata.json").read_text())["baseline"] == baseline.name
 
 
 def lead_of(session: RunSession) -> Lead:
