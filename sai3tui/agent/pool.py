@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -267,6 +267,9 @@ class WorkerPool:
         now = time.monotonic_ns()
         start_ns = max(job.start_ns, now)
         ends_ns = start_ns + round(duration * 1e9)
+        if job.start_ns:
+            # Who begins later does so for as long, and a schedule with it: else more would be due than was asked for.
+            job = replace(job, start_ns=start_ns)
         self._stage_number += 1
         self._buried.clear()
         lanes = stage_lanes(self._opens, job.connections) if job.connections else ()
