@@ -353,7 +353,9 @@ class BarrierArrived(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class BarrierReleased(Event):
+class Release(Event):
+    """A barrier is open: since when the next stage may begin, who has arrived, who is left behind, and why it is."""
+
     stage_index: int = 0
     start_ns: int = 0
     arrived: tuple[str, ...] = ()
@@ -362,14 +364,13 @@ class BarrierReleased(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseSeen(Event):
-    """An agent was told that a barrier is open: what `BarrierReleased` says, for those who only have its log."""
+class BarrierReleased(Release):
+    """The controller opened it: once a barrier, for all agents."""
 
-    stage_index: int = 0
-    start_ns: int = 0
-    arrived: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    reason: str = ""
+
+@dataclass(frozen=True, slots=True)
+class ReleaseSeen(Release):
+    """An agent was told so: what `BarrierReleased` says, for those who only have its log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,18 +21,10 @@ SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class AgentSeries:
-    """One agent over time: seconds since the run began, bytes per second, latencies in µs."""
+class AgentSeries(Series):
+    """One agent over time."""
 
-    at_s: tuple[float, ...] = ()
-    get_bytes: tuple[float, ...] = ()
-    put_bytes: tuple[float, ...] = ()
-    ops: tuple[float, ...] = ()
-    p50_us: tuple[float, ...] = ()
-    p99_us: tuple[float, ...] = ()
-    scheduled_p99_us: tuple[float, ...] = ()
     cpu_pct: tuple[float, ...] = ()
-    stage_index: tuple[int, ...] = ()
 
 
 class Frames:
@@ -79,7 +71,7 @@ class Frames:
 
     def agent_series(self, agent_id: str, until_s: float = float("inf")) -> AgentSeries:
         """The figures of one agent in all frames up to a time."""
-        rows: list[tuple[float, float, float, float, float, float, float, float, int]] = []
+        rows: list[tuple[float, float, float, float, float, float, int, float, float]] = []
         for frame in self._frames:
             if frame.elapsed_s > until_s:
                 break
@@ -88,8 +80,8 @@ class Frames:
                 rows.append(_agent_row(frame, agent))
         if not rows:
             return AgentSeries()
-        at, get, put, ops, p50, p99, scheduled, cpu, stage = zip(*rows, strict=True)
-        return AgentSeries(at, get, put, ops, p50, p99, scheduled, cpu, stage)
+        at, get, put, ops, p50, p99, stage, scheduled, cpu = zip(*rows, strict=True)
+        return AgentSeries(at, get, put, ops, p50, p99, stage, scheduled, cpu)
 
 
 class Film:
@@ -111,7 +103,7 @@ class Film:
 
 def _agent_row(
     frame: RunSnapshot, agent: AgentView
-) -> tuple[float, float, float, float, float, float, float, float, int]:
+) -> tuple[float, float, float, float, float, float, int, float, float]:
     rates, vitals = agent.rates, agent.vitals
     return (
         frame.elapsed_s,
@@ -120,9 +112,9 @@ def _agent_row(
         rates.ops,
         max(rates.get_p50_us, rates.put_p50_us, rates.meta_p50_us),
         rates.p99_us,
+        frame.stage_index,
         rates.scheduled_p99_us,
         vitals.cpu_user_pct + vitals.cpu_system_pct,
-        frame.stage_index,
     )
 
 

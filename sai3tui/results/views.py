@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Self
 
 from sai3tui.errors import Failure
 from sai3tui.events import AttemptStats, Lateness, Level
@@ -187,7 +188,8 @@ class EndpointCell:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Fleet figures over time, one entry a second, oldest first. `at_s` is seconds since the run started."""
+    """Figures over time, one entry a second, oldest first: of the fleet, unless said otherwise. `at_s` is seconds since
+    the run started; bytes and operations are per second, latencies in µs."""
 
     at_s: tuple[float, ...] = ()
     get_bytes: tuple[float, ...] = ()
@@ -198,10 +200,10 @@ class Series:
     stage_index: tuple[int, ...] = ()
     scheduled_p99_us: tuple[float, ...] = ()
 
-    def until(self, seconds: float) -> Series:
+    def until(self, seconds: float) -> Self:
         """The part up to `seconds` after the start."""
         end = bisect_right(self.at_s, seconds)
-        return Series(*(getattr(self, each.name)[:end] for each in fields(self)))
+        return type(self)(*(getattr(self, each.name)[:end] for each in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
