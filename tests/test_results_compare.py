@@ -197,6 +197,8 @@ def test_earlier_runs_tell_how_far_runs_are_apart() -> None:
     known = compare([first], [second], before=before)[0]
     assert known.verdict is Verdict.SAME
     assert known.share == pytest.approx(-0.03, abs=0.002)
+    # One that was too short tells nothing, and takes nothing away.
+    assert compare([first], [second], before=[*before, noisy(9, count=5)])[0] == known
 
 
 @settings(max_examples=25, deadline=None)

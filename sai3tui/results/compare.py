@@ -149,7 +149,8 @@ def compare(
 
     `rows` is how many such comparisons are judged together: all their intervals hold at once with `confidence`.
     """
-    sides = [[run.shortened() for run in runs] for runs in (first, second, before)]
+    enough = [run for run in before if run.count >= FEWEST_INTERVALS]
+    sides = [[run.shortened() for run in runs] for runs in (first, second, enough)]
     runs = [run for side in sides for run in side]
     metrics = ["ops_per_s"] + (["bytes_per_s"] if all(run.bytes.sum() for run in runs) else [])
     metrics += [name for name, _ in QUANTILES] if all(run.counts.sum() for run in runs) else []

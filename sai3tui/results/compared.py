@@ -22,8 +22,8 @@ from sai3tui.results.views import StageView
 
 MOST_DIFFERENT_LINES = 60
 MOST_EARLIER = 8
-LARGEST_EARLIER = 4 << 20
-"""Bytes of seconds.zst: some seconds for all of them."""
+LARGEST_EARLIER = 512 << 10
+"""Bytes of seconds.zst: a second each."""
 WENT_THROUGH = (0, 4)
 """Exit codes of runs that went through all stages: also if a threshold was missed."""
 UNIMPORTANT = (
