@@ -18,7 +18,7 @@ from sai3tui.screens.results import ResultsScreen
 from sai3tui.screens.services import ShowReport
 from tests import canned_runs as canned
 from tests.scripted_session import ScriptedServices, ScriptedSession
-from tests.ui_help import NARROW, WIDE, on_screen, room, settled, shows, until
+from tests.ui_help import NARROW, WIDE, on_screen, room, screen_text, settled, shows, until
 
 
 async def test_a_started_room_goes_to_the_run_and_ends_with_its_code() -> None:
@@ -105,6 +105,14 @@ async def test_a_viewer_leaves_without_a_question() -> None:
     session = ScriptedSession(replace(canned.running(), detachable=True, lead=Lead()))
     app = room(session)
     async with app.run_test(size=NARROW) as pilot:
+        await on_screen(pilot, LiveScreen)
+        foot = screen_text(app).splitlines()[-1]
+        assert "t Take over" in foot
+        assert "f1 Help" in foot
+        await pilot.press("b")
+        await on_screen(pilot, BarrierScreen)
+        assert "f1 Help" in screen_text(app).splitlines()[-1]
+        await pilot.press("escape")
         await on_screen(pilot, LiveScreen)
         await pilot.press("q")
         await until(lambda: app.return_code is not None)

@@ -114,6 +114,11 @@ class RoomScreen(Screen[None]):
         return self.query_one("#status", StatusLine)
 
     @property
+    def unsaid(self) -> frozenset[str]:
+        """Actions that have no place in the line of keys now, although their keys answer."""
+        return frozenset()
+
+    @property
     def focused_pane(self) -> Pane | None:
         """The pane that has the focus."""
         around = self.focused.ancestors if self.focused is not None else ()

@@ -56,6 +56,10 @@ class LiveScreen(RunView):
         self.status.show(self._snapshot, badge)
 
     @property
+    def unsaid(self) -> frozenset[str]:
+        return frozenset({"abort"}) if self._watches else frozenset()
+
+    @property
     def _watches(self) -> bool:
         return self._snapshot.viewing and self._snapshot.outcome is None
 

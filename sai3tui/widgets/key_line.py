@@ -28,8 +28,9 @@ class KeyLine(Painted):
     def keys(self) -> tuple[ActiveBinding, ...]:
         """What is shown, left to right."""
         by_action: dict[str, ActiveBinding] = {}
+        unsaid = getattr(self.screen, "unsaid", frozenset[str]())
         for active in self.screen.active_bindings.values():
-            if active.binding.show:
+            if active.binding.show and active.binding.action not in unsaid:
                 by_action.setdefault(active.binding.action, active)
         return tuple(by_action.values())
 
