@@ -218,6 +218,14 @@ def test_a_lost_agent_is_lost_whatever_it_had_found() -> None:
     assert findings.verdict("agent-1", lost).word == "lost"
 
 
+def test_an_agent_that_never_answered_is_told_from_one_that_was_not_checked() -> None:
+    snapshot = replace(canned.connecting(), phase=Phase.FINISHED)
+    known, silent = snapshot.agents[0], replace(snapshot.agents[1], version="")
+    findings = Findings(replace(snapshot, agents=(known, silent)))
+    assert findings.verdict(silent.id, silent).word == "no answer"
+    assert findings.verdict(known.id, replace(known, version="0.1.0")).word == "not checked"
+
+
 @pytest.mark.parametrize(
     ("snapshot", "allowed", "words"),
     [

@@ -154,24 +154,25 @@ class EditorScreen(RoomScreen):
         """The place of the cursor in the corner, with what is wrong in its line: there is more room than behind it."""
         row, column = place
         found = min(self._editor.problems_at(row), key=lambda p: PROBLEM[p.level].rank, default=None)
-        look = PROBLEM[found.level] if found is not None else None
-        words = (
-            (f"{look.glyph} {clean(found.message)}  ", look.role)
-            if found is not None and look is not None
-            else ("", "")
-        )
-        self.query_one("#yaml-pane", Pane).corner(words, (f"{row + 1}:{column + 1}", ""))
+        at = (f"{row + 1}:{column + 1}", "")
+        pane = self.query_one("#yaml-pane", Pane)
+        if found is None:
+            pane.corner(at)
+        else:
+            look = PROBLEM[found.level]
+            pane.corner((f"{look.glyph} {clean(found.message)}", look.role), ("  ", ""), at)
         fixable = self._fix_at(row) is not None
         if fixable != self._fixable:
             self._fixable = fixable
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        in_text = self.focused is None or isinstance(self.focused, YamlEditor)
         if action == "complete":
-            return self.focused is None or isinstance(self.focused, YamlEditor)
+            return in_text
         if action == "next_problem":
-            return bool(self._checked.problems) and not isinstance(self.focused, ProblemList)
-        return action != "fix" or self._fixable or isinstance(self.focused, ProblemList)
+            return bool(self._checked.problems) and in_text
+        return action != "fix" or (self._fixable and in_text) or isinstance(self.focused, ProblemList)
 
     def _check_soon(self, delay: float) -> None:
         if self._timer is not None:

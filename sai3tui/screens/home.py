@@ -31,6 +31,7 @@ from sai3tui.widgets.run_views import RunReport
 from sai3tui.widgets.text import clean, date_and_time
 from sai3tui.widgets.text_rows import TextRows
 
+NEWEST_FIRST = "newest first, figures of the stage that measured most"
 EMPTY_HINT = (
     "",
     "  No runs here yet.",
@@ -145,7 +146,7 @@ class HomeScreen(RoomScreen):
         pane = self.query_one("#runs-pane", Pane)
         count = f"  {len(shown)} of {len(runs)}" if words else f"  {len(runs)}"
         pane.retitle(("Runs", ""), (count if runs else "", "muted"))
-        pane.corner(("newest first, figures of the stage that measured most" if runs else "", ""))
+        pane.corner((NEWEST_FIRST if runs else "", ""))
         self._show_card()
         self.refresh_bindings()
 
@@ -238,12 +239,16 @@ class HomeScreen(RoomScreen):
     def action_compare(self) -> None:
         """Compare the marked runs with the oldest of them."""
         first, *others = self.query_one(RunList).marked
+        pane = self.query_one("#runs-pane", Pane)
+        self.app.call_from_thread(pane.corner, (f"◌ reading {len(others) + 1} runs whole", "info"))
         try:
             comparison = self._services.compare(first.path, [run.path for run in others])
         except Sai3Error as error:
             self.notify(error.message, severity="error", markup=False)
         else:
             self.app.call_from_thread(self.app.push_screen, ComparisonScreen(comparison))
+        finally:
+            self.app.call_from_thread(pane.corner, (NEWEST_FIRST, ""))
 
     def action_demo(self) -> None:
         self.post_message(RunDemo())

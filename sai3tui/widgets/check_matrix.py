@@ -91,6 +91,8 @@ class Findings:
             return Look("▲", plural(warnings, "warning"), "warn", 1)
         if any(name == key[0] for key in self._cells):
             return Look("✓", "ready", "ok", 5)
+        if agent is not None and not agent.version:
+            return Look("○", "no answer", "bad", 0)
         return Look("·", "not checked", "muted", 4)
 
 

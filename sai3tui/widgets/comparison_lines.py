@@ -11,7 +11,7 @@ from sai3tui.results.compared import Comparison
 from sai3tui.theme import Palette
 from sai3tui.widgets.columns import Column, fitting, head_line, row_line
 from sai3tui.widgets.states import Look
-from sai3tui.widgets.text import clean, millis, number
+from sai3tui.widgets.text import clean, millis, number, plural
 from sai3tui.widgets.wrapping import LABEL, labelled, wrapped
 
 MIB = 1024.0**2
@@ -34,9 +34,8 @@ COLUMNS = (
 def comparison_lines(comparison: Comparison, width: int, palette: Palette) -> list[Text]:
     """Lines of at most `width` cells; the second run is judged against the first."""
     look = VERDICTS[comparison.verdict]
-    lines = [Text.assemble(("verdict".ljust(LABEL), palette.muted), look.text(palette))]
-    for caveat in comparison.caveats:
-        lines += wrapped(f"▲ {caveat}", width, palette.warn)
+    doubts = f"   ▲ {plural(len(comparison.caveats), 'caveat')}, below" if comparison.caveats else ""
+    lines = [Text.assemble(("verdict".ljust(LABEL), palette.muted), look.text(palette), (doubts, palette.warn))]
     columns = fitting(COLUMNS, width)
     for row in comparison.rows:
         lines += [Text(), Text(clean(f"{row.stage}  {row.op.word.upper()}"), style=f"bold {palette.bright}")]
@@ -44,6 +43,10 @@ def comparison_lines(comparison: Comparison, width: int, palette: Palette) -> li
         lines += [row_line(columns, _cells(difference, palette)) for difference in row.differences]
     if comparison.basis:
         lines += [Text(), *wrapped(comparison.basis, width, palette.muted)]
+    if comparison.caveats:
+        lines += [Text(), Text("What may make this unfair", style=f"bold {palette.bright}")]
+    for caveat in comparison.caveats:
+        lines += wrapped(f"▲ {caveat}", width, palette.warn)
     if comparison.config:
         lines += [Text(), Text("The configurations differ", style=f"bold {palette.bright}")]
         for line in comparison.config:
