@@ -300,8 +300,8 @@ def endpoint_stats(op: Op, count: int) -> EndpointStats:
 
 
 @asynccontextmanager
-async def scripted_agent(script: Script | None = None) -> AsyncIterator[ScriptedAgent]:
-    agent = ScriptedAgent(script or Script())
+async def scripted_agent(script: Script | ScriptedAgent | None = None) -> AsyncIterator[ScriptedAgent]:
+    agent = script if isinstance(script, ScriptedAgent) else ScriptedAgent(script or Script())
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     add_AgentServicer_to_server(agent, server)
     agent.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

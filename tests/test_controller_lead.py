@@ -52,3 +52,17 @@ def test_nobody_leads_only_where_nobody_leads_at_any_agent(told: list[tuple[str,
     if named:
         newest = max(lead.since_ns for lead in named)
         assert any(lead.by == found.lead.by and lead.since_ns == newest for lead in named)
+
+
+def test_what_a_lost_agent_told_last_says_nothing_of_who_leads_now() -> None:
+    """Agent and controller may be lost with the same host."""
+    told = Leads()
+    told.tell("a1", Lead("anna", NOON))
+    told.tell("a2", Lead("anna", NOON))
+    told.tell("a2", Lead("", NOON + 30))
+    assert told.lead.by == "anna"
+    told.lose("a1")
+    assert told.lead == Lead("", NOON + 30)
+    # Nobody else is left: the last word stands.
+    told.lose("a2")
+    assert told.lead == Lead("", NOON + 30)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sai3tui.controller.coordinator import Coordinator
 from sai3tui.controller.request import RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
@@ -398,6 +399,49 @@ async def test_a_session_that_is_cancelled_as_something_happens_ends(tmp_path: P
         assert done == {running}
         assert running.cancelled()
         assert [index for index, _ in prompt.starts] == [0]
+
+
+class Talker(ScriptedAgent):
+    """Says what it is given to say, on the stream that it was told on what to do."""
+
+    def assigned(self, out, assignment: pb.Assignment) -> None:
+        self.say = out.put_nowait
+        super().assigned(out, assignment)
+
+
+async def test_what_agents_say_while_a_displaced_controller_steps_down_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Event | Report] = []
+    close = Coordinator.close
+
+    def heard() -> bool:
+        return any(isinstance(item, Report) and item.objects.done == 77 for item in said)
+
+    agent = Talker(Script(hang_stage=1))
+    async with scripted_agent(agent):
+
+        async def close_slowly(self: Coordinator) -> None:
+            await close(self)
+            now, states = agent.now(), pb.StateChanges(generation=1)
+            report = pb.Report(stage_index=1, start_ns=now, end_ns=now, objects=pb.Objects(done=77), states=states)
+            agent.say(pb.AgentMessage(agent_time_ns=now, report=report))
+            await wait_until_async(lambda: heard() or bool(losses()), 30)
+
+        def losses() -> list[StateChanged]:
+            return [item for item in said if isinstance(item, StateChanged) and item.state is AgentState.LOST]
+
+        monkeypatch.setattr(Coordinator, "close", close_slowly)
+        session = RunSession(request(tmp_path, config_text([agent.address]), preflight=False, stays=True))
+        session.listen(said.append)
+        running = asyncio.create_task(session.run())
+        await asyncio.wait_for(agent.working.wait(), 60)
+        agent.say(pb.AgentMessage(agent_time_ns=agent.now(), led=pb.Led(by="somebody else", since_ns=agent.now())))
+        assert await wait_until_async(lambda: heard() or bool(losses()), 60)
+        assert losses() == []
+        session.request_detach("seen enough")
+        outcome = await asyncio.wait_for(running, 60)
+        assert (outcome.status, outcome.failure) == ("detached", None)
 
 
 async def test_an_abort_before_the_run_began_ends_it(tmp_path: Path) -> None:

@@ -32,9 +32,20 @@ class Leads:
 
     def __init__(self) -> None:
         self._told: dict[str, Lead] = {}
+        self._lost: set[str] = set()
 
     def tell(self, agent: str, lead: Lead) -> None:
         self._told[agent] = lead
+        self._drop()
+
+    def lose(self, agent: str) -> None:
+        """It tells nothing any more: what it told last counts only until another one has told anything."""
+        self._lost.add(agent)
+        self._drop()
+
+    def _drop(self) -> None:
+        living = {agent: lead for agent, lead in self._told.items() if agent not in self._lost}
+        self._told = living or self._told
 
     @property
     def lead(self) -> Lead:

@@ -254,9 +254,11 @@ class RunSession:
         journal.emit(Detached(time.time_ns(), "", lead.sentence))
         journal.keep_nothing()
         journal.fleet.detachable = True
-        await director.step_down()
         viewer = self._director = Viewer(plan, streams, journal, opened)
-        await streams.go_on_as_viewer(viewer)
+        # First of all: whoever steps down can take in nothing more, and would give up agents that say something.
+        streams.heard_by(viewer)
+        await director.step_down()
+        await streams.open_again()
         return await viewer.play()
 
     async def _wind_up(self, ending: Ending) -> None:

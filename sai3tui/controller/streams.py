@@ -116,10 +116,12 @@ class Streams:
         self._journal.note(Level.WARNING, "its stream broke off; opening another one", agent=agent, code="rejoin")
         self._subscribe(agent)
 
-    async def go_on_as_viewer(self, hearer: Hearer) -> None:
-        """Give up the lead: streams to all that live are opened again, for `hearer`, who misses nothing. Bounded."""
-        self.leads = False
+    def heard_by(self, hearer: Hearer) -> None:
+        """From now on `hearer` has what agents say."""
         self._hearer = hearer
+
+    async def open_again(self) -> None:
+        """End the streams to all that live, and open others in their place; nothing is missed. Bounded."""
         lost = self.machine.lost
         again = [agent for agent in self._tasks if agent not in lost]
         await self._end_all()

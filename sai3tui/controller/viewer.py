@@ -60,7 +60,7 @@ class Viewer:
 
     def give_up(self, agent: str, failure: Failure) -> None:
         """The agent is not to be had any more."""
-        self._machine.gone(agent, failure)
+        self._gone(agent, failure)
         self._tell_loss(agent, failure)
 
     async def play(self) -> Ending:
@@ -76,6 +76,7 @@ class Viewer:
                     case Rejoin(agent):
                         streams.rejoin(agent)
                     case Lose(agent, failure):
+                        self._lead_without(agent)
                         self._tell_loss(agent, failure)
             now = time.monotonic()
             due = machine.signs_due(now)
@@ -166,9 +167,20 @@ class Viewer:
             # It may have been at a barrier, and been given what a lost agent has left.
             self._machine.takes_back(item.agent)
         elif item.state in (AgentState.FAILED, AgentState.LOST):
-            self._machine.gone(item.agent, failed_there(item))
+            self._gone(item.agent, failed_there(item))
         elif item.state in (AgentState.ABORTING, AgentState.ABORTED):
-            self._machine.gone(item.agent, aborted_there(link, item.reason))
+            self._gone(item.agent, aborted_there(link, item.reason))
+
+    def _gone(self, agent: str, failure: Failure) -> None:
+        self._machine.gone(agent, failure)
+        self._lead_without(agent)
+
+    def _lead_without(self, agent: str) -> None:
+        """Who leads, now that this agent tells nothing any more."""
+        self._leads.lose(agent)
+        lead = self._leads.lead
+        if lead.since_ns:
+            self._journal.led(lead)
 
     def _tell_loss(self, agent: str, failure: Failure) -> None:
         if agent not in self._machine.completed:
