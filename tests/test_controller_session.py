@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sai3tui.controller.coordinator import Coordinator
-from sai3tui.controller.request import RunRequest
+from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
 from sai3tui.controller.thread import SessionThread
@@ -442,6 +442,16 @@ async def test_what_agents_say_while_a_displaced_controller_steps_down_is_heard(
         session.request_detach("seen enough")
         outcome = await asyncio.wait_for(running, 60)
         assert (outcome.status, outcome.failure) == ("detached", None)
+
+
+async def test_who_has_yet_to_come_to_a_run_can_leave_it_to_others(tmp_path: Path) -> None:
+    """An abort that follows, as of a front that is closed, must not end a run that we have come to by then."""
+    order = AttachOrder((f"127.0.0.1:{free_port()}",))
+    session = RunSession(RunRequest(Path(), b"", results_root=tmp_path, attach=order))
+    session.request_detach("left while the run was taken over")
+    session.request_abort("the front was closed")
+    outcome = await asyncio.wait_for(session.run(), 60)
+    assert (outcome.status, outcome.exit_code, outcome.failure) == ("detached", 0, None)
 
 
 async def test_an_abort_before_the_run_began_ends_it(tmp_path: Path) -> None:

@@ -121,7 +121,8 @@ class Arrival:
             try:
                 await ground.load_baseline(plan)
             except Sai3Error as error:
-                text = f"{error.message}: the run goes on without; sai3tui attach --baseline RUN names another place"
+                why = error.failure().sentence()
+                text = f"{why}; the run goes on without it (sai3tui attach --baseline RUN names another place)"
                 self._journal.note(Level.WARNING, text, code="baseline")
             else:
                 ground.introduce(plan, addresses)

@@ -100,10 +100,11 @@ class RunSession:
 
     def request_detach(self, reason: str) -> None:
         """Leave the run to its agents, which go on to the next barrier and hold there. Does nothing unless the
-        snapshot says that it is `detachable`."""
+        snapshot says that it is `detachable`, or we have yet to come to a run in progress."""
 
         def detach() -> None:
-            if self._journal.fleet.detachable:
+            coming = self.request.attach is not None and self._director is None
+            if coming or self._journal.fleet.detachable:
                 self._begin_abort(Ending(DETACHED, EXIT_OK, None, reason))
 
         self._post(detach)
