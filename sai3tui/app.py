@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import ClassVar
 from rich.console import RenderableType
 from textual import events, work
 from textual.app import App, SystemCommand
-from textual.binding import ActiveBinding, Binding, BindingType
+from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
 from textual.scrollbar import ScrollBar
 from textual.widget import Widget
@@ -23,12 +23,13 @@ from sai3tui.errors import Failure, Sai3Error
 from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.confirm import ConfirmScreen
 from sai3tui.screens.editor import EditorScreen
-from sai3tui.screens.files import read_config, text_of
+from sai3tui.screens.files import free_name, read_config, text_of
 from sai3tui.screens.help import HelpScreen
 from sai3tui.screens.home import HomeScreen
 from sai3tui.screens.jump import JumpScreen
 from sai3tui.screens.leaving import abort_question, quit_question
 from sai3tui.screens.live import LiveScreen
+from sai3tui.screens.palette import palette_commands
 from sai3tui.screens.preflight import PreflightScreen
 from sai3tui.screens.recent import RecentConfigs
 from sai3tui.screens.recovery import Recovery
@@ -57,8 +58,7 @@ from sai3tui.theme import DARK, GREY, SIXTEEN, THEMES
 from sai3tui.widgets.plain_charts import PlainCharts
 from sai3tui.widgets.run_views import report_of
 from sai3tui.widgets.scroll_bar import SlimScrollBar
-from sai3tui.widgets.states import run_look
-from sai3tui.widgets.text import clean
+from sai3tui.widgets.states import title_of
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -491,7 +491,7 @@ class Sai3App(App[None]):
         """Edit a new file, which begins with a template."""
         name = await self.push_screen_wait(template_chooser())
         if name is not None:
-            self._edit(_free_name(Path("new.yaml")), templates()[name], None)
+            self._edit(free_name(Path("new.yaml")), templates()[name], None)
 
     def _edit(self, path: Path, text: str, on_disk: bytes | None) -> None:
         if on_disk is not None:
@@ -502,28 +502,7 @@ class Sai3App(App[None]):
     # --- the palette -----------------------------------------------------------------------------------------------
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """What can be done here and now, as "area: action"."""
-        seen: set[str] = set()
-        for active in screen.active_bindings.values():
-            binding = active.binding
-            if not active.enabled or not binding.id or not binding.description or binding.id in seen:
-                continue
-            seen.add(binding.id)
-            area = binding.id.partition(".")[0]
-            title = f"{area}: {binding.description[:1].lower()}{binding.description[1:]}"
-            yield SystemCommand(title, f"key {self.get_key_display(binding)}", self._run_binding(active))
-        for theme in THEMES:
-            name = theme.name.removeprefix("sai3-")
-            yield SystemCommand(f"view: {name} theme", "Change the colours", partial(self._use_theme, theme.name))
-
-    def _run_binding(self, active: ActiveBinding) -> Callable[[], Awaitable[bool]]:
-        """What a binding does, for the palette."""
-        node, action = active.node, active.binding.action
-
-        async def run() -> bool:
-            return await self.run_action(action, node)
-
-        return run
+        return palette_commands(self, screen)
 
     def action_jump(self) -> None:
         """Letters on all panes; one key goes there."""
@@ -537,29 +516,6 @@ class Sai3App(App[None]):
 
         self.push_screen(JumpScreen(beneath), chosen)
 
-    def _use_theme(self, name: str) -> None:
-        self.theme = name
-
     def snapshot(self) -> RunSnapshot | None:
         """The live session's snapshot, if there is a session."""
         return self._session.snapshot() if self._session else None
-
-
-def title_of(snapshot: RunSnapshot | None) -> str:
-    """What the terminal's title says: short, and free of control characters."""
-    if snapshot is None:
-        return "sai3tui"
-    name = clean(snapshot.config_name)[:60]
-    look = run_look(snapshot)
-    stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
-    where = f" {clean(stage.name)[:30]}" if stage is not None and snapshot.outcome is None else ""
-    return f"{look.glyph} {look.word}{where}: {name} - sai3tui" if name else f"{look.glyph} {look.word} - sai3tui"
-
-
-def _free_name(path: Path) -> Path:
-    """`path`, or the first of name-2, name-3, ... that does not exist."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-        number += 1
-    return candidate

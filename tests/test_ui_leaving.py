@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button
 
-from sai3tui.app import title_of
 from sai3tui.controller.snapshot import Lead, Phase
 from sai3tui.screens.barriers import BarrierScreen
 from sai3tui.screens.confirm import ConfirmScreen
@@ -16,6 +15,7 @@ from sai3tui.screens.live import LiveScreen
 from sai3tui.screens.preflight import PreflightScreen
 from sai3tui.screens.results import ResultsScreen
 from sai3tui.screens.services import ShowReport
+from sai3tui.widgets.states import title_of
 from tests import canned_runs as canned
 from tests.scripted_session import ScriptedServices, ScriptedSession
 from tests.ui_help import NARROW, WIDE, on_screen, room, screen_text, settled, shows, until

@@ -61,3 +61,12 @@ def config_again(report: RunReport) -> OpenConfig:
     if report.config is None:
         raise ResourceError(f"{report.name} left no results directory", hint="open its configuration by its path")
     return OpenConfig(Path(report.config_path or report.name), text_of(read_config(report.config), report.config))
+
+
+def free_name(path: Path) -> Path:
+    """`path`, or the first of name-2, name-3, ... that does not exist."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return candidate

@@ -10,6 +10,7 @@ from sai3tui.config.problems import Level as ProblemLevel
 from sai3tui.controller.snapshot import Phase, RunSnapshot, StageStatus
 from sai3tui.events import AgentState, Level
 from sai3tui.theme import Palette
+from sai3tui.widgets.text import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +95,14 @@ def outcome_look(status: str) -> Look:
 def run_look(snapshot: RunSnapshot) -> Look:
     """The one state that stands for a whole run."""
     return outcome_look(snapshot.outcome.status) if snapshot.outcome else PHASE[snapshot.phase]
+
+
+def title_of(snapshot: RunSnapshot | None) -> str:
+    """What the terminal's title says: short, and free of control characters."""
+    if snapshot is None:
+        return "sai3tui"
+    name = clean(snapshot.config_name)[:60]
+    look = run_look(snapshot)
+    stage = next((s for s in snapshot.stages if s.index == snapshot.stage_index), None)
+    where = f" {clean(stage.name)[:30]}" if stage is not None and snapshot.outcome is None else ""
+    return f"{look.glyph} {look.word}{where}: {name} - sai3tui" if name else f"{look.glyph} {look.word} - sai3tui"
