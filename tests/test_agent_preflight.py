@@ -190,6 +190,21 @@ async def test_objects_that_no_stage_of_the_run_makes_must_be_there(tmp_path: Pa
     assert (level, evidence) == (Level.WARNING, "1 of 8")
 
 
+async def test_objects_that_were_not_looked_for_are_not_said_to_be_there(tmp_path: Path) -> None:
+    """One object, which is kept at one of two endpoints."""
+    places = [tmp_path / "one", tmp_path / "two"]
+    config = config_of(*(f"file://{place}/" for place in places), path="data/*").replace("count: 10", "count: 1")
+    for place in places:
+        (place / "data").mkdir(parents=True)
+        (place / "data" / "prepared-00000000.dat").write_bytes(bytes(100))
+    findings = await check(tmp_path, config, {}, *places, only=StageChoice.SKIP_PREPARE)
+    found = {finding.level: finding.evidence for finding in findings if finding.subject.endswith("data/*")}
+    assert found == {
+        Level.OK: "1 of 1 that were looked for are there",
+        Level.INFO: "none was found to be kept here",
+    }
+
+
 @pytest.mark.parametrize("one_storage", [True, False])
 async def test_looking_around_tells_which_directories_are_one(tmp_path: Path, one_storage: bool) -> None:
     first, second = tmp_path / "one", tmp_path / "two"

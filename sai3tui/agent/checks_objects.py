@@ -79,10 +79,12 @@ async def _first(op: ResolvedOp, control: Control) -> Told:
 
 
 async def _sampled(op: ResolvedOp, sample: list[tuple[ObjectSet, int]], control: Control) -> Told:
+    if not sample:
+        return Told(f"no object that {op.op.word} uses was looked for", "none was found to be kept here", Level.INFO)
     found = [(objects.size(index), await control.head(objects.key(index))) for objects, index in sample]
     there = [(planned, size) for planned, size in found if size is not None]
     evidence = f"{len(there)} of {len(sample)} that were looked for are there"
-    if sample and not there:
+    if not there:
         raise StorageError(
             f"the objects of prepare that {op.op.word} uses are not there: none of {len(sample)} that were looked for",
             hint="run prepare first",

@@ -16,11 +16,7 @@ _NAMES = "make its certificate for the name that the configuration has for it: s
 _REASONS = (
     ("Connection refused", "connection refused: nothing listens there", _START_IT),
     ("DNS resolution failed", "its name cannot be resolved", _NAME_HINT),
-    (
-        "Name or service not known",
-        "its name cannot be resolved",
-        "correct the address, or the name server of this host",
-    ),
+    ("Name or service not known", "its name cannot be resolved", _NAME_HINT),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not signed by the CA that --certs names", _CERTS),
     ("Hostname Verification Check failed", "its certificate is for another name", _NAMES),
     ("certificate required", "it asks for a certificate of a controller", _CERTS),
