@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def test_the_one_run_that_is_led_is_meant_whatever_else_lies_there(tmp_path: Pat
 def test_a_run_that_nobody_leads_any_more_is_found_too(tmp_path: Path) -> None:
     run_in(tmp_path, "done", Outcome("success", 0))
     killed = run_in(tmp_path, "killed")
+    assert run_below(tmp_path) == killed
+
+
+@pytest.mark.parametrize("change", [{"only": "half"}, {"namespace_found": "elsewhere"}])
+def test_a_run_of_another_version_does_not_hide_ours(tmp_path: Path, change: dict[str, str]) -> None:
+    strange, killed = run_in(tmp_path, "strange"), run_in(tmp_path, "killed")
+    (strange / "metadata.json").write_bytes(metadata_json(replace(META, **change), (), None, 0))  # type: ignore[arg-type]
     assert run_below(tmp_path) == killed
 
 

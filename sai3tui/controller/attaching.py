@@ -71,6 +71,7 @@ def find_by_directory(directory: Path) -> RunningRun:
     try:
         read = parse_metadata((directory / "metadata.json").read_bytes())
         text = (directory / "config.yaml").read_bytes()
+        only, namespace = StageChoice(read.meta.only), Namespace(read.meta.namespace_found)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{directory} is not the results directory of a run", hint=hint) from error
     if read.outcome is not None:
@@ -85,8 +86,8 @@ def find_by_directory(directory: Path) -> RunningRun:
         meta.started_ns,
         meta.preflight,
         {agent.id: agent.address for agent in meta.agents},
-        StageChoice(meta.only),
-        Namespace(meta.namespace_found),
+        only,
+        namespace,
         directory,
         meta,
     )
