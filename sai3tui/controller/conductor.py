@@ -347,7 +347,8 @@ class Conductor:
                 await self._send_exclusion(link, opened.stage_index)
         if self._known_well:
             await self._end_stage(link, self._known_well)
-        for source, part in tuple(self._passed_on):
+        # Not of a copy: a part that comes meanwhile overtakes those before it, which makes it worthless there.
+        for source, part in self._passed_on:
             if source != link.id:
                 await link.share(part)
 
