@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from csv import DictReader
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from sai3tui.events import (
 from sai3tui.metrics.histogram import COARSE, Histogram
 from sai3tui.results.compared import load_for_comparison
 from sai3tui.results.files import write_whole
+from sai3tui.results.history import in_order
 from sai3tui.results.reader import RunRecord, load_run
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
 from sai3tui.results.tally import Tally
@@ -190,6 +192,58 @@ def test_who_goes_on_with_a_run_makes_its_totals_anew(tmp_path: Path) -> None:
     again.finish(Outcome("success", 0), START + 12 * SECOND_NS)
     with_totals, without = both(writer.directory, tmp_path)
     assert with_totals == without
+
+
+def test_who_goes_on_with_a_run_writes_each_report_into_one_row(tmp_path: Path) -> None:
+    """Reports that came late stand in a later row than in a replay, where none is late."""
+    begin: list[Event | Report] = [
+        RunStarted(START, "", "r1", "tiny.yaml", "abc", AGENTS[:2]),
+        BarrierReleased(START, "", 0, START, AGENTS[:2]),
+    ]
+    prompt = [reported("a", second, 7) for second in range(8)]
+    late = [reported("b", second + 0.01, 9) for second in range(8)]
+    tally = Tally(STAGES)
+    writer = RunWriter.create(tmp_path, META, tally, b"x: 1\n", None)
+    for item in [*begin, *prompt[:6]]:
+        writer.write(item, tally.apply(item))
+    writer.seconds(tally.tick(START + 7 * SECOND_NS))
+    for item in late[:6]:
+        writer.write(item, tally.apply(item))
+    writer.close()
+
+    tally = Tally(STAGES)
+    again = RunWriter(writer.directory, META, tally, reopen=True)
+    assert len(again.history.reports) == 12
+    known = {id(item) for item in (*again.history.events, *again.history.reports)}
+    new = [*prompt[6:], *late[6:]]
+    for each in in_order([*again.history.events, *again.history.reports, *new]):
+        again.write(each, tally.apply(each), known=id(each) in known)
+    end = START + 8 * SECOND_NS
+    for finished in (StageFinished(end, "", 1, STAGES[0].name), RunFinished(end, "", "success")):
+        again.write(finished, tally.apply(finished))
+    again.finish(Outcome("success", 0), end)
+    for name, reports in {"perf_log.tsv": [*prompt, *late], "agents/a/perf_log.tsv": prompt}.items():
+        with (writer.directory / name).open() as file:
+            rows = list(DictReader(file, delimiter="\t"))
+        assert len(rows) == 8
+        for group, op in (("get", Op.GET), ("put", Op.PUT)):
+            done = sum(stats.ops for each in reports for stats in each.ops if stats.op is op)
+            assert sum(int(row[f"{group}_ops"]) for row in rows) == done
+
+
+def test_half_an_event_goes_only_once_nobody_else_writes(tmp_path: Path) -> None:
+    writer = write(tmp_path, happened(3, 0)[:-2], set())
+    path = writer.directory / "events.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"time": ')
+    whole = path.read_bytes()
+    with pytest.raises(ResourceError, match="another controller"):
+        RunWriter(writer.directory, META, Tally(STAGES), reopen=True)
+    assert path.read_bytes() == whole
+    writer.close()
+    again = RunWriter(writer.directory, META, Tally(STAGES), reopen=True)
+    again.close()
+    assert path.read_bytes() == whole.removesuffix(b'{"time": ')
 
 
 def test_what_was_handed_over_is_taken_off_once(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from sai3tui.controller.request import AttachOrder, RunStopped, failed
 from sai3tui.controller.streams import Streams
 from sai3tui.controller.viewer import Viewer
 from sai3tui.errors import ResourceError, Sai3Error, failure_of
-from sai3tui.events import Attached, BarrierReleased, Level, Report
+from sai3tui.events import Attached, Level
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.history import History, in_order, read_history
 from sai3tui.results.metadata import RunMeta
@@ -41,8 +41,6 @@ SEATED_TIMEOUT_S = 15.0
 REOPEN_TIMEOUT_S = 15.0
 MOST_FRAMES = 300
 """Of the past that is looked at again: each takes a few milliseconds, in which no agent is heard."""
-RENEWED_NS = 2_000_000_000
-"""Before the first report that a directory lacks: its rows of the fleet's seconds are not whole."""
 
 
 class Arrival:
@@ -166,13 +164,7 @@ class Arrival:
             journal.note(Level.WARNING, f"its log cannot be had: {error}", agent=agent, code="history")
         items: list[Item] = [*history.events, *history.reports]
         items += [item for item in fetched if not history.knows(item)]
-        made = made_again(items, plan.stages)
-        renewed = [item.end_ns - RENEWED_NS for item in items if isinstance(item, Report) and not history.knows(item)]
-        # The start of a stage that agents tell of is not to the millisecond the one that its seconds were counted from.
-        renewed += [event.start_ns for event in made if isinstance(event, BarrierReleased)]
-        if renewed:
-            journal.renew_rows(min(renewed))
-        items += started_again(items, run, plan.layout_hash) + made
+        items += started_again(items, run, plan.layout_hash) + made_again(items, plan.stages)
         before = {id(item) for item in (*history.events, *history.reports)}
         items = in_order(items)
         span_ns = time_of(items[-1]) - run.started_ns if items else 0

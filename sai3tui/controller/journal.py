@@ -93,11 +93,6 @@ class Journal:
         self._backlog.clear()
         return self._writer.history
 
-    def renew_rows(self, time_ns: int) -> None:
-        """What happened since this time is about to be replayed with more than the directory knew."""
-        if self._writer is not None:
-            self._writer.renew_rows(time_ns)
-
     def keep_nothing(self) -> None:
         """This session only watches, from now on: another one writes into the directory."""
         self._keeps = False

@@ -19,18 +19,20 @@ from sai3tui import events
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Event, event_json
-from sai3tui.results.files import OnError, RowFile, utc_text
+from sai3tui.results.files import OutputFile, cut_half_line, utc_text
 
 _CRC = b', "crc32": "'
 
 
-class EventsFile(RowFile):
-    """Grows by a line for each event. One that exists is gone on with."""
+class EventsFile(OutputFile):
+    """Grows by a line for each event. One that exists is gone on with by `resume`, once it is locked."""
 
-    def __init__(self, path: Path, on_error: OnError) -> None:
-        super().__init__(path, on_error)
-        self.lines = _count_lines(path)
-        """How many it has, once it is flushed."""
+    lines = 0
+    """How many it has, once it is flushed."""
+
+    def resume(self) -> None:
+        """Half a line at its end goes. Raises OSError."""
+        self.lines = cut_half_line(self.path)
 
     def add(self, event: Event) -> None:
         self.write(event_line(event))
@@ -97,14 +99,6 @@ def _value(annotation: Any, value: Any) -> Any:
         if type(value) is not annotation:
             raise TypeError(f"{value!r} where {annotation.__name__} is meant")
     return value
-
-
-def _count_lines(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
-    except OSError:
-        return 0
 
 
 _NAMES = {**vars(events), "Failure": Failure, "ErrorContext": ErrorContext, "ErrorKind": ErrorKind, "Op": Op}

@@ -26,15 +26,16 @@ def write_error(path: Path, error: OSError) -> ResourceError:
 
 
 class OutputFile:
-    """A file that grows. After its first error it takes nothing more; the error goes to `on_error`, once."""
+    """A file that grows. After its first error it takes nothing more; the error goes to `on_error`, once. One that
+    exists is gone on with, unless `anew`."""
 
-    def __init__(self, path: Path, on_error: OnError) -> None:
+    def __init__(self, path: Path, on_error: OnError, *, anew: bool = False) -> None:
         self.path = path
         self._on_error = on_error
         self._file: IO[bytes] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
+            self._file = path.open("wb" if anew else "ab")
         except OSError as error:
             self._fail(error)
 
@@ -90,59 +91,28 @@ class OutputFile:
 
 
 class RowFile(OutputFile):
-    """A file of lines. One that exists is gone on with: half a line at its end goes, and what `key` says is a row that
-    it has already is not written again."""
+    """A table, begun anew: whoever goes on with a run has all that it is made of replayed."""
 
-    def __init__(self, path: Path, on_error: OnError, header: str = "", key: Callable[[bytes], bytes] = bytes) -> None:
-        self._key = key
-        self._known: set[bytes] = set()
-        try:
-            self._known = _whole_lines(path, key)
-        except OSError as error:
-            on_error(write_error(path, error))
-        super().__init__(path, on_error)
-        if header and not self._known:
-            self.write(header.encode())
-
-    def cut(self, keep: Callable[[list[bytes]], bool], separator: bytes = b"\t") -> None:
-        """Take away the rows from the first one on whose fields `keep` does not want. To be called before `row`."""
-        if not self._known:
-            return
-        end, cutting = 0, False
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file):
-                cutting = cutting or (number > 0 and not line.startswith(b"#") and not keep(line.split(separator)))
-                if cutting:
-                    self._known.discard(self._key(line))
-                else:
-                    end += len(line)
-        os.truncate(self.path, end)
+    def __init__(self, path: Path, on_error: OnError, header: str) -> None:
+        super().__init__(path, on_error, anew=True)
+        self.write(header.encode())
 
     def row(self, line: str) -> None:
         """One line, with its end."""
-        data = line.encode()
-        if not self._known or self._key(data) not in self._known:
-            self.write(data)
+        self.write(line.encode())
 
 
-def first_fields(number: int, separator: bytes, after: int = 0) -> Callable[[bytes], bytes]:
-    """Rows are the same if so many of their first fields are, those before field `after` left out."""
-    return lambda line: separator.join(line.split(separator, number)[after:number])
-
-
-def _whole_lines(path: Path, key: Callable[[bytes], bytes]) -> set[bytes]:
-    """Keys of the lines of a file, which is cut where its last whole line ends."""
-    if not path.is_file():
-        return set()
-    known = set()
-    end = 0
+def cut_half_line(path: Path) -> int:
+    """Take away what a writer that was killed has left of a line at the end of a file; returns how many whole ones
+    there are. Raises OSError."""
+    lines = end = 0
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                known.add(key(line))
+                lines += 1
                 end += len(line)
     os.truncate(path, end)
-    return known
+    return lines
 
 
 def write_whole(path: Path, data: bytes, on_error: OnError) -> bool:

@@ -18,7 +18,7 @@ from sai3tui.config.ops import Op
 from sai3tui.events import OpStats
 from sai3tui.metrics.histogram import EDGES_US, FINE, Histogram
 from sai3tui.metrics.varints import varints
-from sai3tui.results.files import OnError, RowFile, first_fields, safe_name, utc_text
+from sai3tui.results.files import OnError, RowFile, safe_name, utc_text
 from sai3tui.results.perf_log import RowBuffer
 from sai3tui.results.rollup import resolution_s
 from sai3tui.results.seconds import SECOND_NS, FleetSecond
@@ -87,14 +87,9 @@ class HistogramLog:
             f"#[StartTime: {start:.3f} (seconds since epoch), {utc_text(started_ns)}]\n"
             f"#[BaseTime: {start:.3f} (seconds since epoch)]\n" + LEGEND
         )
-        self.file = RowFile(path, on_error, header, first_fields(3, b","))
+        self.file = RowFile(path, on_error, header)
         self._started_ns = started_ns
         self._buffer = RowBuffer(1.0)
-
-    def cut(self, time_ns: int) -> None:
-        """Take away the intervals that end at this time or later."""
-        until_s = (time_ns - self._started_ns) / SECOND_NS
-        self.file.cut(lambda row: not row[0].startswith(b"Tag") or float(row[1]) + float(row[2]) < until_s, b",")
 
     def add(self, second: FleetSecond, stage: str) -> None:
         """One second of the stage that is named."""

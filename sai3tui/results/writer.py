@@ -13,7 +13,7 @@ from sai3tui.results import bands, perf_ext, perf_log, stage_tsv
 from sai3tui.results.baseline import BaselineView, baseline_json, difference_lines
 from sai3tui.results.directory import make_directory
 from sai3tui.results.events_log import EventsFile
-from sai3tui.results.files import OutputFile, RowFile, first_fields, safe_name, write_whole
+from sai3tui.results.files import OutputFile, RowFile, safe_name, write_whole
 from sai3tui.results.hdr import HistogramLog
 from sai3tui.results.history import History, read_history
 from sai3tui.results.html_report import html_report
@@ -56,9 +56,9 @@ class RunWriter:
                 f"another controller writes into {directory}", hint="watch that run instead, or take it over there"
             )
         if reopen:
-            self.history = _history(directory)
-        self._fleet = RowFile(directory / "perf_log.tsv", self._failed, perf_log.HEADER, first_fields(4, b"\t"))
-        self._ext = RowFile(directory / "perf_ext.tsv", self._failed, perf_ext.HEADER, first_fields(4, b"\t"))
+            self.history = self._resume()
+        self._fleet = RowFile(directory / "perf_log.tsv", self._failed, perf_log.HEADER)
+        self._ext = RowFile(directory / "perf_ext.tsv", self._failed, perf_ext.HEADER)
         self._hdr = HistogramLog(directory / "histograms.hlog", self._failed, meta.started_ns)
         self._metrics = MetricsLog(directory / "metrics.zst", self._failed, self.history.reports)
         self._totals = TotalsLog(directory, self._failed, meta.started_ns)
@@ -66,8 +66,8 @@ class RunWriter:
         self._checkpoint_s = time.monotonic()
         self._agents: dict[str, RowFile] = {}
         self._rows: dict[str, perf_log.RowBuffer] = {}
+        self._ledger = stage_tsv.LEDGER_HEADER
         self._written: set[int] = set()
-        self._renew_ns = 0
 
     @classmethod
     def create(
@@ -95,13 +95,6 @@ class RunWriter:
         self.seconds(closed)
         if isinstance(item, StageFinished):
             self._end_stage(item)
-
-    def renew_rows(self, time_ns: int) -> None:
-        """Take away the rows of tables from this time on: what happened since will be written again."""
-        self._renew_ns = time_ns
-        self._fleet.cut(lambda row: int(row[1]) * 1_000_000 < time_ns)
-        self._ext.cut(lambda row: int(row[0]) * 1_000_000 < time_ns)
-        self._hdr.cut(time_ns)
 
     def seconds(self, closed: list[FleetSecond]) -> None:
         """Rows of the fleet's tables."""
@@ -176,9 +169,7 @@ class RunWriter:
         file = self._agents.get(report.agent)
         if file is None:
             path = self.directory / "agents" / safe_name(report.agent) / "perf_log.tsv"
-            file = self._agents[report.agent] = RowFile(path, self._failed, perf_log.HEADER, first_fields(4, b"\t"))
-            if self._renew_ns:
-                file.cut(lambda row: int(row[1]) * 1_000_000 < self._renew_ns)
+            file = self._agents[report.agent] = RowFile(path, self._failed, perf_log.HEADER)
         if self.meta.perf_interval_s <= perf_log.SHORTEST_INTERVAL_S:
             file.row(perf_log.report_row(report, self._tally.interval(report), stage.info.name, stage.start_ns))
             return
@@ -239,12 +230,8 @@ class RunWriter:
         if stage.failed_attempts:
             self._whole(stage_tsv.attempts_name(stage), stage_tsv.attempts_table(stage).encode())
         if stage.info.type == PREPARE:
-            rows = stage_tsv.ledger_rows(stage, self.meta.config_name, time_ns)
-            path = self.directory / "populate_ledger.tsv"
-            ledger = RowFile(path, self._failed, stage_tsv.LEDGER_HEADER, first_fields(4, b"\t", after=1))
-            for row in rows.splitlines(keepends=True):
-                ledger.row(row)
-            ledger.close()
+            self._ledger += stage_tsv.ledger_rows(stage, self.meta.config_name, time_ns)
+            self._whole("populate_ledger.tsv", self._ledger.encode())
 
     def _growing(self) -> list[OutputFile]:
         return [self._events, self._fleet, self._ext, self._hdr.file, *self._agents.values()]
@@ -252,13 +239,14 @@ class RunWriter:
     def _whole(self, name: str, data: bytes) -> None:
         write_whole(self.directory / name, data, self._failed)
 
+    def _resume(self) -> History:
+        try:
+            self._events.resume()
+            return read_history(self.directory)
+        except (OSError, ValueError) as error:
+            self._events.close()
+            raise ResourceError(f"cannot read the run log in {self.directory}") from error
+
     def _failed(self, error: ResourceError) -> None:
         if all(known.message != error.message for known in self.problems):
             self.problems.append(error)
-
-
-def _history(directory: Path) -> History:
-    try:
-        return read_history(directory)
-    except (OSError, ValueError) as error:
-        raise ResourceError(f"cannot read the run log in {directory}") from error
