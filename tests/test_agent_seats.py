@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
 
 from sai3tui.agent.leadership import Lead, Leadership, Seat
+from sai3tui.agent.run_thread import RunThread
+from sai3tui.agent.service import AgentService
+from sai3tui.agent.setup import AgentLimits
+from sai3tui.agent.spool import Spool
 from sai3tui.agent.work import Assignments, Work
 from sai3tui.errors import Sai3Error
 from sai3tui.proto import sai3tui_pb2 as pb
@@ -158,3 +164,33 @@ async def test_what_is_said_again_is_done_once() -> None:
     assert assignments.add(1, Work(4, None, {}))
     assert assignments.add(2, Work(3, None, {}))
     assert len(stirred) == 3
+
+
+class BrokenStream:
+    """Takes one message; the next one meets what gRPC says of a call that is over."""
+
+    def __init__(self) -> None:
+        self.taken: list[pb.AgentMessage] = []
+
+    async def write(self, message: pb.AgentMessage) -> None:
+        if self.taken:
+            raise grpc.aio.InternalError("RPC finished")
+        self.taken.append(message)
+
+
+async def test_a_stream_that_breaks_as_something_is_said_gives_its_seat_up_and_is_no_defect(tmp_path: Path) -> None:
+    with RunThread() as thread:
+        async with asyncio.TaskGroup() as runs, asyncio.timeout(30):
+            service = AgentService(AgentLimits(tmp_path), {}, runs, thread)
+            spool, seats = Spool("r"), Leadership(lambda: None)
+            spool.append(pb.AgentMessage())
+            run = SimpleNamespace(setup=SimpleNamespace(run_id="r"), spool=spool, seats=seats)
+            stream, seat = BrokenStream(), seats.join("anna", lead=True)
+
+            async def silent() -> AsyncIterator[pb.ControllerMessage]:
+                await asyncio.Event().wait()
+                yield pb.ControllerMessage()
+
+            await service._serve(run, seat, 1, silent(), stream)  # type: ignore[arg-type]
+    assert [message.HasField("seated") for message in stream.taken] == [True]
+    assert seats.alone

@@ -310,6 +310,9 @@ class AgentService(AgentServicer):
                     await asyncio.wait({speaker})
                 for task in (reader, speaker, leading):
                     task.cancel()
+        except* grpc.aio.BaseError as errors:
+            # The controller left, or lost its network, in the middle of what was said to it: no defect of ours.
+            logger.debug("the stream of %s broke: %s", seat.controller, errors.exceptions)
         finally:
             run.seats.leave(seat)
 
