@@ -47,6 +47,8 @@ COMPLETED_TIMEOUT_S = 10.0
 STAGE_GRACE_S = 30.0
 SEATED_TIMEOUT_S = 10.0
 """How long an agent may take to take a stream that is opened again; if it does not, that one breaks off as well."""
+_BROKEN = (grpc.aio.AioRpcError, asyncio.InvalidStateError, Sai3Error)
+"""What is raised by saying something over a stream that is broken."""
 _LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
 """Failures that are one host's, and say nothing about what the others can do."""
 
@@ -233,7 +235,7 @@ class Conductor:
     async def _end_stage(self, link: AgentLink, index: int) -> None:
         try:
             await link.end_stage(index)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, Sai3Error) as error:
+        except _BROKEN as error:
             # Its stream is broken; whoever reads it says why.
             logger.debug("end of stage %d to agent %s: %r", index, link.id, error)
 
@@ -317,7 +319,7 @@ class Conductor:
     async def _send_release_to(self, link: AgentLink, opened: BarrierReleased) -> None:
         try:
             await link.release(opened, complete=self._complete)
-        except Exception as error:
+        except _BROKEN as error:
             # Its stream is broken; whoever reads it says why.
             logger.debug("release %d to agent %s: %r", opened.stage_index, link.id, error)
 
@@ -330,7 +332,7 @@ class Conductor:
     async def _send_exclusion(self, link: AgentLink, index: int) -> None:
         try:
             await link.exclude(index, f"late at barrier {index}")
-        except Exception as error:
+        except _BROKEN as error:
             # Its stream is broken; whoever reads it says why.
             logger.debug("exclusion of agent %s: %r", link.id, error)
 
