@@ -111,13 +111,13 @@ def test_a_crash_of_the_screens_restores_the_terminal(tmp_path: Path) -> None:
         "import sys\n"
         "from sai3tui.screens.home import HomeScreen\n"
         "def broken(self, event):\n    raise ZeroDivisionError('a defect of ours')\n"
-        "HomeScreen.action_mark = lambda self: broken(self, None)\n"
+        "HomeScreen.action_filter = lambda self: broken(self, None)\n"
         "from sai3tui.cli import main\n"
         "sys.exit(main([]))\n"
     )
     with room("-c", program, cwd=tmp_path, module=False) as it:
         assert it.shows("No runs here yet.")
-        it.press(" ")
+        it.press("/")
         assert it.end() == 1
         for sequence in (CURSOR_SHOWN, MOUSE_OFF):
             assert sequence in it.drawn
