@@ -114,13 +114,13 @@ TRIALS = (
 )
 
 
-def simulate(pairs: int) -> None:
+def simulate(pairs: int, seed: int) -> None:
     print("seconds  noise  memory  between  runs a side  identical: no difference  5 % slower: worse")
     with ProcessPoolExecutor() as pool:
         for trial in TRIALS:
             same, slow = (
                 list(pool.map(Trial.verdict, [replace(trial, slower=slower, seed=first + n) for n in range(pairs)]))
-                for slower, first in ((0.0, 1000), (SLOWER, 2000))
+                for slower, first in ((0.0, seed + 1000), (SLOWER, seed + 2000))
             )
             found = f"{same.count(Verdict.SAME)} of {pairs}", f"{slow.count(Verdict.WORSE)} of {pairs}"
             print(
@@ -186,6 +186,7 @@ def real_pairs(count: int, seconds: int, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="other pairs than those the rules were found with")
     parser.add_argument("--real", type=int, metavar="N", help="N pairs of real runs of each kind, instead")
     parser.add_argument("--seconds", type=int, default=20, help="of each real run")
     parser.add_argument("--runs", type=int, default=1, help="real runs on each side")
@@ -193,7 +194,7 @@ def main() -> None:
     if options.real:
         real_pairs(options.real, options.seconds, options.runs)
     else:
-        simulate(options.pairs)
+        simulate(options.pairs, options.seed)
 
 
 if __name__ == "__main__":
