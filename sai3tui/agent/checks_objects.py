@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 from sai3tui.agent.finding import Checks, Told
 from sai3tui.agent.setup import RunSetup
@@ -38,7 +37,7 @@ async def check_objects(setup: RunSetup, number: int, control: Control, checks: 
             else:
                 look = partial(_sampled, op, list(_samples(setup, number, op)), control)
             # Not of the endpoint alone: what is found of the probe there is another finding.
-            group.create_task(_run(checks, name, f"{control.endpoint.uri}{pattern}", look))
+            group.create_task(checks.run(name, f"{control.endpoint.uri}{pattern}", look))
 
 
 def relied_on(setup: RunSetup) -> Iterator[ResolvedOp]:
@@ -61,10 +60,6 @@ def _uses_objects(op: ResolvedOp) -> bool:
 
 def _is_prepared(op: ResolvedOp, setup: RunSetup) -> bool:
     return op.source is OpSource.SETS or any(finds_any(op.pattern, each) for each in setup.resolved.sets)
-
-
-async def _run(checks: Checks, name: str, subject: str, look: Callable[[], Coroutine[Any, Any, Told]]) -> None:
-    await checks.run(name, subject, look)
 
 
 async def _first(op: ResolvedOp, control: Control) -> Told:
