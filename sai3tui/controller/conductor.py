@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import grpc
 
@@ -47,8 +48,6 @@ COMPLETED_TIMEOUT_S = 10.0
 STAGE_GRACE_S = 30.0
 SEATED_TIMEOUT_S = 10.0
 """How long an agent may take to take a stream that is opened again; if it does not, that one breaks off as well."""
-_BROKEN = (grpc.aio.AioRpcError, asyncio.InvalidStateError, Sai3Error)
-"""What is raised by saying something over a stream that is broken."""
 _LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
 """Failures that are one host's, and say nothing about what the others can do."""
 
@@ -233,11 +232,8 @@ class Conductor:
             self._streams.spawn(self._end_stage(link, index))
 
     async def _end_stage(self, link: AgentLink, index: int) -> None:
-        try:
+        with _said(link, f"end of stage {index}"):
             await link.end_stage(index)
-        except _BROKEN as error:
-            # Its stream is broken; whoever reads it says why.
-            logger.debug("end of stage %d to agent %s: %r", index, link.id, error)
 
     async def _stage(self, index: int, stage: Stage, participants: tuple[str, ...]) -> Release:
         self._until_steady = (index, stage.until_steady)
@@ -317,11 +313,8 @@ class Conductor:
         await asyncio.gather(*(self._send_release_to(link, opened) for link in links))
 
     async def _send_release_to(self, link: AgentLink, opened: BarrierReleased) -> None:
-        try:
+        with _said(link, f"release {opened.stage_index}"):
             await link.release(opened, complete=self._complete)
-        except _BROKEN as error:
-            # Its stream is broken; whoever reads it says why.
-            logger.debug("release %d to agent %s: %r", opened.stage_index, link.id, error)
 
     async def _exclude(self, link: AgentLink, index: int) -> None:
         again = "" if index == len(self._plan.resolved.stages) else "; it takes part again from the next barrier on"
@@ -330,11 +323,8 @@ class Conductor:
         await self._send_exclusion(link, index)
 
     async def _send_exclusion(self, link: AgentLink, index: int) -> None:
-        try:
+        with _said(link, f"exclusion at barrier {index}"):
             await link.exclude(index, f"late at barrier {index}")
-        except _BROKEN as error:
-            # Its stream is broken; whoever reads it says why.
-            logger.debug("exclusion of agent %s: %r", link.id, error)
 
     async def _say_again(self, link: AgentLink) -> None:
         """What the stream that broke off may have swallowed. Agents take the first word on anything, so that who has
@@ -460,3 +450,13 @@ class Conductor:
             self._journal.note(Level.WARNING, text, agent=link.id)
         elif reply.state != pb.IDLE:
             self._journal.note(Level.WARNING, f"still {AgentState(reply.state).word} after the abort", agent=link.id)
+
+
+@contextlib.contextmanager
+def _said(link: AgentLink, what: str) -> Iterator[None]:
+    """To say something to an agent, as far as it can be said."""
+    try:
+        yield
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, Sai3Error) as error:
+        # Its stream is broken; whoever reads it says why.
+        logger.debug("%s to agent %s: %r", what, link.id, error)
