@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
+import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -19,13 +21,14 @@ from hypothesis import strategies as st
 from sai3tui.agent.checkpoint import MAX_BYTES, MEMBER, Checkpoints, pack, unpack
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.setup import AgentLimits, make_setup
-from sai3tui.errors import StorageError
+from sai3tui.errors import ResourceError, StorageError
 from sai3tui.events import Level
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state import store
 from sai3tui.state.generations import Generation, Holding
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.states import ObjectState
-from sai3tui.state.store import WRITER
+from sai3tui.state.store import CLOSER, WRITER
 from sai3tui.storage.control import Control, write_file
 from sai3tui.storage.engine import PIECE_BYTES
 from sai3tui.storage.fileops import StoppedError
@@ -192,3 +195,60 @@ async def test_a_cache_is_not_closed_below_a_copy(tmp_path: Path, cache: LayoutC
     await closing
     (tmp_path / "again").mkdir()
     unpack(data, tmp_path / "again")
+
+
+async def test_a_copy_that_hangs_keeps_nobody_from_closing(
+    tmp_path: Path, cache: LayoutCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copying, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(store, "COPY_GRACE_S", 0.05)
+
+    def stopped() -> bool:
+        copying.set()
+        go_on.wait(60)
+        return True
+
+    packing = asyncio.ensure_future(asyncio.to_thread(pack, cache, stopped))
+    await asyncio.to_thread(copying.wait, 30)
+    (record,) = cache.generations.values()
+    cache.states(record, 0, 0).set(np.arange(10), ObjectState.CREATED)
+    async with asyncio.timeout(30):
+        left = await cache.close()
+    assert str(tmp_path / "data" / "layout") in left
+    go_on.set()
+    with pytest.raises(StoppedError):
+        await packing
+    # Once the copy has ended, all that was recorded is there for the next run.
+    assert await wait_until_async(lambda: not any(each.name == CLOSER for each in threading.enumerate()), 30)
+    again = LayoutCache.open(tmp_path / "data" / "layout", 1000)
+    assert again.states(record, 0, 0).total(ObjectState.CREATED) == 10
+    assert await again.close() == ""
+
+
+HOLDS = """
+import sys, lmdb
+with lmdb.open(sys.argv[1]) as environment, environment.begin(write=True):
+    print("holds it", flush=True)
+    sys.stdin.read()
+"""
+
+
+async def test_a_disk_that_does_not_answer_is_told_when_the_cache_is_closed(
+    tmp_path: Path, cache: LayoutCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "CLOSE_S", 0.05)
+    command = [sys.executable, "-c", HOLDS, str(tmp_path / "data" / "layout")]
+    other = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    assert await other.stdout.readline() == b"holds it\n"
+    cache.save(Generation(2, 1, 1, {0: 1000}))
+    async with asyncio.timeout(30):
+        with pytest.raises(ResourceError, match="does not answer") as raised:
+            await cache.close()
+        assert raised.value.hint
+        await other.communicate(b"")
+    # Once it answers, all is written after all, and the directory is free.
+    assert await wait_until_async(lambda: not any(each.name == CLOSER for each in threading.enumerate()), 30)
+    again = LayoutCache.open(tmp_path / "data" / "layout", 1000)
+    assert set(again.generations) == {1, 2}
+    await again.close()

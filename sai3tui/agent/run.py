@@ -235,7 +235,9 @@ class AgentRun:
                 await cache.close()
             raise
         else:
-            await cache.close()
+            left = await cache.close()
+            if left:
+                self._voice.note(Level.WARNING, left, "state-cache")
         finally:
             self._pool = None
             self._voice.cache = None

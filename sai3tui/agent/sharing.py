@@ -14,6 +14,8 @@ from sai3tui.proto import sai3tui_pb2 as pb
 PART_BYTES = 256 * 1024
 WAIT_S = 900.0
 """How long a thing may be in the making."""
+MAX_BYTES = 1 << 30
+"""So much of what others told is held at a time, for this agent to wait for."""
 
 
 class Sharing:
@@ -26,6 +28,10 @@ class Sharing:
         self._say = say
         self._parts: dict[str, list[bytes]] = {}
         self._whole: dict[str, bytes] = {}
+        self._taken: set[str] = set()
+        """What this agent has waited for: of that nothing is kept when it is told again."""
+        self._held = 0
+        """Bytes of all parts and of all that is whole."""
         self._lost = ""
         self._changed = asyncio.Event()
 
@@ -42,25 +48,38 @@ class Sharing:
         """What the controller passes on. Without a topic: the agent that publishes is lost."""
         if not part.topic:
             self._lost = part.lost or "it is lost"
-        elif part.topic not in self._whole:
-            parts = self._parts.setdefault(part.topic, [])
-            if part.number != len(parts):
-                # Told again from the beginning, to a controller that has come back.
-                return
-            parts.append(part.data)
-            if len(parts) == part.count:
-                self._whole[part.topic] = b"".join(self._parts.pop(part.topic))
+        elif part.topic not in self._whole and part.topic not in self._taken:
+            self._keep(part)
         signal, self._changed = self._changed, asyncio.Event()
         signal.set()
+
+    def _keep(self, part: pb.SharedPart) -> None:
+        """Of a topic that is told again from the beginning, to a controller that has come back, each part once."""
+        parts = self._parts.setdefault(part.topic, [])
+        if part.number != len(parts):
+            return
+        if self._held + len(part.data) > MAX_BYTES:
+            self._held -= sum(map(len, self._parts.pop(part.topic)))
+            self._taken.add(part.topic)
+            return
+        self._held += len(part.data)
+        parts.append(part.data)
+        if len(parts) == part.count:
+            self._whole[part.topic] = b"".join(self._parts.pop(part.topic))
 
     async def wait(self, topic: str) -> bytes:
         """What was published, once. Raises AgentLostError if it will not come."""
         try:
             async with asyncio.timeout(WAIT_S):
                 while topic not in self._whole:
+                    if topic in self._taken:
+                        raise AgentLostError(f"what was told of {topic!r} is too much to be held here")
                     if self._lost:
                         raise AgentLostError(f"the agent that was to tell of {topic!r} does not: {self._lost}")
                     await self._changed.wait()
         except TimeoutError as error:
             raise AgentLostError(f"nothing was told of {topic!r} within {WAIT_S:g} s") from error
-        return self._whole.pop(topic)
+        self._taken.add(topic)
+        whole = self._whole.pop(topic)
+        self._held -= len(whole)
+        return whole

@@ -251,15 +251,14 @@ class LayoutCache:
         no copy then, when `stopped` says so. Raises ResourceError."""
         self._store.copy_to(directory, stopped)
 
-    async def close(self) -> None:
-        """Commit what is left and close. Idempotent."""
+    async def close(self) -> str:
+        """Commit what is left and close, within a bounded time. Idempotent. Returns what had to be left behind, empty
+        if nothing (see `StateStore.close`)."""
         self._stop_timer()
-        try:
-            rows = self._dirty_rows()
-            if rows:
-                await self._store.commit(rows)
-        finally:
-            await self._store.close()
+        rows = self._dirty_rows()
+        if rows:
+            self._put(rows)
+        return await self._store.close()
 
     def _flush_now(self) -> None:
         self._timer = None

@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,15 @@ MAP_SLACK = 512 * 1024 * 1024
 
 WRITER = "state-cache"
 """The name of the writer thread."""
+
+CLOSER = "state-cache-close"
+"""That of one that waits for the end of others."""
+
+CLOSE_S = 30.0
+"""So long `close` waits for what was handed over to be on disk: one that is busy takes its time."""
+
+COPY_GRACE_S = 5.0
+"""So long it waits then for a copy, which by now has been told to stop."""
 
 COPY_ROWS = 256
 """So many rows are copied between two questions whether to stop."""
@@ -44,7 +54,7 @@ class Store(Protocol):
 
     def copy_to(self, directory: Path, stopped: Callable[[], bool]) -> None: ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> str: ...
 
 
 class MemoryStore:
@@ -77,8 +87,9 @@ class MemoryStore:
         """There is nothing to copy."""
         raise ResourceError(f"there is no state cache in {self.directory} to copy to {directory}")
 
-    async def close(self) -> None:
+    async def close(self) -> str:
         self._rows.clear()
+        return ""
 
 
 class StateStore:
@@ -164,21 +175,44 @@ class StateStore:
                     for key, value in some:
                         target.put(key, value, append=True)
 
-    async def close(self) -> None:
-        """Commit what was handed over and close. Idempotent. Raises if the last commit failed."""
+    async def close(self) -> str:
+        """Commit what was handed over and close. Idempotent. Raises ResourceError if the last commit failed, or does
+        not end within `CLOSE_S`.
+
+        Returns what had to be left behind, empty if nothing: a copy in which the kernel hangs keeps the environment
+        open, and with it the directory for this process.
+        """
         if self._closing:
-            return
+            return ""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        await asyncio.to_thread(self._end)
+        written, closed = asyncio.Event(), asyncio.Event()
+        threading.Thread(target=self._end, args=(written, closed), name=CLOSER, daemon=True).start()
+        if not await _within(CLOSE_S, written):
+            raise ResourceError(
+                f"the state cache in {self.directory} was not written within {CLOSE_S:g} s: its disk does not answer",
+                hint="see the kernel's log about that disk, and restart the agent before its next run",
+                context=ErrorContext(uri=str(self.directory)),
+            )
+        left = ""
+        if not await _within(COPY_GRACE_S, closed):
+            left = (
+                f"a copy of the state cache in {self.directory} has not ended within {COPY_GRACE_S:g} s: all is "
+                "recorded, but until it ends a next run on these objects needs another process"
+            )
         if self._error is not None and self._rows:
             raise self._error
+        return left
 
-    def _end(self) -> None:
-        self._thread.join()
-        with self._in_use:
-            self._environment.close()
+    def _end(self, written: asyncio.Event, closed: asyncio.Event) -> None:
+        # Whoever hangs in the kernel is left behind together with this thread.
+        with suppress(RuntimeError):  # nobody waits any more, and the loop is closed
+            self._thread.join()
+            self._loop.call_soon_threadsafe(written.set)
+            with self._in_use:
+                self._environment.close()
+            self._loop.call_soon_threadsafe(closed.set)
 
     def _hand_over(self, rows: Rows, done: asyncio.Future[None] | None) -> None:
         with self._wake:
@@ -219,6 +253,16 @@ class StateStore:
             self._loop.call_soon_threadsafe(_settle, waiting, error)
             if error is not None:
                 return
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    """Whether it happens within so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _settle(waiting: list[asyncio.Future[None]], error: ResourceError | None) -> None:
