@@ -14,6 +14,7 @@ from botocore.config import Config as BotoConfig
 from sai3tui.config.ops import Op
 from sai3tui.config.storage_options import MAX_PUT_BYTES, Checksum, PayloadSigning, S3Options
 from sai3tui.errors import ConfigError, ErrorKind, StorageError
+from sai3tui.storage.control import ControlPlane
 from sai3tui.storage.engine import Endpoint, Request
 from sai3tui.storage.s3calls import (
     MAX_OBJECT_BYTES,
@@ -23,6 +24,7 @@ from sai3tui.storage.s3calls import (
     batch_request,
     part_sizes,
 )
+from sai3tui.storage.s3uploads import abort_upload, open_uploads
 from sai3tui.storage.s3wire import WireConnection
 from tests.ceph_gateway import missing, radosgw
 from tests.engine_harness import Bytes, Collected, Harness, noise, put, run_on
@@ -211,6 +213,33 @@ def test_uploads_in_parts(server: Server) -> None:
             assert (await harness(put("after", b"x"))).ok
             # Calls are awaited: only the two plain GETs, the STAT and the PUT were told to on_done.
             assert len(harness.outcomes) == 3
+
+    run_on("uvloop", work())
+
+
+def test_open_uploads_are_listed_and_ended(server: Server) -> None:
+    place = server.at("open ü/")
+
+    async def work() -> None:
+        async with (
+            await Harness.open([place], server.environ) as harness,
+            ControlPlane(place, server.environ) as control,
+        ):
+            calls = S3Calls(cast(WireConnection, harness.engine.connections[0]))
+            made = [(key, await calls.create_upload(key)) for key in ("a&<é> %41/x", "a&<é> %41/x", "b")]
+            await calls.upload_part("b", made[2][1], 1, Bytes(b"x" * 1000))
+            found = [each async for each in open_uploads(control, "", page=2)]
+            assert sorted((each.key, each.upload) for each in found) == sorted(made)
+            # By the clock of the storage, at the least; moto says that all was begun long ago.
+            assert all(-2 <= each.age_s < 60 or server.name == "moto" for each in found)
+            below = [each async for each in open_uploads(control, "a&")]
+            assert {each.key for each in below} == {"a&<é> %41/x"}
+            assert [await abort_upload(control, each) for each in below] == [True, True]
+            assert not await abort_upload(control, below[0])
+            assert [each.key async for each in open_uploads(control, "")] == ["b"]
+            assert [each async for each in open_uploads(control, "nothing/")] == []
+            with pytest.raises(StorageError):
+                await calls.complete_upload(below[0].key, below[0].upload, ["nonsense"])
 
     run_on("uvloop", work())
 

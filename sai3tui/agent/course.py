@@ -41,6 +41,7 @@ class Course:
         self._machine = machine
         self._limit = controller_timeout_s
         self._releases: dict[int, int] = {}
+        self._firsts: dict[int, str] = {}
         self._signal = asyncio.Event()
         self._said_goodbye = False
 
@@ -57,6 +58,7 @@ class Course:
         if release.stage_index in self._releases:
             return False
         self._releases[release.stage_index] = release.start_time_ns
+        self._firsts[release.stage_index] = next(iter(release.arrived), "")
         if release.generation_complete:
             self.complete.add(release.stage_index)
         self._stir()
@@ -86,6 +88,11 @@ class Course:
     def passed(self, index: int) -> bool:
         """Whether this agent has nothing more to do in stage `index`."""
         return index in self._releases or index in self.exclusions
+
+    def acts(self, index: int, agent: str) -> bool:
+        """Whether `agent` is the one that does, once barrier `index` is open, what one of those who passed it does for
+        all."""
+        return self._firsts.get(index) in (agent, "")
 
     async def released(self, index: int) -> int:
         """When the next stage begins; also returns if there is more to do in this one. An agent that is excluded has

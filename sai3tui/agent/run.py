@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 
 from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.checks_data import on_record
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.course import ABORT_GRACE_S, ABORT_SLACK_S, Course
+from sai3tui.agent.left_uploads import LeftUploads, makes_parts
 from sai3tui.agent.owner import ForeignPrefixError, claim
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.run_failures import first_of, internal
@@ -214,7 +216,8 @@ class AgentRun:
                 checkpoints = Checkpoints(setup, cache, controls, self._voice.note)
                 means = Means(pool, cache, checkpoints, controls)
                 # Before the start is agreed upon: of the first stage's time nothing is to be lost.
-                await self._claim(cache, controls)
+                if await self._claim(cache, controls) and not (setup.resolved.shared and setup.agent.index):
+                    await self._end_left_uploads(controls)
                 self._player.arrive(0, None, await self._inventory(cache, checkpoints))
                 start_ns = await self._course.released(0)
                 await self._get_ready(cache)
@@ -229,6 +232,9 @@ class AgentRun:
                         await cache.flush()
                     if index in self._course.exclusions and index < len(setup.stages):
                         self._machine.to(AgentState.EXCLUDED, index, reason=self._course.exclusions[index])
+                one = self._course.acts(len(setup.stages), setup.agent.id) or not setup.resolved.shared
+                if makes_parts(setup) and one:
+                    await self._end_left_uploads(controls)
         except BaseException:
             # What ended the run is what is reported, also if the state cache cannot be written any more.
             with contextlib.suppress(ResourceError):
@@ -249,12 +255,15 @@ class AgentRun:
             known += await checkpoints.read()
         return pb.Inventory(generations=[known_to_proto(each) for each in known], names=names_to_rows(cache.reserved()))
 
-    async def _claim(self, cache: LayoutCache, controls: Controls) -> None:
+    async def _claim(self, cache: LayoutCache, controls: Controls) -> bool:
         """Mark what the run will write; also without preflight nothing of others is touched without leave. Raises
-        ForeignPrefixError if it is theirs; a storage that cannot tell, or be marked, keeps nobody from running."""
+        ForeignPrefixError if it is theirs; a storage that cannot tell, or be marked, keeps nobody from running: whether
+        it could."""
+        claimed = False
         try:
             async with asyncio.timeout(CLAIM_TIMEOUT_S):
                 taken = await claim(self.setup, controls, on_record(cache))
+            claimed = True
         except ForeignPrefixError:
             raise
         except StorageError as error:
@@ -263,6 +272,14 @@ class AgentRun:
             taken = [f"whose the prefix is could not be looked up or written within {CLAIM_TIMEOUT_S:g} s"]
         for text in taken:
             self._voice.note(Level.WARNING, text, "owner")
+        return claimed
+
+    async def _end_left_uploads(self, controls: Controls) -> None:
+        """No agent of the run writes at this moment: what is open now was left by somebody who was killed."""
+        left = LeftUploads(self.setup, controls, time.monotonic())
+        await left.end()
+        for level, text, code in left.told():
+            self._voice.note(level, text, code)
 
     async def _get_ready(self, cache: LayoutCache) -> None:
         """Take over what the controller knows of the layout."""
