@@ -119,7 +119,7 @@ async def test_only_what_is_ours_and_was_begun_before_is_ended(s3_server: Server
 
 
 def test_one_of_those_who_passed_the_barrier_acts_for_all() -> None:
-    course = Course(StateMachine(), 60.0, lambda call: call())
+    course = Course(StateMachine(), 60.0, lambda call: None)
     assert not course.acts(1, "b")
     course.release(pb.Release(stage_index=1, arrived=["b", "c"], missing=["a"]))
     assert [agent for agent in "abc" if course.acts(1, agent)] == ["b"]

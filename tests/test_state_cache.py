@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from array import array
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sai3tui.agent.source import CREATE, DELETE, Purpose, StateSource, TrackedSet
+from sai3tui.agent.source import CREATE, DELETE, TAKE, Purpose, StateSource, TrackedSet
 from sai3tui.errors import ErrorKind, Failure, ResourceError
 from sai3tui.state.decide import Action, Found, after_sample, decide
 from sai3tui.state.generations import Generation, Holding, found, moved
@@ -170,12 +171,14 @@ async def test_a_data_directory_that_is_a_file_is_an_error(tmp_path: Path) -> No
         LayoutCache.open(tmp_path / "file", 10)
 
 
-def source(cache: LayoutCache, record: Generation, endpoints: int, purpose: Purpose, turn: int = 0) -> StateSource:
+def source(
+    cache: LayoutCache, record: Generation, endpoints: int, purpose: Purpose, turn: int = 0, ahead: int = 0
+) -> StateSource:
     sets = [
         TrackedSet(each, cache.states(record, each.set_id, each.slot), lambda indices: 10 * len(indices))
         for each in record.holdings
     ]
-    return StateSource(cache, record, sets, endpoints, purpose, turn=turn)
+    return StateSource(cache, record, sets, endpoints, purpose, turn=turn, ahead=ahead)
 
 
 async def test_sets_take_turns_or_follow_each_other(cache: LayoutCache) -> None:
@@ -236,6 +239,58 @@ async def test_a_grant_is_on_disk_before_it_is_given(tmp_path: Path) -> None:
     assert list(first.indices())[:20] == list(lease.indices())
     assert again.repeated == 20
     await other.close()
+
+
+async def test_deletes_are_put_on_disk_many_at_once_before_they_are_granted(tmp_path: Path) -> None:
+    cache = LayoutCache.open(tmp_path, 1000)
+    record = await begun(cache)
+    states = cache.states(record, 0, 1)
+    states.set(np.arange(500, dtype=np.int64), CREATED)
+    await cache.flush()
+    leases = source(cache, record, 2, TAKE, ahead=60)
+    given = await asyncio.gather(*(leases.grant(endpoint, 7) for endpoint in (0, 1, 0, 1)))
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    cache.copy_to(copy)
+    other = LayoutCache.open(copy, 1000)
+    recorded = other.states(record, 0, 1)
+    assert recorded.total(CREATING) == 120
+    indices = [index for lease in given if lease is not None for index in lease.indices()]
+    assert len(set(indices)) == 28
+    assert all(recorded.get(index // 2) is CREATING for index in indices)
+    await other.close()
+    for lease in given:
+        assert lease is not None
+        leases.finished(lease.lease_id, array("Q", list(lease.indices())[:5]), [])
+        leases.unused(lease.lease_id, 1)
+    leases.settle()
+    # What was granted and not given back may be gone or not; all else is as it was.
+    assert [states.total(state) for state in (DELETED, CREATING, CREATED)] == [20, 4, 476]
+    await cache.close()
+
+
+async def test_deletes_wait_for_the_disk_once_for_many_leases(
+    cache: LayoutCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = await begun(cache)
+    cache.states(record, 0, 1).set(np.arange(500, dtype=np.int64), CREATED)
+    flush, waits = cache.flush, 0
+
+    async def counted() -> None:
+        nonlocal waits
+        waits += 1
+        await flush()
+
+    monkeypatch.setattr(cache, "flush", counted)
+    taken: list[int] = []
+    leases = source(cache, record, 2, TAKE, ahead=60)
+    for endpoint in (0, 1):
+        while (lease := await leases.grant(endpoint, 7)) is not None:
+            taken += lease.indices()
+            leases.finished(lease.lease_id, array("Q", lease.indices()), [])
+    assert sorted(taken) == list(range(1, 1000, 2))
+    assert waits == 2 * 5
+    assert (leases.done, leases.repeated, cache.states(record, 0, 1).total(DELETED)) == (500, 0, 500)
 
 
 async def test_what_is_created_is_never_granted_again(cache: LayoutCache) -> None:

@@ -71,11 +71,20 @@ TAKE = Purpose(frozenset({ObjectState.CREATED}), ObjectState.CREATING, ObjectSta
 
 
 @dataclass(slots=True)
+class _Block:
+    """Objects that were put on record together, before any of them is worked on. `safe`: that is on disk."""
+
+    safe: bool = False
+
+
+@dataclass(slots=True)
 class _Run:
     """Objects of one set, ascending with equal steps."""
 
     tracked: TrackedSet
     ks: Numbers
+    block: _Block | None = None
+    """None: they are as they were."""
 
 
 @dataclass(slots=True)
@@ -100,6 +109,14 @@ def held(
     ]
 
 
+def _head(ready: deque[_Run], run: _Run, count: int) -> _Run:
+    """The first `count` objects of a run; the rest is what is ready next."""
+    if run.ks.size <= count:
+        return run
+    ready.appendleft(_Run(run.tracked, run.ks[count:], run.block))
+    return _Run(run.tracked, run.ks[:count], run.block)
+
+
 def bytes_of(objects: ObjectSet) -> Callable[[Numbers], int]:
     """A function that sums the sizes of objects given by their indices."""
     return lambda indices: int(objects.sizes.sizes(indices.astype(np.uint64)).sum())
@@ -111,7 +128,9 @@ class StateSource:
     What `grant` returns is recorded on disk as `during` before it returns. `only` leaves out objects by their index;
     `todo` counts them all the same. Sets come one after the other or, with a `turn`, by turns of so many objects.
     `anywhere`: any endpoint can be worked at for any object, if its own is out, or
-    with `flowing` whenever nothing is left for that endpoint itself.
+    with `flowing` whenever nothing is left for that endpoint itself. `ahead`: so many objects of an endpoint are put on
+    record at once, for leases to come, where the purpose says what becomes of those that are not granted; that is what
+    `settle` is for.
     """
 
     def __init__(
@@ -125,6 +144,7 @@ class StateSource:
         turn: int = 0,
         anywhere: bool = False,
         flowing: bool = False,
+        ahead: int = 0,
     ) -> None:
         self._cache = cache
         self._record = record
@@ -134,6 +154,7 @@ class StateSource:
         self._turn = turn
         self._anywhere = anywhere
         self._flowing = flowing
+        self._ahead = ahead if purpose.back is not None else 0
         self._elsewhere: set[int] = set(range(endpoints)) if flowing else set()
         self._mask = wanted(*purpose.take)
         self._runs = [self._iterate(sets, endpoint) for endpoint in range(endpoints)]
@@ -160,11 +181,7 @@ class StateSource:
                 break
         else:
             return None
-        ready = self._ready[endpoint]
-        run = ready.popleft()
-        if run.ks.size > want:
-            ready.appendleft(_Run(run.tracked, run.ks[want:]))
-            run = _Run(run.tracked, run.ks[:want])
+        run = self._next(self._ready[endpoint], want)
         lease = Lease(
             lease_id=self._next_lease,
             set_id=run.tracked.holding.set_id,
@@ -179,13 +196,30 @@ class StateSource:
         )
         self._next_lease += 1
         self._out[lease.lease_id] = _Out(lease, run.tracked, run.ks)
-        if self._purpose.during is not None:
+        if run.block is not None and not run.block.safe:
+            await self._cache.flush()
+            run.block.safe = True
+        return lease
+
+    def _next(self, ready: deque[_Run], want: int) -> _Run:
+        """Up to `want` objects, which are on record as begun, but maybe not on disk."""
+        run = ready.popleft()
+        if run.block is None and self._purpose.during is not None:
+            run = _head(ready, run, max(want, self._ahead))
             states = run.tracked.states
-            if states.total(self._purpose.during):
+            if not self._ahead and states.total(self._purpose.during):
                 self.repeated += sum(states.get(int(k)) is self._purpose.during for k in run.ks)
             states.set(run.ks, self._purpose.during)
-            await self._cache.flush()
-        return lease
+            run.block = _Block()
+        return _head(ready, run, want)
+
+    def settle(self) -> None:
+        """Nothing is granted any more: what was put on record ahead for that is as it was before."""
+        for ready in self._ready:
+            for run in ready:
+                if run.block is not None and self._purpose.back is not None:
+                    run.tracked.states.set(run.ks, self._purpose.back)
+                    run.block = None
 
     def finished(self, lease_id: int, done: array[int], failed: Sequence[tuple[int, Failure]]) -> None:
         """Objects of a lease are done, or have failed for good. Indices are those of the object set."""

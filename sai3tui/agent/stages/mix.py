@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sai3tui.agent.lease import (
+    MAX_OUTSTANDING,
     MixOp,
     SetSpec,
 )
@@ -72,6 +73,8 @@ class Mix:
         """The workers are idle: put on record how far they got."""
         for names in self._names:
             await names.settle()
+        for source in self._deletes:
+            source.settle()
         await self._context.cache.flush()
 
     async def add(self, op: ResolvedOp) -> None:
@@ -247,7 +250,12 @@ class Mix:
     def _delete_source(self, record: Generation, set_id: int, only: Part | None) -> StateSource:
         cache, setup = self._context.cache, self._context.setup
         mine = [each for each in record.holdings if each.set_id == set_id]
-        return StateSource(cache, record, held(cache, record, mine, setup.sets), len(setup.endpoints), TAKE, only)
+        endpoints = len(setup.endpoints)
+        # What is on record as begun and was not may be written again after a crash: no more than a prepare repeats.
+        ahead = min(setup.sets[set_id].count // 100, MAX_OUTSTANDING) // (
+            endpoints * max(1, len(setup.resolved.agents))
+        )
+        return StateSource(cache, record, held(cache, record, mine, setup.sets), endpoints, TAKE, only, ahead=ahead)
 
     async def _add_listed(self, op: ResolvedOp) -> None:
         """Objects that exist already; each of them once where they are deleted, or asked for so."""
