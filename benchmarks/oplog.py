@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from sai3tui.agent.controller_clock import ClockReading
 from sai3tui.agent.worker.oplog import WorkerOplog
 from sai3tui.config.ops import Op
 from sai3tui.metrics.recorder import Recorder
@@ -45,7 +46,7 @@ def recording_us(rows: list[tuple[Request, int, int, int]]) -> float:
 
 
 def logging_us(rows: list[tuple[Request, int, int, int]], stem: Path) -> tuple[float, Path]:
-    log = WorkerOplog(stem, 0, "agent-1", ENDPOINTS)
+    log = WorkerOplog(stem, 0, "agent-1", ENDPOINTS, ClockReading(time.monotonic_ns(), time.time_ns()))
     began = time.process_time()
     for number, (request, start, first, last) in enumerate(rows, 1):
         log.add(request, 0, request.size, None, start, first, last)

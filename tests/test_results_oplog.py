@@ -14,6 +14,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sai3tui.agent.controller_clock import ClockReading
 from sai3tui.agent.pool import WorkerPool
 from sai3tui.agent.setup import AgentLimits, oplog_stem
 from sai3tui.cli import main
@@ -249,8 +250,9 @@ def test_problems_are_told_and_fail_the_command(tmp_path: Path, capsys: pytest.C
 
 async def test_workers_log_every_request_in_files_of_their_own(tmp_path: Path) -> None:
     stem = tmp_path / "logs" / "run_a1"
-    for _ in range(2):
+    for seconds in (-1000, 1000):
         async with WorkerPool(replace(null_setup(), oplog=stem, agent="a1"), workers=2) as pool:
+            pool.tell_clock(ClockReading(time.monotonic_ns(), time.time_ns() + seconds * 10**9))
             totals = (await pool.run_leased(put_job(1000), MemorySource(1000, 2))).totals
     names = sorted(path.name for path in stem.parent.iterdir())
     # Nothing is overwritten by a later run.
@@ -261,7 +263,8 @@ async def test_workers_log_every_request_in_files_of_their_own(tmp_path: Path) -
     assert {(each.op, each.client_id, each.error) for each in rows} == {("PUT", "a1", "")}
     assert {each.endpoint for each in rows} == {"s3://a/b/", "s3://c/b/"}
     assert all(each.end_ns >= each.start_ns for each in rows)
-    assert abs(rows[0].start_ns - time.time_ns()) < 600 * 10**9
+    # By the clock of the controller, as it was told last.
+    assert all(abs(each.start_ns - time.time_ns() - 1000 * 10**9) < 600 * 10**9 for each in rows)
 
 
 async def test_an_op_log_that_cannot_be_written_ends_the_stage_with_its_cause(tmp_path: Path) -> None:

@@ -9,10 +9,24 @@ import time
 SKEW_VARIABLE = "SAI3TUI_TEST_CLOCK_SKEW"
 """Seconds by which an agent's clock is ahead of its host's, for tests."""
 
+ATTEMPTS = 4
+
 
 def now_ns() -> int:
     """Nanoseconds since the Unix epoch."""
     return time.time_ns() + _skew_ns()
+
+
+def both_ns() -> tuple[int, int]:
+    """`now_ns` and CLOCK_MONOTONIC of one moment: of some attempts the one that was least interrupted."""
+    best, agent_ns, mono_ns = 1 << 62, 0, 0
+    for _ in range(ATTEMPTS):
+        before = time.monotonic_ns()
+        now = now_ns()
+        after = time.monotonic_ns()
+        if after - before < best:
+            best, agent_ns, mono_ns = after - before, now, (before + after) // 2
+    return agent_ns, mono_ns
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
+from sai3tui.agent.controller_clock import ClockReading
 from sai3tui.agent.figures import Totals, totals_of
 from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource, MixJob
 from sai3tui.agent.stage_run import StageRun
@@ -86,6 +87,7 @@ class WorkerPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching = False
         self._closed = False
+        self._clock: ClockReading | None = None
 
     @property
     def workers(self) -> int:
@@ -150,6 +152,8 @@ class WorkerPool:
             failure = worker.death()
             worker.release()
             raise error_of(failure)
+        if self._clock is not None:
+            worker.send(self._clock)
         return worker
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -311,6 +315,13 @@ class WorkerPool:
         if stage is not None:
             stage.stop(grace_s)
             await stage.done.wait()
+
+    def tell_clock(self, reading: ClockReading) -> None:
+        """What the controller's clock says, for what workers write down."""
+        self._clock = reading
+        for worker in self._living():
+            if worker.opened:
+                worker.send(reading)
 
     def end_mix(self) -> None:
         """End the mix that is running, if one is, as if its time were up."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.checks_data import on_record
+from sai3tui.agent.controller_clock import ClockReadings
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.course import ABORT_GRACE_S, ABORT_SLACK_S, Course
 from sai3tui.agent.left_uploads import LeftUploads, makes_parts
@@ -53,6 +54,7 @@ class AgentRun:
         self._sharing = Sharing(setup.agent.index, agents, self._voice.share)
         self._player = StagePlayer(setup, machine, self._course, self._voice, self._sharing)
         self._pool: WorkerPool | None = None
+        self._readings = ClockReadings()
         self.seats = self._course.seats
         self.goodbye = self._course.goodbye
         self.abort = self._course.abort
@@ -92,6 +94,16 @@ class AgentRun:
             pool = self._pool
             if pool is not None:
                 pool.end_mix()
+
+    def clock(self, ping: pb.Ping, mono_ns: int, agent_ns: int) -> None:
+        """What the controller knows of this agent's clock came at `mono_ns`, when that clock said `agent_ns`."""
+        if self.setup.oplog is not None:
+            self._post(lambda: self._clock(ping, mono_ns, agent_ns))
+
+    def _clock(self, ping: pb.Ping, mono_ns: int, agent_ns: int) -> None:
+        reading = self._readings.told(mono_ns, agent_ns, ping.clock_offset_ns, ping.clock_drift_ppm)
+        if reading is not None and self._pool is not None:
+            self._pool.tell_clock(reading)
 
     def objects(self) -> Objects:
         """What the current stage has done so far."""

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import grpc
 
-from sai3tui.agent.clock import now_ns
+from sai3tui.agent.clock import both_ns, now_ns
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.leadership import Seat
 from sai3tui.agent.preflight import preflight_step
@@ -328,7 +328,7 @@ class AgentService(AgentServicer):
         async for message in requests:
             body = message.WhichOneof("body")
             if body == "ping":
-                received = now_ns()
+                received, mono = both_ns()
                 pong = pb.Pong(
                     controller_time_ns=message.ping.controller_time_ns,
                     received_ns=received,
@@ -337,6 +337,8 @@ class AgentService(AgentServicer):
                 )
                 async with writing:
                     await context.write(pb.AgentMessage(run_id=run.setup.run_id, agent_time_ns=received, pong=pong))
+                if seat.leads and message.ping.HasField("clock_offset_ns"):
+                    run.clock(message.ping, mono, received)
             elif body == "goodbye":
                 if seat.leads:
                     run.goodbye()

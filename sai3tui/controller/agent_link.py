@@ -286,7 +286,13 @@ class AgentLink:
         await self.seated.wait()
         try:
             while not self._leaving:
-                await self._send(pb.ControllerMessage(ping=pb.Ping(controller_time_ns=time.time_ns())))
+                clock = self.clock
+                ping = pb.Ping(
+                    controller_time_ns=time.time_ns(),
+                    clock_offset_ns=clock.offset_ns,
+                    clock_drift_ppm=clock.drift_ppm,
+                )
+                await self._send(pb.ControllerMessage(ping=ping))
                 await asyncio.sleep(PING_INTERVAL_S)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             # The stream has ended, which its reader finds out with the reason.

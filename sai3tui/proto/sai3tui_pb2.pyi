@@ -1030,17 +1030,27 @@ class Ping(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CONTROLLER_TIME_NS_FIELD_NUMBER: _builtins.int
+    CLOCK_OFFSET_NS_FIELD_NUMBER: _builtins.int
+    CLOCK_DRIFT_PPM_FIELD_NUMBER: _builtins.int
     controller_time_ns: _builtins.int
+    clock_offset_ns: _builtins.int
+    """what to add to the agent's clock to get the controller's, as measured by now"""
+    clock_drift_ppm: _builtins.float
+    """by how many millionths of the time that passes it grows"""
     def __init__(
         self,
         *,
         controller_time_ns: _builtins.int = ...,
+        clock_offset_ns: _builtins.int | None = ...,
+        clock_drift_ppm: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_ns", b"_clock_offset_ns", "clock_offset_ns", b"clock_offset_ns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller_time_ns", b"controller_time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_clock_offset_ns", b"_clock_offset_ns", "clock_drift_ppm", b"clock_drift_ppm", "clock_offset_ns", b"clock_offset_ns", "controller_time_ns", b"controller_time_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__clock_offset_ns: _TypeAlias = _typing.Literal["clock_offset_ns"]  # noqa: Y015
+    _WhichOneofArgType__clock_offset_ns: _TypeAlias = _typing.Literal["_clock_offset_ns", b"_clock_offset_ns"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__clock_offset_ns) -> _WhichOneofReturnType__clock_offset_ns | None: ...
 
 Global___Ping: _TypeAlias = Ping  # noqa: Y015
 

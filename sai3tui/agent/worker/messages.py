@@ -19,7 +19,7 @@ class WorkerSetup:
 
     Times in seconds. `null_delay` is how long each operation of the null engine takes. Credentials and the like come
     from the environment, which workers inherit. `oplog` is what the names of the workers' op-logs begin with;
-    `clock_offset_ns` is added to the agent's clock there.
+    `clock_offset_ns` is added to the agent's clock there, until there is a `ClockReading`.
     """
 
     endpoints: tuple[Endpoint, ...]

@@ -14,7 +14,7 @@ from typing import IO
 
 import zstandard
 
-from sai3tui.agent.clock import now_ns
+from sai3tui.agent.controller_clock import ClockReading
 from sai3tui.errors import Failure, ResourceError
 from sai3tui.metrics.oplog_lines import FRAME_BYTES, HEADER, OplogLines
 from sai3tui.storage.engine import Endpoint, Request
@@ -27,17 +27,16 @@ MOST_NAMES = 10_000
 
 
 class WorkerOplog:
-    """Writes `<stem>-worker-<number>.tsv.zst`; one that is there is not overwritten. `clock_offset_ns` is what to add
-    to this agent's clock to get that of the rows, so that logs of several agents fit together. Raises ResourceError."""
+    """Writes `<stem>-worker-<number>.tsv.zst`; one that is there is not overwritten. `clock` is what
+    is known of the controller's, by which rows have their times, so that logs of several agents fit together. Raises
+    ResourceError."""
 
-    def __init__(
-        self, stem: Path, number: int, agent: str, endpoints: Sequence[Endpoint], clock_offset_ns: int = 0
-    ) -> None:
+    def __init__(self, stem: Path, number: int, agent: str, endpoints: Sequence[Endpoint], clock: ClockReading) -> None:
         self.path, self._file = _new_file(stem, number)
         self._agent = agent
         self._thread = str(number)
         self._endpoints = [endpoint.uri for endpoint in endpoints]
-        self._offset_ns = now_ns() + clock_offset_ns - time.monotonic_ns()
+        self.hear(clock)
         self._frames = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
         self._compressor = self._frames.compressobj()
         self._in_frame = 0
@@ -45,6 +44,11 @@ class WorkerOplog:
         self._lines = OplogLines()
         self._count = 0
         self._ticks = 0
+
+    def hear(self, clock: ClockReading) -> None:
+        """The controller's clock is known better."""
+        self._clock = clock
+        self._offset_ns = clock.offset_ns(time.monotonic_ns())
 
     def add(
         self, request: Request, endpoint: int, size: int, failure: Failure | None, t0: int, t_first: int, t_last: int
@@ -73,6 +77,7 @@ class WorkerOplog:
 
     def tick(self) -> None:
         """Called a few times a second."""
+        self._offset_ns = self._clock.offset_ns(time.monotonic_ns())
         self._ticks += 1
         if self._ticks % FLUSH_TICKS == 0:
             self._compress()

@@ -19,6 +19,8 @@ from typing import Any
 
 import uvloop
 
+from sai3tui.agent.clock import both_ns
+from sai3tui.agent.controller_clock import ClockReading
 from sai3tui.agent.lease import LeasedJob, MixJob
 from sai3tui.agent.worker.answers import AnswerWatch
 from sai3tui.agent.worker.channel import Channel
@@ -115,7 +117,9 @@ class Worker:
         )
         engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, {**os.environ, **setup.forwarded})
         if setup.oplog is not None:
-            self._oplog = WorkerOplog(setup.oplog, message.number, setup.agent, setup.endpoints, setup.clock_offset_ns)
+            agent_ns, mono_ns = both_ns()
+            clock = ClockReading(mono_ns, agent_ns + setup.clock_offset_ns)
+            self._oplog = WorkerOplog(setup.oplog, message.number, setup.agent, setup.endpoints, clock)
         on_done = self._on_done if self._oplog is None else self._on_done_logged
         await engine.open(setup.endpoints, message.connections, on_done)
         self._engine = engine
@@ -164,6 +168,8 @@ class Worker:
                 self._opened.set_result(message)
             case StartStage():
                 self._start(message)
+            case ClockReading() if self._oplog is not None:
+                self._oplog.hear(message)
             case Granted() if driver is not None and message.stage == driver.stage:
                 driver.granted(message)
             case MoreWork() if driver is not None and message.stage == driver.stage:
