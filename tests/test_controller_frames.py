@@ -60,6 +60,14 @@ def test_a_moment_has_the_curves_and_events_that_were_known_then() -> None:
     assert then.log_total == 3
 
 
+def test_the_first_operations_are_found_after_seconds_without_any() -> None:
+    quiet = Series(at_s=(1.0, 2.0), ops=(0.0, 0.0))
+    assert quiet.first_ops_s(0.5) == 0.5
+    assert Series().first_ops_s(0.5) == 0.5
+    busy = Series(at_s=(1.0, 2.0, 3.0), ops=(0.0, 7.0, 0.0))
+    assert busy.first_ops_s(0.5) == 2.0
+
+
 def test_a_clock_that_goes_backwards_adds_nothing_and_breaks_nothing() -> None:
     frames = Frames()
     for second in (1.0, 2.0, 1.5, 0.2, 2.9, 3.0):

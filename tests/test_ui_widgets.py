@@ -19,7 +19,7 @@ from sai3tui.screens.preflight import start_verdict
 from sai3tui.theme import DARK_ROLES
 from sai3tui.widgets import braille
 from sai3tui.widgets.agent_grid import Sort, agent_look, sorted_agents
-from sai3tui.widgets.check_matrix import Findings
+from sai3tui.widgets.check_matrix import Cell, Findings, cell_look
 from sai3tui.widgets.columns import Column, fitting
 from sai3tui.widgets.endpoint_table import endpoint_names
 from sai3tui.widgets.labels import Label, placed
@@ -209,6 +209,14 @@ def test_the_verdict_of_a_row_is_its_worst_finding() -> None:
     assert findings.cell("agent-3", "write").level is Level.ERROR
     assert findings.passed_by_all("plan")
     assert not findings.passed_by_all("clock")
+
+
+def test_what_a_cell_of_the_matrix_says_can_be_told_by_its_glyph() -> None:
+    finding = canned.ready().findings[0]
+    cells = [Cell("a", "list", (replace(finding, level=level, failure=None),)) for level in Level]
+    looks = [cell_look(cell, running=False) for cell in (*cells, Cell("a", "list"))]
+    looks.append(cell_look(Cell("a", "list"), running=True))
+    assert len({look.glyph for look in looks}) == len(Level) + 2
 
 
 def test_a_lost_agent_is_lost_whatever_it_had_found() -> None:

@@ -205,6 +205,10 @@ class Series:
         end = bisect_right(self.at_s, seconds)
         return type(self)(*(getattr(self, each.name)[:end] for each in fields(self)))
 
+    def first_ops_s(self, otherwise: float) -> float:
+        """When the first second ended in which there were operations; `otherwise` if there is none."""
+        return next((at for at, ops in zip(self.at_s, self.ops, strict=True) if ops), otherwise)
+
 
 @dataclass(frozen=True, slots=True)
 class LogLine:

@@ -112,7 +112,7 @@ class PreflightScreen(RoomScreen):
 
     def on_mount(self) -> None:
         self.query_one(CheckMatrix).focus()
-        self.query_one("#matrix-pane", Pane).corner(("✓ ok  ▲ warning  ✗ error  ◌ running  · not run", ""))
+        self.query_one("#matrix-pane", Pane).corner(("✓ ok  i note  ▲ warning  ✗ error  ◌ running  · not run", ""))
         self.set_interval(TICK_S, self.tick)
         self.tick()
 

@@ -7,10 +7,8 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from sai3tui.controller.snapshot import LogLine, RunSnapshot
-from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.barriers import BarrierScreen
 from sai3tui.screens.run_view import RunView
-from sai3tui.screens.services import RunSource
 from sai3tui.widgets.playhead import Playhead
 
 
@@ -30,12 +28,9 @@ class ReplayScreen(RunView):
         Binding("escape", "dismiss", "Back", id="replay.leave"),
     ]
 
-    def __init__(self, source: RunSource, arrangements: Arrangements | None = None, at_s: float = 0.0) -> None:
-        super().__init__(source, arrangements)
-        self._start_s = at_s
-
     def on_mount(self) -> None:
-        self._go(Playhead(max(self._start_s, self._source.frames.span[0])))
+        # Before the first operation there is nothing to see.
+        self._go(Playhead(self._source.snapshot().series.first_ops_s(self._source.frames.span[0])))
 
     def show_status(self, picture: RunSnapshot) -> None:
         self.status.show(picture, "PLAYING" if self.head.playing else "REPLAY")

@@ -26,6 +26,8 @@ MIN_CELL_WIDTH = 6
 VERDICT_WIDTH = 13
 FOLDED_WIDTH = 6
 NOT_RUN = Look("·", "", "muted")
+# The glyph that notes have elsewhere stands for "not run" here.
+NOTE = Look("i", "", "info")
 RUNNING = Look("◌", "running", "info")
 _LOST = frozenset({AgentState.LOST, AgentState.FAILED})
 
@@ -100,6 +102,8 @@ def cell_look(cell: Cell, *, running: bool) -> Look:
     """Glyph and at most one short word: an HTTP status or the kind of failure."""
     if cell.level is None:
         return RUNNING if running else NOT_RUN
+    if cell.level is Level.INFO:
+        return NOTE
     look = LEVEL[cell.level]
     failure = cell.findings[0].failure
     if failure is None or cell.level < Level.WARNING:
