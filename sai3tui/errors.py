@@ -117,11 +117,24 @@ class Sai3Error(Exception):
         return Failure(self.kind, self.message, cause_chain(self), self.context, self.hint)
 
 
+class KnownError(Sai3Error):
+    """Raises a failure that is known whole already: out of another process, or of a part of the work."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, hint=failure.hint, context=failure.context, kind=failure.kind)
+        self._failure = failure
+
+    def failure(self) -> Failure:
+        return self._failure
+
+
 class ConfigError(Sai3Error):
     kind = ErrorKind.CONFIG
 
 
-class ResolveError(Sai3Error):
+class ResolveError(ConfigError):
+    """What a valid file says comes to no place, or to none that can be used."""
+
     kind = ErrorKind.RESOLVE
 
 

@@ -6,6 +6,7 @@ Times of an agent's clock become the controller's by the `offset_ns` that the re
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,6 +40,20 @@ from sai3tui.metrics.histogram import COARSE, Histogram
 from sai3tui.metrics.histogram_sums import HistogramRows
 from sai3tui.metrics.varints import varint, varints
 from sai3tui.proto import sai3tui_pb2 as pb
+
+REFUSAL = "sai3tui-failure-bin"
+"""The name of a call's trailing metadata that has the failure with which an agent refuses it."""
+MAX_REFUSAL = 6000
+"""gRPC takes 8 KiB of metadata in all."""
+
+
+def refusal_of(failure: Failure) -> bytes:
+    """What goes into `REFUSAL`: with as many of its causes as there is room for, empty if there is none at all."""
+    for count in range(len(failure.causes), -1, -1):
+        data = failure_to_proto(replace(failure, causes=failure.causes[:count])).SerializeToString()
+        if len(data) <= MAX_REFUSAL:
+            return data
+    return b""
 
 
 def failure_to_proto(failure: Failure) -> pb.Failure:

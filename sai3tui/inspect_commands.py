@@ -35,7 +35,7 @@ def read_resolved(path: str, *, agents_override: Sequence[str] = (), only: Stage
         problems = ProblemList(path)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         problems.error(NOWHERE, "unreadable", f"cannot read the file: {reason}", "check its name and permissions")
-        return Resolution(None, problems.sorted())
+        return Resolution(None, problems.sorted(), read=False)
     return load_resolved(source, path, agents_override=agents_override, only=only)
 
 

@@ -8,6 +8,8 @@ import grpc
 import pytest
 
 from sai3tui.errors import ConfigError, ErrorKind, Failure, StorageError, cause_chain, failure_of
+from sai3tui.event_codec import MAX_REFUSAL, failure_from_proto, refusal_of
+from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.metadata import failure_json
 
@@ -74,3 +76,12 @@ def test_every_failure_says_what_to_do_next(kind: ErrorKind) -> None:
     assert f"hint: {plain.what_next}" in failure_lines(plain)
     assert failure_json(plain)["hint"] == plain.what_next
     assert replace(plain, hint="do that").what_next == "do that"
+
+
+@pytest.mark.parametrize(("length", "kept"), [(10, 16), (1000, 5), (MAX_REFUSAL, 0)])
+def test_a_refusal_has_as_many_causes_as_a_call_can_carry(length: int, kept: int) -> None:
+    failure = Failure(ErrorKind.PERMISSION, "no", tuple("x" * length for _ in range(16)), hint="ask")
+    data = refusal_of(failure)
+    assert len(data) <= MAX_REFUSAL
+    assert failure_from_proto(pb.Failure.FromString(data)) == replace(failure, causes=failure.causes[:kept])
+    assert refusal_of(replace(failure, message="x" * MAX_REFUSAL)) == b""

@@ -21,7 +21,7 @@ from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource, MixJob
 from sai3tui.agent.stage_run import StageRun
 from sai3tui.agent.worker.handle import WorkerHandle, shares, stage_lanes
 from sai3tui.agent.worker.messages import FailuresSeen, WorkerSetup
-from sai3tui.errors import ConfigError, Failure, ResourceError, Sai3Error, StateError
+from sai3tui.errors import ConfigError, Failure, KnownError, ResourceError, Sai3Error, StateError
 from sai3tui.events import AttemptStats, Lateness
 from sai3tui.metrics.shared import Copy, merged
 
@@ -151,7 +151,7 @@ class WorkerPool:
             await worker.reap()
             failure = worker.death()
             worker.release()
-            raise error_of(failure)
+            raise KnownError(failure)
         if self._clock is not None:
             worker.send(self._clock)
         return worker
@@ -336,9 +336,3 @@ class WorkerPool:
         failed = self._stage.failed_attempts if self._stage is not None else self._failed_attempts
         whole = merged([*self._buried, *copies], self._stage_number)
         return totals_of(whole, self._uris, time.monotonic_ns(), cpu, failed)
-
-
-def error_of(failure: Failure) -> Sai3Error:
-    """A failure that came out of another process as an exception to raise here, with all that is known."""
-    message = failure.sentence()
-    return Sai3Error(message, hint=failure.hint, context=failure.context, kind=failure.kind)

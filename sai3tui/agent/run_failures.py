@@ -5,20 +5,13 @@ from __future__ import annotations
 import logging
 
 from sai3tui.config.model import Stage
-from sai3tui.errors import ErrorKind, Failure, Sai3Error, cause_chain, failure_of
+from sai3tui.errors import ErrorKind, Failure, KnownError, Sai3Error, cause_chain, failure_of
 
 logger = logging.getLogger(__name__)
 
 
-class StageFailed(Sai3Error):
+class StageFailed(KnownError):
     """A stage failed: carries its failure out of the body."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self._failure = failure
-
-    def failure(self) -> Failure:
-        return self._failure
 
 
 def first_of(group: BaseExceptionGroup[Sai3Error]) -> Sai3Error:

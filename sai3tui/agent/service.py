@@ -23,7 +23,7 @@ from sai3tui.agent.spool import Spool
 from sai3tui.agent.state import StateMachine, Transition
 from sai3tui.agent.work import read_work
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
-from sai3tui.event_codec import failure_to_proto, finding_to_proto, objects_to_proto
+from sai3tui.event_codec import REFUSAL, failure_to_proto, finding_to_proto, objects_to_proto, refusal_of
 from sai3tui.events import (
     PROTOCOL_VERSION,
     AgentState,
@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 CAPABILITIES = ("s3", "file", "validation", "prepare", "execute", "cleanup", "subscribe", "fetch-log")
 FIRST_MESSAGE_S = 10.0
+MAX_DETAILS = 1000
+"""Characters of a refusal in words; gRPC takes 8 KiB of metadata in all."""
 MAX_ABORT_WAIT_S = 30.0
 SHUTDOWN_S = 5.0
 
@@ -246,7 +248,7 @@ class AgentService(AgentServicer):
             failure = error.failure()
             logger.warning("run %s was refused: %s", spec.run_id, failure.sentence())
             text = f"{failure.sentence()} ({failure.hint})" if failure.hint else failure.sentence()
-            await _refuse(context, _REFUSED.get(failure.kind, grpc.StatusCode.INTERNAL), text)
+            await _refuse(context, _REFUSED.get(failure.kind, grpc.StatusCode.INTERNAL), text, failure)
         finally:
             self._starting = ""
         self._spec = spec
@@ -391,8 +393,10 @@ async def _tell_lead(run_id: str, seat: Seat, context: Stream, writing: asyncio.
             await context.write(pb.AgentMessage(run_id=run_id, agent_time_ns=now_ns(), led=led))
 
 
-async def _refuse(context: Stream, code: grpc.StatusCode, text: str) -> NoReturn:
-    await context.abort(code, text)
+async def _refuse(context: Stream, code: grpc.StatusCode, text: str, failure: Failure | None = None) -> NoReturn:
+    """`failure`: what is to be known beside the text."""
+    told = refusal_of(failure) if failure is not None else b""
+    await context.abort(code, text[:MAX_DETAILS], ((REFUSAL, told),) if told else ())
     raise AssertionError("abort raises")
 
 

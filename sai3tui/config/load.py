@@ -75,10 +75,10 @@ def load_config(
     return Loaded(None if has_errors(found) else replace(config, path=path), found)
 
 
-def problems_error(problems: Sequence[Problem]) -> ConfigError:
+def problems_error(problems: Sequence[Problem], error: type[ConfigError] = ConfigError) -> ConfigError:
     """One error that says all that is wrong with a file."""
     lines = [str(problem) for problem in problems if has_errors((problem,))]
-    return ConfigError("\n".join(lines) or "the configuration is not valid")
+    return error("\n".join(lines) or "the configuration is not valid")
 
 
 def _read(top: Block, agents_override: Sequence[str], only: StageChoice) -> Config:

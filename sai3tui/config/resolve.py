@@ -20,23 +20,26 @@ from sai3tui.config.roots import Roots, find_roots
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.storage_options import MAX_PUT_BYTES
 from sai3tui.config.units import format_bytes
+from sai3tui.errors import ConfigError, ResolveError
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What came of resolving. `resolved` is None if there is an error among the problems."""
+    """What came of resolving. `resolved` is None if there is an error among the problems. `read`: the file itself is
+    valid."""
 
     resolved: Resolved | None
     problems: tuple[Problem, ...]
+    read: bool = True
 
     @property
     def ok(self) -> bool:
         return self.resolved is not None
 
     def require(self) -> Resolved:
-        """The resolved configuration. Raises ConfigError with all errors where there is none."""
+        """The resolved configuration. Raises ConfigError, or ResolveError, with all errors where there is none."""
         if self.resolved is None:
-            raise problems_error(self.problems)
+            raise problems_error(self.problems, ResolveError if self.read else ConfigError)
         return self.resolved
 
 
@@ -54,7 +57,7 @@ def load_resolved(
     """
     loaded = load_config(source, path, agents_override=agents_override, only=only)
     if loaded.config is None:
-        return Resolution(None, loaded.problems)
+        return Resolution(None, loaded.problems, read=False)
     resolution = resolve(loaded.config, namespace)
     problems = ProblemList(path)
     problems.extend(loaded.problems)

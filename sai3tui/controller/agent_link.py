@@ -17,7 +17,7 @@ import grpc
 from sai3tui.access import NO_ACCESS, Access
 from sai3tui.controller.channel import open_channel, open_stub
 from sai3tui.controller.clock import ClockEstimate, ClockFilter
-from sai3tui.controller.grpc_errors import link_error
+from sai3tui.controller.grpc_errors import link_error, refusal
 from sai3tui.controller.lead import Lead
 from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, ErrorKind, Sai3Error, StateError
 from sai3tui.event_codec import agent_event_from_proto
@@ -324,6 +324,9 @@ class AgentLink:
 
     async def _ended(self, call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage]) -> Sai3Error:
         details = await bounded(call.details(), CALL_TIMEOUT_S)
+        told = refusal(await bounded(call.trailing_metadata(), CALL_TIMEOUT_S), self.id, self.address, "the run")
+        if told is not None:
+            return told
         return AgentLostError(
             f"agent {self.id} at {self.address} ended the run's stream: {details or 'no reason given'}",
             hint="look at that agent's log",

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import grpc
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 
-from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, ErrorKind, Sai3Error
+import grpc
+from google.protobuf.message import DecodeError
+
+from sai3tui.errors import AgentLostError, ConfigError, ErrorContext, ErrorKind, KnownError, Sai3Error
+from sai3tui.event_codec import REFUSAL, failure_from_proto
+from sai3tui.proto import sai3tui_pb2 as pb
 
 _START_IT = "start it there with `sai3tui agent --listen HOST:PORT`, or correct its address in the configuration"
 _NAME_HINT = "correct the address, or the name server of this host"
@@ -41,10 +48,27 @@ _REFUSALS = {
 }
 
 
+def refusal(
+    metadata: Iterable[tuple[str, str | bytes]] | None, agent: str, address: str, doing: str
+) -> KnownError | None:
+    """What an agent refuses a call with, by the call's trailing metadata; None: nothing is said there."""
+    for name, value in metadata or ():
+        if name == REFUSAL and isinstance(value, bytes):
+            with suppress(DecodeError):
+                told = failure_from_proto(pb.Failure.FromString(value))
+                where = replace(told.context, agent=agent, endpoint=told.context.endpoint or address)
+                text = f"agent {agent} at {address} refused {doing}: {told.message}"
+                return KnownError(replace(told, message=text, context=where))
+    return None
+
+
 def link_error(error: grpc.aio.AioRpcError, agent: str, address: str, doing: str) -> Sai3Error:
     """`error` as one of ours: what an agent refused keeps the agent's words; everything else is a lost agent."""
     details = (error.details() or "").strip()
     context = ErrorContext(agent=agent, endpoint=address, subclass=error.code().name.lower())
+    told = refusal(error.trailing_metadata(), agent, address, doing)
+    if told is not None:
+        return told
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return ConfigError(
             f"what answers at {address} is no sai3tui agent, or one of another version",

@@ -15,22 +15,15 @@ from sai3tui.agent.setup import RunSetup
 from sai3tui.agent.sharing import Sharing
 from sai3tui.agent.work import Work
 from sai3tui.config.model import EndpointPolicy, Stage
-from sai3tui.errors import Failure, Sai3Error
+from sai3tui.errors import Failure, KnownError
 from sai3tui.events import Finding, Objects
 from sai3tui.state.generations import Known
 from sai3tui.state.layout import LayoutCache
 from sai3tui.workload.objects import ObjectSet
 
 
-class StageError(Sai3Error):
-    """A stage failed with a failure that is known whole already."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message, hint=failure.hint, context=failure.context, kind=failure.kind)
-        self._failure = failure
-
-    def failure(self) -> Failure:
-        return self._failure
+class StageError(KnownError):
+    """A stage failed."""
 
 
 @dataclass(slots=True)
