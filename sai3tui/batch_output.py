@@ -10,7 +10,7 @@ from typing import Any, Protocol, TextIO
 
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.errors import printable
-from sai3tui.events import Event, Finding, Level, Report, StageFinished, event_json
+from sai3tui.events import Event, Finding, LeaderTold, Level, Report, StageFinished, event_json
 from sai3tui.results.baseline import difference_lines
 from sai3tui.results.describe import Narrator
 from sai3tui.results.figures import MIB
@@ -121,7 +121,8 @@ class JsonPrinter:
         self._out.on_closed = action
 
     def item(self, item: Item) -> None:
-        if isinstance(item, Event):
+        # What we said ourselves stands here already.
+        if isinstance(item, Event) and not isinstance(item, LeaderTold):
             self._write({**event_json(item), "time": utc_text(item.time_ns)})
 
     def second(self, second: FleetSecond) -> None:

@@ -22,6 +22,7 @@ from sai3tui.events import (
     FailureSeen,
     Finding,
     Lateness,
+    LeaderTold,
     Level,
     Note,
     Objects,
@@ -401,6 +402,9 @@ def _event(m: pb.AgentMessage, agent: str, offset_ns: int) -> Event | Report | N
         return StageBegan(
             now, agent, m.began.stage_index, planned + offset_ns if planned else 0, m.began.began_ns + offset_ns
         )
+    if body == "told":
+        line = m.told.event.decode(errors="replace")
+        return LeaderTold(m.told.at_ns + offset_ns, agent, m.told.by, m.told.said_ns, line)
     if body == "note":
         return Note(now, agent, Level(m.note.level), m.note.text, m.note.code)
     return None

@@ -425,6 +425,29 @@ class Steered(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BarrierWait(Event):
+    """What the leader waits for at a barrier: until `deadline_ns` (0: without a bound), not for the agents `without`,
+    nor for `excused` ones, which are lost. `shut`: no barrier opens before somebody lets it; `held`: this one would."""
+
+    stage_index: int = 0
+    deadline_ns: int = 0
+    shut: bool = False
+    held: bool = False
+    without: tuple[str, ...] = ()
+    excused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderTold(Event):
+    """An agent has kept what the controller `by` said of the run while it led: `line` of events.jsonl, at `said_ns` on
+    that one's clock."""
+
+    by: str = ""
+    said_ns: int = 0
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StageFinished(Event):
     """All agents are through a stage (or it failed): emitted once, by the controller."""
 

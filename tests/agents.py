@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -216,8 +216,10 @@ class Driver:
 
     async def goodbye(self) -> None:
         assert self.call is not None
-        await self.call.write(pb.ControllerMessage(goodbye=pb.Goodbye()))
-        await self.call.done_writing()
+        # Who leads may have said it first: then the stream is over.
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            await self.call.write(pb.ControllerMessage(goodbye=pb.Goodbye()))
+            await self.call.done_writing()
 
     # --- what was said ---
 

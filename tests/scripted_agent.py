@@ -159,6 +159,8 @@ class ScriptedAgent(AgentServicer):
                 await releases.put(message.release)
             elif kind == "end_stage":
                 self.ended_early.add(message.end_stage.stage_index)
+            elif kind == "told":
+                await out.put(pb.AgentMessage(agent_time_ns=self.now(), told=message.told))
             elif kind == "assignment":
                 self.assigned(out, message.assignment)
             elif kind == "ping":

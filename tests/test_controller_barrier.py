@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from sai3tui.config.model import BarrierType
 from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Decision, Fail, Release, Wait, decide
+from sai3tui.controller.barriers import Barriers, Known
+from sai3tui.controller.liveness import LivenessRule
 from sai3tui.errors import ErrorKind, Failure
 from tests.barrier_simulator import END_S, STAGES, Simulation
 
@@ -188,3 +191,46 @@ def test_a_loss_is_what_the_run_says_it_is() -> None:
     facts = BarrierFacts(FLEET, 0.0, dict.fromkeys(FLEET, 1.0), {"a2": GONE})
     assert isinstance(decide(BarrierRule(BarrierType.BEST_EFFORT, "1", 10.0, loss_fails=True), facts, 1.0), Fail)
     assert isinstance(decide(BarrierRule(BarrierType.ALL_OR_NOTHING, "1", 10.0, loss_fails=False), facts, 1.0), Release)
+
+
+@st.composite
+def steered(draw: st.DrawFn) -> tuple[Barriers, Barriers, float]:
+    """A leader's machine and a viewer's at a barrier of which both have seen the same, and when they are looked at."""
+    policy, whole_s = draw(st.sampled_from(BarrierType)), draw(st.none() | st.floats(1, 200))
+    leader, viewer = Barriers(FLEET, 0.0), Barriers(FLEET, 0.0)
+    now = draw(st.floats(0, 300))
+    lost, without = (draw(st.lists(st.sampled_from(FLEET), unique=True)) for _ in range(2))
+    arrived = draw(st.dictionaries(st.sampled_from(FLEET), st.floats(0, 1).map(lambda share: share * now)))
+    leader.begin(1, BarrierRule(policy, "1 (x)", draw(st.floats(0, 300)), whole_s), LivenessRule(), FLEET, 0.0)
+    viewer.begin(1, BarrierRule(policy, "1 (x)", math.inf, loss_fails=False), LivenessRule(), FLEET, 0.0)
+    viewer.pause()
+    leader.wait_longer(draw(st.sampled_from((0.0, 60.0))))
+    if draw(st.booleans()):
+        leader.pause()
+    for machine in (leader, viewer):
+        for agent, at in arrived.items():
+            machine.arrived(agent, 1, at)
+        for agent in without:
+            machine.release_without(agent)
+        for agent in lost:
+            machine.gone(agent, GONE)
+            machine.excuse(agent)
+    return leader, viewer, now
+
+
+@given(steered())
+def test_who_watches_says_of_a_barrier_what_its_leader_says(case: tuple[Barriers, Barriers, float]) -> None:
+    leader, viewer, now = case
+    theirs, terms = leader.waiting(now), leader.terms(now)
+    event(f"waits: {theirs is not None}, bound: {terms is not None and terms.until is not None}")
+    assert (theirs is None) == (terms is None)
+    if theirs is not None:
+        assert viewer.watched(now, terms, led=True) == theirs
+        unknown = viewer.watched(now, None, led=True)
+        alone = viewer.watched(now, terms, led=False)
+        assert unknown is not None
+        assert alone is not None
+        assert (unknown.known, alone.known) == (Known.BY_LEADER, Known.NOBODY)
+        assert {(each.left_s, each.at_end, each.pausing, each.held) for each in (unknown, alone)} == {
+            (None, "", False, False)
+        }

@@ -39,6 +39,8 @@ class Leadership:
         self._lead = Lead("", now_ns())
         self._last = self._lead
         """The last one that had a name."""
+        self._displaced: set[str] = set()
+        """Controllers from whom another one has taken the lead."""
         self._seats: set[Seat] = set()
         self._on_change = on_change
 
@@ -52,20 +54,33 @@ class Leadership:
         """Whether no controller leads."""
         return self._leader is None
 
+    def taken_from(self, controller: str) -> Lead | None:
+        """Who has taken the lead from this controller, or never gave it to it; None if it may order what it likes. One
+        that does not say its name may."""
+        if not controller or controller == self._lead.by:
+            return None
+        if self._lead.by or controller in self._displaced:
+            return self._last
+        return None
+
     def join(self, controller: str, *, lead: bool, take_over: bool = False) -> Seat:
         """Take a seat. Raises Sai3Error if it is to lead while another one does, unless it may `take_over`."""
         seat = Seat(controller or "a controller")
         if lead:
             before = self._leader
             # Who comes back may be here before the end of its old stream is known.
-            if before is not None and before.controller != seat.controller and not take_over:
+            other = before.controller if before is not None and before.controller != seat.controller else ""
+            if (other or seat.controller in self._displaced) and not take_over:
                 raise Sai3Error(
-                    f"this run is led by {before.controller}",
+                    f"this run is led by {other}" if other else f"{self._last.by} has taken this run over",
                     hint="watch it, or take it over with --take-over",
                     kind=ErrorKind.RESOURCE,
                 )
             if before is not None:
                 before.leads = False
+            if self._last.by and self._last.by != seat.controller:
+                self._displaced.add(self._last.by)
+            self._displaced.discard(seat.controller)
             seat.leads = True
             self._leader = seat
             self.alone_since = None

@@ -77,6 +77,10 @@ class AgentRun:
         if self._course.assignments.add(assignment.stage_index, work):
             self._voice.say(assigned=echo_of(assignment))
 
+    def told(self, told: pb.Told) -> None:
+        """The leader said something of the run, for those who watch it or lead it later."""
+        self._post(lambda: self._voice.say(told=told))
+
     def shared(self, part: pb.SharedPart) -> None:
         """Another agent has found something out."""
         self._post(lambda: self._sharing.take(part))

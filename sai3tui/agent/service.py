@@ -168,6 +168,11 @@ class AgentService(AgentServicer):
         run = self._run
         if run is None or (request.run_id and request.run_id != run.setup.run_id):
             return pb.AbortReply(state=_wire_state(self._machine.state), was_running=False)
+        taken = run.seats.taken_from(request.controller)
+        if taken is not None:
+            logger.warning("%s does not lead this run: its abort is not done", request.controller)
+            refused = pb.Led(by=taken.by, since_ns=taken.since_ns)
+            return pb.AbortReply(state=_wire_state(self._machine.state), refused=refused)
         was_running = run.abort(request.reason or "asked by the controller")
         try:
             async with asyncio.timeout(min(request.wait_ms / 1000.0, MAX_ABORT_WAIT_S)):
@@ -355,6 +360,8 @@ class AgentService(AgentServicer):
                 run.assign(message.assignment, read_work(message.assignment))
             elif body == "shared":
                 run.shared(message.shared)
+            elif body == "told":
+                run.told(message.told)
             elif body == "exclude":
                 run.exclude(message.exclude.stage_index, message.exclude.reason)
             else:

@@ -44,6 +44,7 @@ class Voice:
         began: pb.StageBegan | None = None,
         surveyed: pb.Surveyed | None = None,
         assigned: pb.Assignment | None = None,
+        told: pb.Told | None = None,
     ) -> None:
         self.spool.append(
             pb.AgentMessage(
@@ -59,6 +60,7 @@ class Voice:
                 began=began,
                 surveyed=surveyed,
                 assigned=assigned,
+                told=told,
             )
         )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import grpc
@@ -190,6 +191,10 @@ class AgentLink:
         """Tell the agent what to do with which objects."""
         await self._send(pb.ControllerMessage(assignment=assignment))
 
+    async def tell(self, told: pb.Told) -> None:
+        """Have the agent keep what we say of the run."""
+        await self._send(pb.ControllerMessage(told=told))
+
     async def exclude(self, stage_index: int, reason: str) -> None:
         """The others have gone past barrier `stage_index`: the agent stops, and waits at the next one."""
         await self._send(pb.ControllerMessage(exclude=pb.Exclude(stage_index=stage_index, reason=reason)))
@@ -220,10 +225,8 @@ class AgentLink:
 
     async def share(self, part: pb.SharedPart) -> None:
         """Pass on what another agent has found out. Harmless if the stream has ended."""
-        try:
+        with saying(self, "what another agent shares"):
             await self._send(pb.ControllerMessage(shared=part))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, StateError) as error:
-            logger.debug("nothing can be passed on to agent %s: %s", self.id, error)
 
     async def goodbye(self) -> None:
         """The run is over for this agent, in good order: its stream ends without an error. Harmless if it has."""
@@ -238,15 +241,20 @@ class AgentLink:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError) as error:
             self.last_words = Sai3Error(f"goodbye to agent {self.id} failed: {error}")
 
-    async def abort(self, reason: str) -> pb.AbortReply | None:
-        """End the agent's run now; returns what it answers, or None if it did not in time."""
+    async def abort(self, reason: str, controller: str) -> pb.AbortReply | None:
+        """End the agent's run now; returns what it answers, or None if it did not in time. It refuses that to a
+        `controller` from whom another one has taken the lead."""
         self._leaving = True
-        request = pb.AbortRequest(run_id=self._run_id, reason=reason, wait_ms=ABORT_WAIT_MS)
+        request = pb.AbortRequest(run_id=self._run_id, reason=reason, wait_ms=ABORT_WAIT_MS, controller=controller)
         try:
             return await self._stub.Abort(request, timeout=ABORT_WAIT_MS / 1000 + 1.5)
         except grpc.aio.AioRpcError as error:
             self.last_words = link_error(error, self.id, self.address, "abort")
             return None
+
+    def lead(self, led: pb.Led) -> Lead:
+        """Who leads the run, on our clock."""
+        return Lead(led.by, led.since_ns + self.clock.offset_ns)
 
     async def status(self, timeout_s: float, *, with_spec: bool = False) -> pb.StatusReply | None:
         """What the agent answers within `timeout_s`; None if it does not."""
@@ -315,7 +323,7 @@ class AgentLink:
                 pong = message.pong
                 self._clock.add(pong.controller_time_ns, pong.received_ns, now)
             elif body == "led":
-                on_lead(self.id, Lead(message.led.by, message.led.since_ns + self.clock.offset_ns))
+                on_lead(self.id, self.lead(message.led))
             on_heard(self.id, now, self.clock)
             on_message(self.id, message)
             item = agent_event_from_proto(message, self.id, self.clock.offset_ns)
@@ -335,6 +343,16 @@ class AgentLink:
 
     def _context(self) -> ErrorContext:
         return ErrorContext(agent=self.id, endpoint=self.address)
+
+
+@contextmanager
+def saying(link: AgentLink, what: str) -> Iterator[None]:
+    """To say something to an agent, as far as it can be said."""
+    try:
+        yield
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, Sai3Error) as error:
+        # Its stream is broken; whoever reads it says why.
+        logger.debug("%s to agent %s: %r", what, link.id, error)
 
 
 async def bounded(what: Awaitable[T], timeout_s: float) -> T | None:

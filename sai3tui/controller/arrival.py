@@ -29,6 +29,7 @@ from sai3tui.controller.planning import RunPlan
 from sai3tui.controller.refusals import unreachable
 from sai3tui.controller.request import AttachOrder, RunStopped, failed
 from sai3tui.controller.streams import Streams
+from sai3tui.controller.told import told_again
 from sai3tui.controller.viewer import Viewer
 from sai3tui.errors import ResourceError, Sai3Error, failure_of
 from sai3tui.events import Attached, Level
@@ -164,6 +165,7 @@ class Arrival:
             journal.note(Level.WARNING, f"its log cannot be had: {error}", agent=agent, code="history")
         items: list[Item] = [*history.events, *history.reports]
         items += [item for item in fetched if not history.knows(item)]
+        items += told_again(items)
         items += started_again(items, run, plan.layout_hash) + made_again(items, plan.stages)
         before = {id(item) for item in (*history.events, *history.reports)}
         items = in_order(items)

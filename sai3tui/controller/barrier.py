@@ -99,7 +99,7 @@ def decide(rule: BarrierRule, facts: BarrierFacts, now: float) -> Decision:
     if not enough:
         return Fail(_timed_out(rule, facts, here, missing, now))
     if facts.paused:
-        return Wait(missing, None, paused=True)
+        return Wait(awaited or missing, None, paused=True)
     return Release((*here, *back), missing, lost, _words(here, missing, lost, back))
 
 

@@ -38,6 +38,7 @@ def barrier_view(
         waiting.at_end,
         waiting.pausing,
         waiting.held,
+        waiting.known,
     )
 
 

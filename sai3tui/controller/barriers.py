@@ -6,8 +6,10 @@ of the tests drive the same code. Times are seconds on one monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from sai3tui.config.model import Barrier
 from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Decision, Fail, Release, Wait, decide
@@ -21,6 +23,15 @@ def liveness_rule(barrier: Barrier) -> LivenessRule:
     return LivenessRule(
         barrier.heartbeat_interval, barrier.missed_threshold, barrier.query_timeout, barrier.query_retries
     )
+
+
+class Known(StrEnum):
+    """What is known of how long a barrier waits: all that there is; only that the leader knows; that nobody leads, so
+    that it stays shut."""
+
+    WHOLE = "whole"
+    BY_LEADER = "by the leader"
+    NOBODY = "nobody leads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,22 @@ class Waiting:
     excluded: tuple[str, ...]
     missed: Mapping[str, int]
     threshold: int
+    known: Known = Known.WHOLE
+    """Whether what somebody who leads decides is known: `left_s`, `at_end`, `pausing` and `held`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What somebody who leads decides at the barrier `index`, and who watches cannot know: until when it waits on the
+    monotonic clock (None: without a bound), whether barriers stay `shut` and this one is `held` by nothing else, and
+    for whom nobody waits."""
+
+    index: int
+    until: float | None
+    shut: bool
+    held: bool
+    without: tuple[str, ...]
+    excused: tuple[str, ...]
 
 
 class Barriers:
@@ -133,6 +160,33 @@ class Barriers:
     def go_on(self) -> None:
         self._paused = False
 
+    @property
+    def agents(self) -> Collection[str]:
+        """All that there are, lost ones included."""
+        return self._lives.keys()
+
+    @property
+    def index(self) -> int:
+        """Of the current barrier, or the last one."""
+        return self._index
+
+    @property
+    def excused(self) -> frozenset[str]:
+        """Lost agents that nobody waits for."""
+        return frozenset(self._excused)
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def terms(self, now: float) -> Terms | None:
+        """Of the current barrier; None between barriers."""
+        decision = self._decide(now)
+        if self._rule is None or not isinstance(decision, Wait):
+            return None
+        without, excused = tuple(sorted(self._without)), tuple(sorted(self._excused))
+        return Terms(self._index, decision.until, self._paused, decision.paused, without, excused)
+
     # --- what to do
 
     def actions(self, now: float) -> list[Action]:
@@ -209,6 +263,24 @@ class Barriers:
             {agent: life.missed(self._liveness, now) for agent, life in self._lives.items()},
             self._liveness.missed_threshold,
         )
+
+    def watched(self, now: float, told: Terms | None, *, led: bool) -> Waiting | None:
+        """`waiting` for who only watches, whose machine is paused: `told` are the leader's terms, as far as they are
+        known, and `led` says whether anybody leads."""
+        waiting = self.waiting(now)
+        if waiting is None or self._rule is None:
+            return None
+        none = replace(waiting, left_s=None, at_end="", pausing=False, held=False)
+        if not led:
+            return replace(none, known=Known.NOBODY)
+        if told is None or told.index != waiting.index:
+            return replace(none, known=Known.BY_LEADER)
+        facts = replace(self._facts(), paused=told.shut)
+        held = told.held or (told.shut and waiting.held)
+        if told.until is None or held:
+            return replace(none, pausing=told.shut, held=held)
+        left_s, then = max(0.0, told.until - now), _consequence(decide(self._rule, facts, math.inf))
+        return replace(none, left_s=left_s, at_end=then, pausing=told.shut)
 
     def _decide(self, now: float) -> Decision | None:
         return None if self._rule is None else decide(self._rule, self._facts(), now)

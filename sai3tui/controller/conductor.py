@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-
-import grpc
+from collections.abc import Callable, Iterable, Mapping
 
 from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSteady
-from sai3tui.controller.agent_link import AgentLink, bounded
+from sai3tui.controller.agent_link import AgentLink, bounded, saying
 from sai3tui.controller.attaching import Messages, as_said
 from sai3tui.controller.barrier import BarrierRule, Fail, Release
 from sai3tui.controller.barriers import Waiting, liveness_rule
@@ -24,8 +21,10 @@ from sai3tui.controller.planning import RunPlan
 from sai3tui.controller.refusals import aborted_there, failed_there, forgotten
 from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, RunStopped, failed
 from sai3tui.controller.stage_work import StageWork
+from sai3tui.controller.steering import Steering
 from sai3tui.controller.streams import Streams
-from sai3tui.errors import ErrorKind, Failure, Sai3Error
+from sai3tui.controller.teller import Teller
+from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import (
     AgentState,
     BarrierArrived,
@@ -33,9 +32,9 @@ from sai3tui.events import (
     Level,
     ReleaseSeen,
     Report,
+    RunFinished,
     StageFinished,
     StateChanged,
-    Steered,
 )
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.steady import known_to
@@ -71,6 +70,11 @@ class Conductor:
         self._links = streams.links
         self._machine = streams.machine
         self._journal = journal
+        self._steering = Steering(streams.machine, journal)
+        self._teller = Teller(streams, journal)
+        if plan.local:
+            # Nobody else comes to the agent of one controller.
+            self._teller.stop()
         self._fence = Fence(streams, journal)
         self._stage_failures: dict[int, Failure] = {}
         self._opened: dict[int, BarrierReleased] = {}
@@ -116,6 +120,7 @@ class Conductor:
         for item in items:
             if isinstance(item, BarrierArrived):
                 self._arrive(item, now - max(0.0, (now_ns - item.time_ns) / 1e9))
+        self._steering.adopt(items)
         self._streams.flow(messages)
 
     def give_up(self, agent: str, failure: Failure) -> None:
@@ -131,6 +136,8 @@ class Conductor:
         config = self._plan.resolved.config
         stages = self._plan.resolved.stages
         participants = tuple(self._links)
+        if not self._opened:
+            self._teller.tell_findings()
         for index in range(len(stages) + 1):
             opened = self._opened.get(index)
             if opened is not None:
@@ -159,9 +166,13 @@ class Conductor:
         self._sending = group.create_task(self._work.run())
 
     async def end(self, ending: Ending) -> None:
-        """Leave every agent idle: goodbye to those that are through or failed, abort for the others. Bounded."""
+        """Leave every agent idle: goodbye to those that are through or failed, abort for the others. Bounded. Raises
+        Displaced if another controller leads the run by now."""
         self._over = True
         streams = self._streams
+        self._check_lead()
+        finished = RunFinished(time.time_ns(), "", ending.status, ending.exit_code, ending.failure)
+        await self._teller.last_word(finished)
         streams.stop_asking()
         lost = self._machine.lost
         async with asyncio.TaskGroup() as group:
@@ -175,8 +186,12 @@ class Conductor:
                     group.create_task(link.goodbye())
                 else:
                     group.create_task(self._abort(link, ending.reason))
-        await streams.ended()
+        if self._taken is None:
+            await streams.ended()
+        else:
+            await streams.leave()
         await self.step_down()
+        self._check_lead()
 
     async def leave(self) -> None:
         """Go, and leave the run to the agents: they go on to the next barrier and hold there. Bounded."""
@@ -185,6 +200,7 @@ class Conductor:
 
     async def step_down(self) -> None:
         """Nothing more is decided here, nor said to agents. Idempotent."""
+        self._teller.stop()
         self._streams.stop_asking()
         if self._sending is not None:
             self._sending.cancel()
@@ -194,27 +210,9 @@ class Conductor:
         """What the current barrier waits for."""
         return self._machine.waiting(time.monotonic())
 
-    # --- steering
-
-    def wait_longer(self, seconds: float) -> None:
-        self._machine.wait_longer(seconds)
-        self._steered("wait longer", seconds=seconds)
-
-    def release_without(self, agent: str) -> None:
-        if agent in self._links:
-            self._machine.release_without(agent)
-            self._steered("release without", agent)
-
-    def pause(self) -> None:
-        self._machine.pause()
-        self._steered("pause at the next barrier")
-
-    def go_on(self) -> None:
-        self._machine.go_on()
-        self._steered("go on")
-
-    def _steered(self, command: str, subject: str = "", seconds: float = 0.0) -> None:
-        self._journal.emit(Steered(time.time_ns(), "", command, subject, seconds))
+    def steer(self, command: Callable[[Steering], None]) -> None:
+        """Do what somebody asks for."""
+        command(self._steering)
         self._streams.changed.set()
 
     # --- barriers
@@ -232,7 +230,7 @@ class Conductor:
             self._streams.spawn(self._end_stage(link, index))
 
     async def _end_stage(self, link: AgentLink, index: int) -> None:
-        with _said(link, f"end of stage {index}"):
+        with saying(link, f"end of stage {index}"):
             await link.end_stage(index)
 
     async def _stage(self, index: int, stage: Stage, participants: tuple[str, ...]) -> Release:
@@ -273,6 +271,7 @@ class Conductor:
     ) -> Release:
         machine = self._machine
         machine.begin(index, rule, liveness_rule(barrier), participants, time.monotonic())
+        self._steering.begin()
         while True:
             self._streams.changed.clear()
             self._check_lead()
@@ -293,6 +292,7 @@ class Conductor:
                     case Fail(failure):
                         raise RunStopped(failed(failure, stage_type))
             now = time.monotonic()
+            self._steering.tell(now)
             due = machine.due(now)
             await self._streams.change(None if due is None else max(0.01, due - now))
 
@@ -313,7 +313,7 @@ class Conductor:
         await asyncio.gather(*(self._send_release_to(link, opened) for link in links))
 
     async def _send_release_to(self, link: AgentLink, opened: BarrierReleased) -> None:
-        with _said(link, f"release {opened.stage_index}"):
+        with saying(link, f"release {opened.stage_index}"):
             await link.release(opened, complete=self._complete)
 
     async def _exclude(self, link: AgentLink, index: int) -> None:
@@ -323,7 +323,7 @@ class Conductor:
         await self._send_exclusion(link, index)
 
     async def _send_exclusion(self, link: AgentLink, index: int) -> None:
-        with _said(link, f"exclusion at barrier {index}"):
+        with saying(link, f"exclusion at barrier {index}"):
             await link.exclude(index, f"late at barrier {index}")
 
     async def _say_again(self, link: AgentLink) -> None:
@@ -332,6 +332,7 @@ class Conductor:
         if await bounded(link.seated.wait(), SEATED_TIMEOUT_S) is None:
             return
         await self._work.say_again(link.id)
+        await self._teller.say_again(link)
         for opened in list(self._opened.values()):
             if link.id in opened.arrived:
                 await self._send_release_to(link, opened)
@@ -363,8 +364,11 @@ class Conductor:
 
     def hear(self, agent: str, message: pb.AgentMessage) -> None:
         self._work.take(agent, message)
-        if message.WhichOneof("body") == "shared":
+        body = message.WhichOneof("body")
+        if body == "shared":
             self._pass_on(agent, message.shared)
+        elif body == "told":
+            self._teller.heard(agent, message.told)
 
     def take(self, item: Item) -> None:
         if isinstance(item, Report | BarrierArrived) and item.agent in self._work.excused:
@@ -422,6 +426,7 @@ class Conductor:
 
     def _hand_on(self, agent: str, failure: Failure) -> None:
         """If the loss is the fault of its host, others may do its work."""
+        self._steering.tell_anew()
         if agent == next(iter(self._links)):
             # It finds things out for all: the others need not wait for that.
             self._pass_on(agent, pb.SharedPart(lost=failure.message))
@@ -443,20 +448,14 @@ class Conductor:
         self._streams.changed.set()
 
     async def _abort(self, link: AgentLink, reason: str) -> None:
-        reply = await link.abort(reason)
+        reply = await link.abort(reason, self._streams.controller)
         if reply is None:
             words = link.last_words
             text = f"abort was not answered: {words.message}" if words is not None else "abort was not answered"
             self._journal.note(Level.WARNING, text, agent=link.id)
+        elif reply.HasField("refused"):
+            self.told_lead(link.id, link.lead(reply.refused))
+            text = f"was not aborted: {(self._taken or Lead()).sentence}"
+            self._journal.note(Level.WARNING, text, agent=link.id, code="refused")
         elif reply.state != pb.IDLE:
             self._journal.note(Level.WARNING, f"still {AgentState(reply.state).word} after the abort", agent=link.id)
-
-
-@contextlib.contextmanager
-def _said(link: AgentLink, what: str) -> Iterator[None]:
-    """To say something to an agent, as far as it can be said."""
-    try:
-        yield
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError, Sai3Error) as error:
-        # Its stream is broken; whoever reads it says why.
-        logger.debug("%s to agent %s: %r", what, link.id, error)

@@ -43,7 +43,7 @@ class Fence:
 
     async def _tell(self, link: AgentLink) -> bool:
         """Whether a lost agent has taken it."""
-        reply = await link.abort("it was taken for lost")
+        reply = await link.abort("it was taken for lost", self._streams.controller)
         if reply is None:
             return False
         self.untold.discard(link.id)

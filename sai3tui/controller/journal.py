@@ -142,16 +142,20 @@ class Journal:
         self.frames.add(self.snapshot)
         self._dirty = False
 
-    def finish(self, outcome: Outcome) -> Outcome:
-        """The end: the last event, the last files, the last snapshot. Returns the outcome with what writing adds."""
-        now = time.time_ns()
-        fleet = self.fleet
+    def over(self, outcome: Outcome) -> Outcome:
+        """The run has ended: the last event. Returns the outcome by the thresholds."""
+        now, fleet = time.time_ns(), self.fleet
         for stage in fleet.tally.stages.values():
             if stage.live:
                 fleet.judge.settle(stage, fleet.coverage, now)
         self._tell_crossings()
         outcome = judged(outcome, met=fleet.judge.finish(whole=outcome.status in COMPLETE))
         self.emit(RunFinished(now, "", outcome.status, outcome.exit_code, outcome.failure))
+        return outcome
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        """As `over`, then the last files, the last snapshot. Returns the outcome with what writing adds."""
+        outcome, now, fleet = self.over(outcome), time.time_ns(), self.fleet
         self.phase(Phase.WRITING)
         writer = self._writer
         if writer is not None:

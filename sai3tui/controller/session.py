@@ -11,10 +11,11 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sai3tui.controller.arrival import Arrival
 from sai3tui.controller.conductor import Conductor, Displaced
@@ -37,6 +38,7 @@ from sai3tui.controller.request import (
     failed,
 )
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot
+from sai3tui.controller.steering import Steering
 from sai3tui.controller.streams import Streams
 from sai3tui.controller.viewer import Viewer
 from sai3tui.errors import Sai3Error, failure_of
@@ -64,6 +66,8 @@ class RunSession:
         self._early: list[Callable[[], None]] = []
         self._aborting = asyncio.Event()
         self._abort: Ending | None = None
+        self._course: tuple[RunPlan, Streams] | None = None
+        """What the director directs."""
 
     @property
     def request(self) -> RunRequest:
@@ -128,24 +132,24 @@ class RunSession:
 
     def wait_longer(self, seconds: float) -> None:
         """Give those who are late at the current barrier so much more time."""
-        self._steer(lambda conductor: conductor.wait_longer(seconds))
+        self._steer(lambda steering: steering.wait_longer(seconds))
 
     def release_without(self, agent: str) -> None:
         """Do not wait for this agent at the current barrier: it is left behind there."""
-        self._steer(lambda conductor: conductor.release_without(agent))
+        self._steer(lambda steering: steering.release_without(agent))
 
     def pause_at_barrier(self) -> None:
         """Keep the next barrier shut, also when all have arrived, until `go_on`."""
-        self._steer(Conductor.pause)
+        self._steer(Steering.pause)
 
     def go_on(self) -> None:
         """Let barriers open again."""
-        self._steer(Conductor.go_on)
+        self._steer(Steering.go_on)
 
-    def _steer(self, command: Callable[[Conductor], None]) -> None:
+    def _steer(self, command: Callable[[Steering], None]) -> None:
         def steer() -> None:
             if isinstance(self._director, Conductor):
-                command(self._director)
+                self._director.steer(command)
 
         self._post(steer)
 
@@ -169,8 +173,13 @@ class RunSession:
         try:
             async with asyncio.TaskGroup() as group:
                 ticking = group.create_task(self._tick())
-                ending = await self._until_end(group)
-                await self._wind_up(ending)
+                ending = await self._until_end(group, self._script(group))
+                displaced = await self._wind_up(ending)
+                if displaced is not None:
+                    self._abort = None
+                    self._aborting.clear()
+                    ending = await self._until_end(group, self._instead(displaced, ending))
+                    await self._wind_up(ending)
                 ticking.cancel()
                 never_came = self.request.attach is not None and self._director is None
                 if ending.status == DETACHED or self._watches or never_came:
@@ -182,8 +191,8 @@ class RunSession:
             self._journal.close()
             await self._ground.close()
 
-    async def _until_end(self, group: asyncio.TaskGroup) -> Ending:
-        script = group.create_task(self._script(group))
+    async def _until_end(self, group: asyncio.TaskGroup, play: Coroutine[Any, Any, Ending]) -> Ending:
+        script = group.create_task(play)
         aborting = group.create_task(self._aborting.wait())
         await asyncio.wait({script, aborting}, return_when=asyncio.FIRST_COMPLETED)
         aborting.cancel()
@@ -194,8 +203,16 @@ class RunSession:
         return script.result()
 
     async def _script(self, group: asyncio.TaskGroup) -> Ending:
+        return await self._outcome_of(self._play(group))
+
+    async def _instead(self, displaced: Displaced, wanted: Ending) -> Ending:
+        """The run was not ended as was `wanted`, as another controller leads it by now."""
+        code = wanted.exit_code if wanted.status == "aborted" else EXIT_OK
+        return await self._outcome_of(self._step_aside(displaced, code))
+
+    async def _outcome_of(self, play: Coroutine[Any, Any, Ending]) -> Ending:
         try:
-            return await self._play(group)
+            return await play
         except RunStopped as stopped:
             return stopped.ending
         except Sai3Error as error:
@@ -218,10 +235,13 @@ class RunSession:
             director.begin_work(group)
             streams.open({link.id: _start(ground, plan, n) for n, link in enumerate(ground.links)}, director)
             self._journal.fleet.detachable = not (plan.local or self.request.owned)
-        self._director = director
+        self._director, self._course = director, (plan, streams)
         if order is not None:
             self._journal.phase(Phase.RUNNING)
-        return await self._direct(director, plan, streams)
+        try:
+            return await director.play()
+        except Displaced as displaced:
+            return await self._step_aside(displaced, EXIT_OK)
 
     async def _prepare(self) -> RunPlan:
         """All that comes before a run: agents are there and free, preflight has let it pass, its results are open."""
@@ -242,40 +262,43 @@ class RunSession:
             ground.open_results(plan, addresses)
         return plan
 
-    async def _direct(self, director: Conductor | Viewer, plan: RunPlan, streams: Streams) -> Ending:
-        """Lead or watch the run to its end. Who is displaced goes on as a viewer, or leaves."""
-        try:
-            return await director.play()
-        except Displaced as displaced:
-            lead, opened = displaced.lead, displaced.opened
-        journal = self._journal
-        journal.fleet.lead = lead
-        if not self.request.stays:
-            return Ending(DETACHED, EXIT_OK, None, lead.sentence)
-        journal.emit(Detached(time.time_ns(), "", lead.sentence))
+    async def _step_aside(self, displaced: Displaced, code: int) -> Ending:
+        """Another controller leads the run: watch it to its end, or leave, with this exit code."""
+        journal, director, course = self._journal, self._director, self._course
+        journal.fleet.lead = displaced.lead
+        if not self.request.stays or director is None or course is None:
+            return Ending(DETACHED, code, None, displaced.lead.sentence)
+        journal.emit(Detached(time.time_ns(), "", displaced.lead.sentence))
         journal.keep_nothing()
         journal.fleet.detachable = True
-        viewer = self._director = Viewer(plan, streams, journal, opened)
+        journal.phase(Phase.RUNNING)
+        plan, streams = course
+        viewer = self._director = Viewer(plan, streams, journal, displaced.opened)
         # First of all: whoever steps down can take in nothing more, and would give up agents that say something.
         streams.heard_by(viewer)
         await director.step_down()
         await streams.open_again()
         return await viewer.play()
 
-    async def _wind_up(self, ending: Ending) -> None:
+    async def _wind_up(self, ending: Ending) -> Displaced | None:
+        """Leave the run, or end it; returns what kept us from ending it, if something did."""
         if self._director is None:
-            return
+            return None
         self._journal.fleet.waiting = None
         if ending.status == DETACHED or self._watches:
             self._journal.emit(Detached(time.time_ns(), "", ending.reason))
             await self._director.leave()
-            return
+            return None
         if not ending.clean:
             self._journal.phase(Phase.ABORTING)
             self._journal.emit(
                 AbortRequested(time.time_ns(), "", "the run failed" if ending.failure else ending.reason)
             )
-        await self._director.end(ending)
+        try:
+            await self._director.end(ending)
+        except Displaced as displaced:
+            return displaced
+        return None
 
     def _outcome(self, ending: Ending) -> Outcome:
         resume = ""

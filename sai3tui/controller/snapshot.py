@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sai3tui.controller.barriers import Known
 from sai3tui.controller.lead import Lead
 from sai3tui.errors import Failure
 from sai3tui.events import AgentState, Finding, Vitals
@@ -35,6 +36,7 @@ __all__ = [
     "EndpointCell",
     "EndpointView",
     "FailureGroup",
+    "Known",
     "Lead",
     "LogLine",
     "Outcome",
@@ -143,6 +145,8 @@ class BarrierView:
     at_end: str = ""
     pausing: bool = False
     held: bool = False
+    known: Known = Known.WHOLE
+    """Whether we know what the leader decides: the four above."""
 
     def agent(self, agent_id: str) -> BarrierAgent | None:
         return next((agent for agent in self.agents if agent.id == agent_id), None)

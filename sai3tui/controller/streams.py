@@ -78,10 +78,6 @@ class Streams:
         """Whether a stream to this agent was opened."""
         return agent in self._tasks
 
-    @property
-    def all_left(self) -> bool:
-        return set(self._tasks) <= self.left
-
     # --- opening
 
     def open(self, first: Mapping[str, pb.ControllerMessage], hearer: Hearer) -> None:

@@ -5,22 +5,37 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from sai3tui.config.model import Barrier, BarrierType
 from sai3tui.controller.attaching import Messages, made_again
 from sai3tui.controller.barrier import BarrierRule
-from sai3tui.controller.barriers import Waiting, liveness_rule
+from sai3tui.controller.barriers import Terms, Waiting, liveness_rule
 from sai3tui.controller.journal import Journal
 from sai3tui.controller.lead import Lead, Leads
 from sai3tui.controller.liveness import Ask, Lose, Rejoin
 from sai3tui.controller.planning import RunPlan
 from sai3tui.controller.refusals import aborted_there, failed_there, forgotten
-from sai3tui.controller.request import SUCCESS, Ending, failed
+from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, failed
+from sai3tui.controller.snapshot import Outcome, Phase
 from sai3tui.controller.streams import Streams
+from sai3tui.controller.told import Hearsay, said
 from sai3tui.errors import Failure, Sai3Error, failure_of
 from sai3tui.event_codec import agent_event_from_proto
-from sai3tui.events import AgentState, BarrierArrived, BarrierReleased, Level, ReleaseSeen, StateChanged
+from sai3tui.events import (
+    AbortRequested,
+    AgentState,
+    BarrierArrived,
+    BarrierReleased,
+    BarrierWait,
+    Event,
+    LeaderTold,
+    Level,
+    ReleaseSeen,
+    Report,
+    RunFinished,
+    StageFinished,
+    StateChanged,
+)
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.tally import Item
 
@@ -44,14 +59,31 @@ class Viewer:
         self._machine = streams.machine
         self._journal = journal
         self._opened = dict(opened or {})
+        self._finished: set[int] = set()
         self._leads = Leads()
+        self._hearsay = Hearsay(streams.controller)
+        self._wait: tuple[str, BarrierWait] | None = None
+        """How long the leader waits at the current barrier, and who said so, if that is known."""
+        self._ending: RunFinished | None = None
+        """How the run ends, as the leader says."""
+        self._taken_for_lost: set[str] = set()
+        """Agents that the leader has lost, whether or not we hear of them."""
 
     def adopt(self, items: Iterable[Item], messages: Messages) -> None:
         """Go on from this history, then with what was held; `messages` are those that agents have kept of it."""
         now, now_ns = time.monotonic(), time.time_ns()
         for item in items:
+            if isinstance(item, Event) and not item.sequence:
+                self._hearsay.know(item)
             if isinstance(item, BarrierReleased):
                 self._open(item)
+            elif isinstance(item, StageFinished):
+                self._finished.add(item.stage_index)
+            elif isinstance(item, BarrierWait):
+                self._wait = ("", item)
+            elif isinstance(item, LeaderTold):
+                event = said(item)
+                self._ending = event if isinstance(event, RunFinished) else self._ending
             elif isinstance(item, StateChanged):
                 self._state(item)
             elif isinstance(item, BarrierArrived):
@@ -81,13 +113,21 @@ class Viewer:
             now = time.monotonic()
             due = machine.signs_due(now)
             await streams.change(LOOK_AGAIN_S if due is None else min(max(0.01, due - now), LOOK_AGAIN_S))
-        lost = machine.lost
-        return failed(next(iter(lost.values()))) if lost and not machine.completed else SUCCESS
+        told, lost = self._ending, machine.lost
+        if told is not None:
+            outcome = self._journal.over(Outcome(told.status, told.exit_code, told.failure))
+            return Ending(outcome.status, outcome.exit_code, outcome.failure)
+        if lost and not machine.completed:
+            return failed(next(iter(lost.values())))
+        return SUCCESS if machine.complete else INCOMPLETE
 
     @property
     def _over(self) -> bool:
+        streams = self._streams
         done = self._machine.completed | set(self._machine.lost)
-        return self._streams.all_left and all(agent in done for agent in self._streams.links if agent in self._streams)
+        # Who is lost to the leader may go on to talk to us; once the run is over, nobody waits for it.
+        left = streams.left | self._taken_for_lost if self._ending is not None else streams.left
+        return all(agent in done and agent in left for agent in streams.links if agent in streams)
 
     async def end(self, ending: Ending) -> None:
         """There is nothing to end: the run is not ours."""
@@ -104,9 +144,14 @@ class Viewer:
         """There is nothing to decide."""
 
     def waiting(self) -> Waiting | None:
-        """What the current barrier waits for. How long it will, only the leader knows."""
-        waiting = self._machine.waiting(time.monotonic())
-        return None if waiting is None else replace(waiting, left_s=None, at_end="", pausing=False, held=False)
+        """What the current barrier waits for, and how long as far as the leader has told."""
+        now, lead = time.monotonic(), self._leads.lead
+        terms = None
+        if self._wait is not None:
+            wait = self._wait[1]
+            until = now + (wait.deadline_ns - time.time_ns()) / 1e9 if wait.deadline_ns else None
+            terms = Terms(wait.stage_index, until, wait.shut, wait.held, wait.without, wait.excused)
+        return self._machine.watched(now, terms, led=bool(lead.by) or not lead.since_ns)
 
     # --- what agents say
 
@@ -114,7 +159,14 @@ class Viewer:
         """It is all in the items."""
 
     def take(self, item: Item) -> None:
-        if isinstance(item, BarrierArrived):
+        if isinstance(item, Report | BarrierArrived) and item.agent in self._machine.excused:
+            # Others do its work now, which is counted there.
+            return
+        if isinstance(item, LeaderTold):
+            event = self._hearsay.take(item)
+            if event is not None:
+                self._told(item.by, event)
+        elif isinstance(item, BarrierArrived):
             self._machine.arrived(item.agent, item.stage_index, time.monotonic())
         elif isinstance(item, StateChanged):
             self._state(item)
@@ -123,13 +175,19 @@ class Viewer:
             for made in made_again([item], self._plan.stages):
                 if isinstance(made, BarrierReleased):
                     self._open(made)
-                self._journal.emit(made)
+                if not (isinstance(made, StageFinished) and made.stage_index in self._finished):
+                    self._journal.emit(made)
             self._begin()
         self._streams.changed.set()
 
     def told_lead(self, agent: str, lead: Lead) -> None:
+        before = self._leads.lead.by
         self._leads.tell(agent, lead)
-        self._journal.led(self._leads.lead)
+        lead = self._leads.lead
+        if before and lead.by and lead.by != before and self._wait is not None and self._wait[0] != lead.by:
+            # It waits as long as it likes.
+            self._wait = None
+        self._journal.led(lead)
 
     def gave_up(self, agent: str, failure: Failure) -> None:
         self.give_up(agent, failure)
@@ -155,6 +213,34 @@ class Viewer:
                 self.take(item)
         if agent not in self._machine.completed:
             self.give_up(agent, forgotten(link))
+
+    def _told(self, by: str, event: Event) -> None:
+        """What the leader has said."""
+        if isinstance(event, RunFinished):
+            # The last of what agents say is still to come.
+            self._ending = event
+            return
+        if isinstance(event, BarrierWait):
+            self._wait = (by, event)
+            self._heed(event)
+        elif isinstance(event, StageFinished):
+            self._finished.add(event.stage_index)
+        elif isinstance(event, StateChanged):
+            self._state(event)
+            self._taken_for_lost.add(event.agent)
+            self._journal.lost(event.agent, failed_there(event))
+        elif isinstance(event, AbortRequested):
+            self._journal.phase(Phase.ABORTING)
+        self._journal.emit(event)
+
+    def _heed(self, wait: BarrierWait) -> None:
+        """Wait for whom the leader waits."""
+        for agent in wait.excused:
+            if agent in self._machine.agents:
+                self._machine.excuse(agent)
+        if self._machine.index == wait.stage_index:
+            for agent in wait.without:
+                self._machine.release_without(agent)
 
     def _state(self, item: StateChanged) -> None:
         link = self._streams.links.get(item.agent)
@@ -209,3 +295,5 @@ class Viewer:
         rule = BarrierRule(policy, f"{index} ({name})", math.inf, loss_fails=False)
         self._machine.begin(index, rule, liveness_rule(barrier), agents, time.monotonic())
         self._machine.pause()
+        if self._wait is not None:
+            self._heed(self._wait[1])

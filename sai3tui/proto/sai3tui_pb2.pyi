@@ -561,6 +561,7 @@ class ControllerMessage(_message.Message):
     END_STAGE_FIELD_NUMBER: _builtins.int
     ASSIGNMENT_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     @_builtins.property
@@ -583,6 +584,8 @@ class ControllerMessage(_message.Message):
     def shared(self) -> Global___SharedPart:
         """what another agent has told"""
 
+    @_builtins.property
+    def told(self) -> Global___Told: ...
     def __init__(
         self,
         *,
@@ -597,16 +600,53 @@ class ControllerMessage(_message.Message):
         end_stage: Global___EndStage | None = ...,
         assignment: Global___Assignment | None = ...,
         shared: Global___SharedPart | None = ...,
+        told: Global___Told | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "shared", b"shared", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "shared", b"shared", "start", b"start", "subscribe", b"subscribe", "told", b"told"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "shared", b"shared", "start", b"start", "subscribe", b"subscribe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignment", b"assignment", "body", b"body", "end_stage", b"end_stage", "exclude", b"exclude", "goodbye", b"goodbye", "ping", b"ping", "release", b"release", "run_id", b"run_id", "sequence", b"sequence", "shared", b"shared", "start", b"start", "subscribe", b"subscribe", "told", b"told"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude", "end_stage", "assignment", "shared"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["start", "subscribe", "release", "ping", "goodbye", "exclude", "end_stage", "assignment", "shared", "told"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___ControllerMessage: _TypeAlias = ControllerMessage  # noqa: Y015
+
+@_typing.final
+class Told(_message.Message):
+    """What the leader says of the run beside its orders, such as how long a barrier waits: the agent keeps it, and passes it
+    on to those who watch or lead later. A few agents get the same.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    SAID_NS_FIELD_NUMBER: _builtins.int
+    AT_NS_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """the controller that said it"""
+    said_ns: _builtins.int
+    """on its clock, as in the event"""
+    at_ns: _builtins.int
+    """the same moment on the agent's clock"""
+    event: _builtins.bytes
+    """one line of events.jsonl"""
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        said_ns: _builtins.int = ...,
+        at_ns: _builtins.int = ...,
+        event: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ns", b"at_ns", "by", b"by", "event", b"event", "said_ns", b"said_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Told: _TypeAlias = Told  # noqa: Y015
 
 @_typing.final
 class SharedPart(_message.Message):
@@ -1091,6 +1131,7 @@ class AgentMessage(_message.Message):
     ASSIGNED_FIELD_NUMBER: _builtins.int
     SHARED_FIELD_NUMBER: _builtins.int
     SEATED_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     sequence: _builtins.int
     """0 for messages that are not kept: pong"""
@@ -1135,6 +1176,10 @@ class AgentMessage(_message.Message):
     def seated(self) -> Global___Seated:
         """not kept: the first message of every stream"""
 
+    @_builtins.property
+    def told(self) -> Global___Told:
+        """what the leader said of the run"""
+
     def __init__(
         self,
         *,
@@ -1156,12 +1201,13 @@ class AgentMessage(_message.Message):
         assigned: Global___Assignment | None = ...,
         shared: Global___SharedPart | None = ...,
         seated: Global___Seated | None = ...,
+        told: Global___Told | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "failure", b"failure", "finding", b"finding", "led", b"led", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "seated", b"seated", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "failure", b"failure", "finding", b"finding", "led", b"led", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "seated", b"seated", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed", "told", b"told"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "failure", b"failure", "finding", b"finding", "led", b"led", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "seated", b"seated", "sequence", b"sequence", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "arrived", b"arrived", "assigned", b"assigned", "began", b"began", "body", b"body", "failure", b"failure", "finding", b"finding", "led", b"led", "note", b"note", "pong", b"pong", "released", b"released", "report", b"report", "run_id", b"run_id", "seated", b"seated", "sequence", b"sequence", "shared", b"shared", "stage_started", b"stage_started", "state", b"state", "surveyed", b"surveyed", "told", b"told"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "led", "began", "surveyed", "assigned", "shared", "seated"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["state", "report", "arrived", "stage_started", "finding", "failure", "note", "pong", "released", "led", "began", "surveyed", "assigned", "shared", "seated", "told"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -2180,20 +2226,24 @@ class AbortRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """empty: whatever runs"""
     reason: _builtins.str
     wait_ms: _builtins.int
+    controller: _builtins.str
+    """who asks; nobody is asked who leads if it is empty"""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         reason: _builtins.str = ...,
         wait_ms: _builtins.int = ...,
+        controller: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "run_id", b"run_id", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "reason", b"reason", "run_id", b"run_id", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2205,17 +2255,23 @@ class AbortReply(_message.Message):
 
     STATE_FIELD_NUMBER: _builtins.int
     WAS_RUNNING_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     state: Global___AgentState.ValueType
     was_running: _builtins.bool
+    @_builtins.property
+    def refused(self) -> Global___Led:
+        """not done: this controller leads the run, not the one that asks"""
+
     def __init__(
         self,
         *,
         state: Global___AgentState.ValueType = ...,
         was_running: _builtins.bool = ...,
+        refused: Global___Led | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state", "was_running", b"was_running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused", b"refused", "state", b"state", "was_running", b"was_running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,7 +46,8 @@ class BarrierCard(Painted):
         lines = [barrier_text(stage, len(self._snapshot.agents), palette, width)]
         barrier = self._snapshot.barrier
         if barrier is not None:
-            lines += [Text(text, style=str(getattr(palette, role))) for text, role in barrier_words(barrier)]
+            words = barrier_words(barrier, viewing=self._snapshot.viewing)
+            lines += [Text(text, style=str(getattr(palette, role))) for text, role in words]
         return tuple(lines)
 
 

@@ -9,6 +9,7 @@ from sai3tui.controller.snapshot import (
     AgentView,
     BarrierAgent,
     BarrierView,
+    Known,
     RunSnapshot,
     StageStatus,
     StageView,
@@ -129,8 +130,9 @@ def _details(agent: BarrierAgent, palette: Palette) -> dict[str, tuple[str, str]
     return cells
 
 
-def barrier_words(barrier: BarrierView) -> tuple[tuple[str, str], ...]:
-    """Sentences about the current barrier with roles of the palette: whom it waits for, and what happens then."""
+def barrier_words(barrier: BarrierView, *, viewing: bool = False) -> tuple[tuple[str, str], ...]:
+    """Sentences about the current barrier with roles of the palette: whom it waits for, and what happens then.
+    `viewing`: another controller leads the run."""
     words: list[tuple[str, str]] = []
     holder = barrier.agent(barrier.holder)
     if holder is not None:
@@ -145,12 +147,16 @@ def barrier_words(barrier: BarrierView) -> tuple[tuple[str, str], ...]:
     then = []
     if barrier.left_s is not None and barrier.at_end:
         then.append(f"in {span(barrier.left_s)} {barrier.at_end}")
+    if barrier.known is Known.BY_LEADER:
+        then.append("how long it waits is known to the leader only")
+    elif barrier.known is Known.NOBODY:
+        then.append("nobody leads the run: it stays shut until somebody does")
     if barrier.held:
-        then.append("all are here: it stays shut until p lets it open")
+        then.append(f"all are here: it stays shut until {'the leader' if viewing else 'p'} lets it open")
     elif barrier.pausing:
         then.append("it will stay shut when all are here")
     if then:
-        words.append((clean("; ".join(then)), "warn" if barrier.pausing else "text"))
+        words.append((clean("; ".join(then)), "warn" if barrier.pausing or barrier.known is Known.NOBODY else "text"))
     return tuple(words)
 
 

@@ -98,7 +98,8 @@ def detail_line(snapshot: RunSnapshot, width: int, palette: Palette) -> Text:
     if stage.status is StageStatus.AT_BARRIER or (stage.arrived and stage.waiting_for):
         line = barrier_text(stage, len(snapshot.agents), palette, width)
         if snapshot.barrier is not None and snapshot.barrier.held:
-            line.append("  ▲ kept shut, b p opens it", style=palette.warn)
+            who = "the leader" if snapshot.viewing else "b p"
+            line.append(f"  ▲ kept shut, {who} opens it", style=palette.warn)
         return line
     missed = sum(1 for view in snapshot.thresholds if view.failed)
     return _progress(stage, palette, width, missed)
