@@ -120,6 +120,9 @@ class Relay:
         self._cut = False
         self.swallows = False
         """What the controller says does not arrive, and nobody is told."""
+        self.flows = asyncio.Event()
+        """What the agent says arrives; else it does so later."""
+        self.flows.set()
         self.address = ""
 
     async def __aenter__(self) -> Self:
@@ -152,7 +155,7 @@ class Relay:
                 up_reader, up_writer = await asyncio.open_connection(self._host, self._port)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_pump(reader, up_writer, lambda: self.swallows))
-                    group.create_task(_pump(up_reader, writer))
+                    group.create_task(_pump(up_reader, writer, flows=self.flows))
         except* (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -161,12 +164,17 @@ class Relay:
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallows: Callable[[], bool] = lambda: False
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    swallows: Callable[[], bool] = lambda: False,
+    flows: asyncio.Event | None = None,
 ) -> None:
     try:
         while data := await reader.read(65536):
             if swallows():
                 continue
+            if flows is not None:
+                await flows.wait()
             writer.write(data)
             await writer.drain()
     finally:

@@ -42,6 +42,29 @@ async def test_only_one_leads_and_taking_over_displaces_it() -> None:
     assert news(second) == []
 
 
+async def test_orders_of_whom_another_one_has_displaced_are_refused_until_it_takes_over_again() -> None:
+    seats = Leadership(lambda: None)
+    first = seats.join("anna", lead=True)
+    seats.join("watching", lead=False)
+    assert seats.taken_from("anna") is seats.taken_from("") is None
+    assert taker(seats, "watching") == "anna"
+    second = seats.join("bert", lead=True, take_over=True)
+    assert (taker(seats, "anna"), taker(seats, "bert")) == ("bert", "")
+    # Also when that one has left since, and to whose stream only breaks off it comes as a surprise.
+    seats.leave(first)
+    seats.leave(second)
+    assert (taker(seats, "anna"), taker(seats, "bert"), taker(seats, "somebody")) == ("bert", "", "")
+    with pytest.raises(Sai3Error, match="bert has taken this run over"):
+        seats.join("anna", lead=True)
+    seats.join("anna", lead=True, take_over=True)
+    assert (taker(seats, "anna"), taker(seats, "bert")) == ("", "anna")
+
+
+def taker(seats: Leadership, controller: str) -> str:
+    lead = seats.taken_from(controller)
+    return lead.by if lead is not None else ""
+
+
 async def test_whose_stream_broke_off_for_a_moment_has_led_all_the_time() -> None:
     seats = Leadership(lambda: None)
     viewer = seats.join("watching", lead=False)

@@ -44,8 +44,8 @@ async def test_parts_that_come_while_others_are_said_again_are_not_lost() -> Non
         present=lambda _agents: [link],
         spawn=lambda work: sent.append(asyncio.create_task(work)),
     )
-    plan: Any = SimpleNamespace(resolved=None)
-    journal: Any = SimpleNamespace(emit=None)
+    plan: Any = SimpleNamespace(resolved=None, local=True)
+    journal: Any = SimpleNamespace(emit=None, listen=lambda on_item: None)
     coordinator: Any = SimpleNamespace(take=lambda _agent, _message: [])
     conductor = Conductor(plan, streams, journal, coordinator)
 

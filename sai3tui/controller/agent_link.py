@@ -256,6 +256,16 @@ class AgentLink:
         """Who leads the run, on our clock."""
         return Lead(led.by, led.since_ns + self.clock.offset_ns)
 
+    async def leader(self) -> Lead:
+        """Whom the agent names as the leader, if it can be asked."""
+        now = time.time_ns()
+        try:
+            by = (await self._hello()).leader
+        except Sai3Error as error:
+            logger.debug("who leads at agent %s: %s", self.id, error)
+            by = ""
+        return Lead(by or "another controller", now)
+
     async def status(self, timeout_s: float, *, with_spec: bool = False) -> pb.StatusReply | None:
         """What the agent answers within `timeout_s`; None if it does not."""
         try:

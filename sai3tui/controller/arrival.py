@@ -26,7 +26,7 @@ from sai3tui.controller.frames import SECOND_NS, Film, time_of
 from sai3tui.controller.groundwork import Groundwork
 from sai3tui.controller.lead import Lead
 from sai3tui.controller.planning import RunPlan
-from sai3tui.controller.refusals import unreachable
+from sai3tui.controller.refusals import unanswered, unreachable
 from sai3tui.controller.request import AttachOrder, RunStopped, failed
 from sai3tui.controller.streams import Streams
 from sai3tui.controller.told import told_again
@@ -104,6 +104,11 @@ class Arrival:
             raise
         for agent, error in absent.items():
             director.give_up(agent, failure_of(error))
+        for link, status in zip(present, states, strict=True):
+            if status is None:
+                director.give_up(link.id, unanswered(link))
+            elif status.run_id != run.run_id or status.state == pb.IDLE:
+                director.answered(link.id, status)
         journal.fleet.detachable = not plan.local or order.view
         if not order.view:
             journal.emit(Attached(time.time_ns(), "", ground.name))

@@ -123,6 +123,10 @@ class Barriers:
     def broke(self, agent: str, failure: Failure, now: float) -> None:
         self._lives[agent].broke(now, failure)
 
+    def broken(self, agent: str) -> Failure | None:
+        """Why its stream has ended, until another one is open."""
+        return self._lives[agent].broken
+
     def answered(self, agent: str, now: float) -> None:
         self._lives[agent].answered(now)
 

@@ -390,7 +390,8 @@ class Conductor:
         self.give_up(agent, failure)
 
     def answered(self, agent: str, status: pb.StatusReply) -> None:
-        self.give_up(agent, forgotten(self._links[agent]))
+        if agent not in self._machine.completed and agent not in self._machine.lost:
+            self.give_up(agent, forgotten(self._links[agent], status, self._streams.run_id))
 
     def _arrive(self, item: BarrierArrived, at: float) -> None:
         if self._work.through(item.stage_index, item.agent):

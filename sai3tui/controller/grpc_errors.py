@@ -15,7 +15,7 @@ from sai3tui.proto import sai3tui_pb2 as pb
 
 _START_IT = "start it there with `sai3tui agent --listen HOST:PORT`, or correct its address in the configuration"
 _NAME_HINT = "correct the address, or the name server of this host"
-_LED = "this run is led by"
+_LED = ("this run is led by", "has taken this run over")
 _LED_HINT = "`sai3tui attach --view` watches it, `sai3tui attach --take-over` leads it from now on"
 _CLOSED = "the connection was closed"
 _CERTS = "give agents and controller certificates of one CA: see sai3tui certs"
@@ -62,6 +62,10 @@ def refusal(
     return None
 
 
+class TakenError(Sai3Error):
+    """An agent does not let us lead the run, because another controller does."""
+
+
 def link_error(error: grpc.aio.AioRpcError, agent: str, address: str, doing: str) -> Sai3Error:
     """`error` as one of ours: what an agent refused keeps the agent's words; everything else is a lost agent."""
     details = (error.details() or "").strip()
@@ -95,10 +99,10 @@ def link_error(error: grpc.aio.AioRpcError, agent: str, address: str, doing: str
         )
     if error.code() in _REFUSALS and details:
         kind = _REFUSALS[error.code()]
-        hint = _LED_HINT if _LED in details else ""
-        return Sai3Error(
-            f"agent {agent} at {address} refused {doing}: {details}", hint=hint, kind=kind, context=context
-        )
+        text = f"agent {agent} at {address} refused {doing}: {details}"
+        if any(mark in details for mark in _LED):
+            return TakenError(text, hint=_LED_HINT, kind=kind, context=context)
+        return Sai3Error(text, kind=kind, context=context)
     return AgentLostError(
         f"cannot reach agent {agent} at {address}: {details or error.code().name.lower()}",
         hint=_START_IT,

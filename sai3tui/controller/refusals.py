@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.request import EXIT_PREFLIGHT, Ending
 from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, failure_of
 from sai3tui.events import Finding, StateChanged
+from sai3tui.proto import sai3tui_pb2 as pb
 
 
 def unreachable(errors: Sequence[BaseException]) -> Failure:
@@ -40,14 +42,27 @@ def preflight_failed(errors: list[Finding]) -> Ending:
     return Ending("preflight_failed", EXIT_PREFLIGHT, told, "preflight failed")
 
 
-def not_seated(link: AgentLink) -> Failure:
-    """An agent that has not taken our stream."""
-    return _lost(link, "did not take part in time", "check that host and the network to it")
+def not_seated(link: AgentLink, why: Failure | None) -> Failure:
+    """An agent that has not taken our stream; `why` it broke, if it did."""
+    if why is None:
+        return _lost(link, "did not take part in time", "check that host and the network to it")
+    failure = _lost(link, "does not take part", why.hint)
+    return replace(failure, causes=(why.message, *why.causes))
 
 
-def forgotten(link: AgentLink) -> Failure:
-    """An agent that lives and is at no run, or at another one."""
-    return _lost(link, "does not know this run any more", "it was probably started anew; look at its log")
+def unanswered(link: AgentLink) -> Failure:
+    """An agent that greets us, and says no more."""
+    return _lost(link, "did not say in time what it does", "check that host, its load and the network to it")
+
+
+def forgotten(link: AgentLink, status: pb.StatusReply, run_id: str) -> Failure:
+    """An agent that lives and is not at the run `run_id` any more; nor does its log say how that ended."""
+    if status.run_id == run_id:
+        return _lost(link, "has ended this run without saying why", "look at its log")
+    if status.run_id:
+        where = "was at" if status.state == pb.IDLE else "is at"
+        return _lost(link, f"has ended this run, and {where} run {status.run_id} since", "look at its log")
+    return _lost(link, "does not know this run any more", "it was started anew; look at its log")
 
 
 def failed_there(item: StateChanged) -> Failure:

@@ -13,11 +13,13 @@ from typing import Any, Protocol
 
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.barriers import Barriers
+from sai3tui.controller.grpc_errors import TakenError
 from sai3tui.controller.journal import Journal
 from sai3tui.controller.lead import Lead
 from sai3tui.controller.refusals import not_seated
 from sai3tui.controller.request import RunStopped, failed
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
+from sai3tui.event_codec import agent_event_from_proto
 from sai3tui.events import Level
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.tally import Item
@@ -41,7 +43,7 @@ class Hearer(Protocol):
         """It does not have us, and will not."""
 
     def answered(self, agent: str, status: pb.StatusReply) -> None:
-        """It lives, but is not at our run."""
+        """It lives, but is not at our run any more. All that it has said there was heard."""
 
 
 class Streams:
@@ -93,19 +95,20 @@ class Streams:
     async def seated(self, timeout_s: float) -> None:
         """Until every agent has taken our stream. Raises RunStopped with what one refused it with, or if one does not
         answer."""
-        waiting = {agent: asyncio.ensure_future(self.links[agent].seated.wait()) for agent in self._tasks}
-        try:
-            async with asyncio.timeout(timeout_s):
-                for agent, seat in waiting.items():
-                    await asyncio.wait({seat, self._tasks[agent]}, return_when=asyncio.FIRST_COMPLETED)
-                    if not seat.done():
-                        raise RunStopped(failed(self.machine.lost.get(agent) or not_seated(self.links[agent])))
-        except TimeoutError:
-            late = next(agent for agent, seat in waiting.items() if not seat.done())
-            raise RunStopped(failed(not_seated(self.links[late]))) from None
-        finally:
-            for seat in waiting.values():
+        async with asyncio.TaskGroup() as group:
+            seats = {agent: group.create_task(self.links[agent].seated.wait()) for agent in self._tasks}
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    for agent, seat in seats.items():
+                        await asyncio.wait({seat, self._tasks[agent]}, return_when=asyncio.FIRST_COMPLETED)
+                        if not seat.done():
+                            break
+            absent = next((agent for agent, seat in seats.items() if not seat.done()), None)
+            for seat in seats.values():
                 seat.cancel()
+        if absent is not None:
+            lost = self.machine.lost.get(absent)
+            raise RunStopped(failed(lost or not_seated(self.links[absent], self.machine.broken(absent))))
 
     def rejoin(self, agent: str) -> None:
         """Open another stream in the place of one that broke."""
@@ -128,11 +131,11 @@ class Streams:
     def _subscribe(self, agent: str) -> None:
         link = self.links[agent]
         wanted = pb.Subscribe(cursor=link.cursor, lead=self.leads, controller=self.controller)
-        self._open(link, pb.ControllerMessage(run_id=self.run_id, subscribe=wanted))
+        self._open(link, pb.ControllerMessage(run_id=self.run_id, subscribe=wanted), again=True)
 
-    def _open(self, link: AgentLink, first: pb.ControllerMessage) -> None:
+    def _open(self, link: AgentLink, first: pb.ControllerMessage, *, again: bool = False) -> None:
         self.left.discard(link.id)
-        self._tasks[link.id] = self._group.create_task(self._follow(link, first))
+        self._tasks[link.id] = self._group.create_task(self._follow(link, first, again=again))
 
     # --- hearing
 
@@ -164,12 +167,15 @@ class Streams:
         elif self._hearer is not None and (item.agent, item.sequence) not in self._known:
             self._hearer.take(item)
 
-    async def _follow(self, link: AgentLink, first: pb.ControllerMessage) -> None:
+    async def _follow(self, link: AgentLink, first: pb.ControllerMessage, *, again: bool) -> None:
         try:
             await link.follow(self.run_id, first, self._hear, self._take, self._heard, self._led)
         except Sai3Error as error:
             failure = error.failure()
-            if link.id in self.machine.completed:
+            if again and isinstance(error, TakenError):
+                # While the stream was broken another controller has come.
+                self._led(link.id, await link.leader())
+            elif link.id in self.machine.completed:
                 pass
             elif failure.kind is ErrorKind.AGENT_LOST:
                 self.machine.broke(link.id, failure, time.monotonic())
@@ -202,8 +208,23 @@ class Streams:
         elif status.run_id == self.run_id and status.state != pb.IDLE:
             self.machine.answered(link.id, now)
         elif self._hearer is not None:
-            self._hearer.answered(link.id, status)
+            try:
+                if status.run_id == self.run_id:
+                    await self._catch_up(link)
+            except Sai3Error as error:
+                self._hearer.gave_up(link.id, error.failure())
+            else:
+                self._hearer.answered(link.id, status)
         self.changed.set()
+
+    async def _catch_up(self, link: AgentLink) -> None:
+        """The run was over there while we had no stream: its log has what we have missed. Raises Sai3Error."""
+        for message in await link.fetch(self.run_id, link.cursor):
+            link.cursor = max(link.cursor, message.sequence + 1)
+            self._hear(link.id, message)
+            item = agent_event_from_proto(message, link.id, link.clock.offset_ns)
+            if item is not None:
+                self._take(item)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Something to say or to ask that nobody waits for; it ends when we leave."""

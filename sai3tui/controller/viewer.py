@@ -19,8 +19,7 @@ from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, failed
 from sai3tui.controller.snapshot import Outcome, Phase
 from sai3tui.controller.streams import Streams
 from sai3tui.controller.told import Hearsay, said
-from sai3tui.errors import Failure, Sai3Error, failure_of
-from sai3tui.event_codec import agent_event_from_proto
+from sai3tui.errors import Failure
 from sai3tui.events import (
     AbortRequested,
     AgentState,
@@ -193,26 +192,8 @@ class Viewer:
         self.give_up(agent, failure)
 
     def answered(self, agent: str, status: pb.StatusReply) -> None:
-        if status.run_id == self._streams.run_id:
-            self._streams.spawn(self._catch_up(agent))
-        else:
-            self.give_up(agent, forgotten(self._streams.links[agent]))
-
-    async def _catch_up(self, agent: str) -> None:
-        """The run was over there while we had no stream: its log has what we have missed."""
-        link = self._streams.links[agent]
-        try:
-            missed = await link.fetch(self._streams.run_id, link.cursor)
-        except Sai3Error as error:
-            self.give_up(agent, failure_of(error))
-            return
-        for message in missed:
-            link.cursor = max(link.cursor, message.sequence + 1)
-            item = agent_event_from_proto(message, agent, link.clock.offset_ns)
-            if item is not None:
-                self.take(item)
-        if agent not in self._machine.completed:
-            self.give_up(agent, forgotten(link))
+        if agent not in self._machine.completed and agent not in self._machine.lost:
+            self.give_up(agent, forgotten(self._streams.links[agent], status, self._streams.run_id))
 
     def _told(self, by: str, event: Event) -> None:
         """What the leader has said."""
