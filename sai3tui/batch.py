@@ -35,6 +35,7 @@ from sai3tui.results.files import write_whole
 from sai3tui.results.json_text import json_text
 from sai3tui.results.metadata import failure_json
 from sai3tui.results.threshold_text import threshold_json
+from sai3tui.tasks import end_task
 
 SIGNALS: Mapping[signal.Signals, int] = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -128,8 +129,8 @@ def _parted(session: RunSession, outcome: Outcome, options: BatchOptions) -> int
     if options.json:
         _to_stdout(json_text(_result(outcome, snapshot)))
     if session.parted_for_good or directory is None:
-        sys.stderr.write(led_words(snapshot))
-        return EXIT_OK
+        sys.stderr.write(led_words(snapshot, options.attach.targets if options.attach is not None else ()))
+        return outcome.exit_code
     try:
         pid = hand_over(directory, options.access.options())
     except ResourceError as error:
@@ -158,8 +159,8 @@ async def _run(session: RunSession, printer: Printer) -> Outcome:
         try:
             return await session.run()
         finally:
-            watching.cancel()
-            await asyncio.wait({watching})
+            # A display that fails takes no run with it.
+            await end_task(watching)
             printer.close()
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sai3tui.access import NO_ACCESS, Access
-from sai3tui.app import EXIT_FAILED, Sai3App
+from sai3tui.app import Sai3App
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.controller.request import AttachOrder
 from sai3tui.errors import Sai3Error
+from sai3tui.run_keeper import EXIT_FAILED
 from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.files import read_config, text_of
 from sai3tui.screens.keymap import keymap_file, read_keymap

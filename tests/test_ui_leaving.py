@@ -120,8 +120,39 @@ async def test_a_viewer_leaves_without_a_question() -> None:
     assert session.calls == ["start", "detach the viewer left", "stop"]
 
 
+async def test_an_abort_that_agents_refuse_ends_nothing_and_is_said_so() -> None:
+    session = ScriptedSession(canned.running())
+    session.on_abort = lambda snapshot: replace(snapshot, lead=Lead("bert@lab, pid 7, 3f0a", 1_764_158_591 * 10**9))
+    app = room(session)
+    async with app.run_test(size=NARROW) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("q", "a")
+        await until(lambda: app.return_code is not None)
+    assert app.return_code == 130
+    assert app.parting == ("sai3tui: the run was not aborted: bert@lab, pid 7 leads this run since 12:03:11 UTC\n")
+
+
+async def test_who_quits_while_the_run_is_taken_over_is_asked_how_once_it_is() -> None:
+    session, successor = ScriptedSession(replace(canned.running(), lead=Lead())), ScriptedSession(canned.connecting())
+    session.next = successor
+    app = room(session)
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("t", "t")
+        await until(lambda: successor.calls == ["start"])
+        await pilot.press("q")
+        await until(lambda: any("asked how to leave once it is" in told.message for told in app._notifications))
+        successor.put(replace(canned.running(), detachable=True))
+        await shows(pilot, "Leave this run, or stop it?")
+        await pilot.press("d")
+        await until(lambda: app.return_code is not None)
+    assert app.return_code == 0
+    assert successor.calls == ["start", "detach detached in the control room", "stop"]
+    assert app.parting == "it goes on"
+
+
 async def test_an_abort_that_does_not_end_is_left_after_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sai3tui.app.ABORT_LIMIT_S", 0.3)
+    monkeypatch.setattr("sai3tui.run_keeper.ABORT_LIMIT_S", 0.3)
     session = ScriptedSession(canned.running())
     session.on_abort = lambda snapshot: snapshot
     app = room(session)

@@ -43,11 +43,12 @@ class Exclusions:
             for task in (doing, waiting):
                 task.cancel()
             await asyncio.wait({doing, waiting})
+            failed = None if doing.cancelled() else doing.exception()
         raise Excluded(
             f"left behind by the others: {self._reasons[index]}",
             kind=ErrorKind.TIMEOUT,
             hint="it takes part again from the next barrier on; raise agent_barrier_timeout if it is only slower",
-        )
+        ) from failed
 
     async def _excluded(self, index: int) -> None:
         while index not in self._reasons:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from sai3tui.agent.controller_clock import ClockReading
 from sai3tui.agent.figures import Totals, totals_of
@@ -21,9 +21,10 @@ from sai3tui.agent.lease import ErrorBrake, Job, LeasedJob, LeaseSource, MixJob
 from sai3tui.agent.stage_run import StageRun
 from sai3tui.agent.worker.handle import WorkerHandle, shares, stage_lanes
 from sai3tui.agent.worker.messages import FailuresSeen, WorkerSetup
-from sai3tui.errors import ConfigError, Failure, KnownError, ResourceError, Sai3Error, StateError
+from sai3tui.errors import ConfigError, Failure, KnownError, ResourceError, Sai3Error, StateError, failure_of
 from sai3tui.events import AttemptStats, Lateness
 from sai3tui.metrics.shared import Copy, merged
+from sai3tui.tasks import Tasks
 
 START_TIMEOUT_S = 60.0
 ABORT_GRACE_S = 2.0
@@ -84,7 +85,7 @@ class WorkerPool:
         """Figures of workers that died in the current stage."""
         self._stage_number = 0
         self._stage: StageRun | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(self._defect)
         self._watching = False
         self._closed = False
         self._clock: ClockReading | None = None
@@ -136,7 +137,7 @@ class WorkerPool:
                 raise result
         if not self._watching:
             self._watching = True
-            self._spawn(self._watch())
+            self._tasks.spawn(self._watch())
 
     async def _start_worker(self, number: int) -> WorkerHandle:
         worker = WorkerHandle(number, self._on_message, self._on_closed)
@@ -156,11 +157,10 @@ class WorkerPool:
             worker.send(self._clock)
         return worker
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run something that ends with the pool at the latest."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _defect(self, error: BaseException) -> None:
+        """Nobody looks after the workers any more."""
+        if self._stage is not None:
+            self._stage.fail(failure_of(error))
 
     async def _watch(self) -> None:
         """Kill workers whose loops stand still."""
@@ -184,7 +184,7 @@ class WorkerPool:
         stage = self._stage
         if stage is not None:
             stage.recovering += 1
-        self._spawn(self._bury(worker, stage))
+        self._tasks.spawn(self._bury(worker, stage))
 
     async def _bury(self, worker: WorkerHandle, stage: StageRun | None) -> None:
         """Clear up after a dead worker, and replace it if there is something to do."""
@@ -232,9 +232,7 @@ class WorkerPool:
         if self._stage is not None:
             self._stage.stopping = True
             self._stage.done.set()
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         workers = [worker for worker in self._slots if worker is not None]
         for worker in workers:
             worker.hang_up()

@@ -6,8 +6,7 @@ import asyncio
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from sai3tui.agent.lease import ErrorBrake, Job, LeaseSource, MixJob, MovableSource
 from sai3tui.agent.outage import EndpointRests
@@ -33,6 +32,7 @@ from sai3tui.agent.worker.messages import (
 )
 from sai3tui.errors import RETRYABLE, Failure, failure_of
 from sai3tui.events import AttemptStats, Lateness, merge_attempts
+from sai3tui.tasks import Tasks
 
 STOP_MARGIN_S = 2.0
 """What a worker may need, beyond its grace or drain time, to say that it is idle; then it is killed."""
@@ -84,14 +84,14 @@ class StageRun:
         self._granting = 0
         self._errors = 0
         self._closed = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(lambda error: self.fail(failure_of(error)))
 
     def begin(self, workers: Sequence[WorkerHandle], seconds: float) -> None:
         """Start on all workers. `seconds`: how long from now a mix lasts; 0: no limit."""
         for worker in workers:
             self.begin_on(worker)
         if isinstance(self.job, MixJob):
-            self._spawn(self._enforce(seconds + self.job.drain + STOP_MARGIN_S))
+            self._tasks.spawn(self._enforce(seconds + self.job.drain + STOP_MARGIN_S))
 
     def begin_on(self, worker: WorkerHandle) -> None:
         """Start on a worker that does nothing."""
@@ -105,17 +105,10 @@ class StageRun:
             first = sum(map(sum, self._lanes[: worker.number]))
         worker.send(StartStage(self.number, self.job, self._ends_ns, lanes, first))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def close(self) -> None:
         """End what still goes on here, and give back leases that nobody finished."""
         self._closed = True
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         for worker in self._workers():
             self.give_back(worker)
 
@@ -127,7 +120,7 @@ class StageRun:
             case Wanted(stage, wants) if stage == self.number:
                 for set_id, endpoint, count in wants:
                     self._granting += 1
-                    self._spawn(self._grant(worker, set_id, endpoint, count))
+                    self._tasks.spawn(self._grant(worker, set_id, endpoint, count))
             case Finished(stage, leases) if stage == self.number:
                 for settled in leases:
                     self._settle(worker, settled)
@@ -288,7 +281,7 @@ class StageRun:
         self.stopping = True
         for worker in self._workers():
             worker.send(StopStage(self.number, grace_s))
-        self._spawn(self._enforce(grace_s + STOP_MARGIN_S))
+        self._tasks.spawn(self._enforce(grace_s + STOP_MARGIN_S))
         self.check()
 
     def end_mix(self) -> None:
@@ -298,7 +291,7 @@ class StageRun:
         self._ends_ns = time.monotonic_ns()
         for worker in self._workers():
             worker.send(EndMix(self.number))
-        self._spawn(self._enforce(self.job.drain + STOP_MARGIN_S))
+        self._tasks.spawn(self._enforce(self.job.drain + STOP_MARGIN_S))
 
     async def _enforce(self, after_s: float) -> None:
         """Kill the workers that are not idle after so many seconds."""

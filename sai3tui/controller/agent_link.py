@@ -25,6 +25,7 @@ from sai3tui.event_codec import agent_event_from_proto
 from sai3tui.event_codec import finding_from_proto as read_finding
 from sai3tui.events import PROTOCOL_VERSION, AgentState, BarrierReleased, Event, Finding, Report
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.tasks import end_task
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +169,7 @@ class AgentLink:
             if not self._leaving:
                 raise await self._ended(call) from error
         finally:
-            pinging.cancel()
-            await asyncio.wait({pinging})
+            await end_task(pinging)
             call.cancel()
         if not self._leaving:
             raise await self._ended(call)
