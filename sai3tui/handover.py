@@ -13,17 +13,18 @@ from sai3tui.controller.attaching import find_by_directory
 from sai3tui.controller.snapshot import Lead, RunSnapshot
 from sai3tui.errors import ConfigError, ResourceError
 from sai3tui.results.directory import is_written
+from sai3tui.results.metadata import parse_metadata
 
 LOG = "controller.log"
 """In the results directory: what the background controller prints."""
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 POLL_S = 0.05
 
 
-def hand_over(directory: Path, options: Sequence[str] = ()) -> int:
+def hand_over(directory: Path, options: Sequence[str] = ()) -> int | None:
     """Start a controller that attaches to the run of this results directory, and wait until it writes there; returns
-    its process id. `options` are those that it needs to be let in by the agents. Raises ResourceError if it does not
-    come up."""
+    its process id, or None if the run is over. `options` are those that it needs to be let in by the agents. Raises
+    ResourceError if it does not come up in time; then it is ended."""
     hint = f"agents hold at the next barrier; `sai3tui attach {directory}` brings the run back"
     log = directory / LOG
     command = [sys.executable, "-m", "sai3tui", "attach", "--batch", str(directory.absolute()), *options]
@@ -37,11 +38,15 @@ def hand_over(directory: Path, options: Sequence[str] = ()) -> int:
     deadline = time.monotonic() + START_TIMEOUT_S
     while not is_written(directory):
         if process.poll() is not None:
-            if process.returncode == 0:
-                break  # The run was over as soon as it looked.
+            if is_over(directory):
+                return None
             raise ResourceError(f"the controller in the background ended at once; its words are in {log}", hint=hint)
         if time.monotonic() >= deadline:
-            raise ResourceError(f"the controller in the background does not come up; see {log}", hint=hint)
+            # A signal that it can handle would have it abort the run, were it to lead it by now.
+            process.kill()
+            process.wait()
+            what = f"the controller in the background did not come up within {START_TIMEOUT_S:g} s and was ended"
+            raise ResourceError(f"{what}; its words are in {log}", hint=hint)
         time.sleep(POLL_S)
     return process.pid
 
@@ -61,6 +66,14 @@ def run_below(root: Path) -> Path:
     raise ConfigError(f"{what}, name one: {', '.join(str(path) for path in found)}")
 
 
+def is_over(directory: Path) -> bool:
+    """Whether this is the results directory of a run that has ended."""
+    try:
+        return parse_metadata((directory / "metadata.json").read_bytes()).outcome is not None
+    except (OSError, ValueError):
+        return False
+
+
 def _goes_on(directory: Path) -> bool:
     """Whether this is the results directory of a run that has not ended, as far as it says."""
     try:
@@ -70,16 +83,22 @@ def _goes_on(directory: Path) -> bool:
     return True
 
 
-def led_words(snapshot: RunSnapshot) -> str:
-    """One sentence for somebody whose run is led by another controller now: which one, and how to watch."""
-    where = snapshot.results_dir or " ".join(agent.address for agent in snapshot.agents[:1])
-    return f"{(snapshot.lead or Lead()).sentence}; to watch it: sai3tui attach --view {shlex.quote(where)}\n"
+def led_words(snapshot: RunSnapshot, targets: Sequence[str] = ()) -> str:
+    """One sentence for somebody whose run is led by another controller now: which one, and how to watch. `targets` are
+    those that somebody named to attach to."""
+    agents = [agent.address for agent in snapshot.agents if agent.address][:1]
+    where = [snapshot.results_dir] if snapshot.results_dir else agents or list(targets)
+    watch = f"; to watch it: sai3tui attach --view {shlex.join(where)}" if where else ""
+    return f"{(snapshot.lead or Lead()).sentence}{watch}\n"
 
 
-def parting_words(directory: Path, pid: int) -> str:
-    """What somebody needs to know who has left a run."""
+def parting_words(directory: Path, pid: int | None) -> str:
+    """What somebody needs to know who has left a run; `pid` as `hand_over` returns it."""
+    where = shlex.quote(str(directory))
+    if pid is None:
+        return f"the run is over: sai3tui results show {where}\n"
     return (
         f"the run goes on without a screen (process {pid}), its words are in {directory / LOG}\n"
-        f"  to come back: sai3tui attach --take-over {directory}\n"
-        f"  to watch it:  sai3tui attach --view {directory}\n"
+        f"  to come back: sai3tui attach --take-over {where}\n"
+        f"  to watch it:  sai3tui attach --view {where}\n"
     )
