@@ -140,8 +140,9 @@ async def test_a_stream_that_breaks_as_it_is_opened_says_why() -> None:
     failure = stopped.value.ending.failure
     assert failure is not None
     assert failure.message.endswith(" does not take part")
-    why, raw = failure.causes
-    assert (why.rpartition(": ")[2], raw) == ("the connection was reset", "Connection reset by peer")
+    why, *_, raw = failure.causes
+    assert why.endswith(": the connection was reset")
+    assert raw.endswith("Connection reset by peer")
     assert failure.hint == "look at that agent's log: it probably ended"
 
 

@@ -7,10 +7,12 @@ import json
 import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from sai3tui.controller.coordinator import Coordinator
+from sai3tui.controller.groundwork import Groundwork
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, Phase, RunSnapshot, StageStatus
@@ -318,6 +320,48 @@ async def test_skipping_preflight_is_written_down(tmp_path: Path) -> None:
     assert any("preflight was skipped" in notice for notice in snapshot.notices)
     metadata = json.loads((Path(outcome.results) / "metadata.json").read_text())
     assert metadata["preflight"] == "skipped"
+
+
+async def test_what_is_answered_while_checks_run_is_no_answer_to_what_they_find(tmp_path: Path) -> None:
+    async with scripted_agent() as agent:
+        session = RunSession(request(tmp_path, config_text([agent.address]), hold_after_preflight=True))
+        session.proceed()
+        running = asyncio.create_task(session.run())
+        for number in (1, 2, 3):
+            assert await wait_until_async(
+                lambda: agent.preflights == number and session.snapshot().phase is Phase.READY  # noqa: B023
+            )
+            assert agent.spec is None
+            if number < 3:
+                session.recheck()
+                session.recheck()
+            session.proceed()
+        outcome = await asyncio.wait_for(running, 30)
+    assert outcome.exit_code == 0
+    assert agent.preflights == 3
+
+
+async def test_one_that_cannot_be_closed_keeps_none_from_being_closed(tmp_path: Path) -> None:
+    ground = Groundwork(request(tmp_path, b""), {})
+    closed: list[str] = []
+
+    class Thing:
+        def __init__(self, name: str, error: Exception | None = None) -> None:
+            self.name, self.error = name, error
+
+        async def close(self) -> None:
+            closed.append(self.name)
+            if self.error is not None:
+                raise self.error
+
+    things: Any = [Thing("a1"), Thing("a2", OSError("a2 is stuck")), Thing("a3")]
+    ground.links = things
+    ground._coordinator = cast("Any", Thing("coordinator", OSError("its lock is gone")))
+    ground._local = cast("Any", Thing("local"))
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await ground.close()
+    assert sorted(closed) == ["a1", "a2", "a3", "coordinator", "local"]
+    assert [str(error) for error in raised.value.exceptions] == ["a2 is stuck", "its lock is gone"]
 
 
 async def test_a_hold_waits_for_proceed_and_can_check_again(tmp_path: Path) -> None:

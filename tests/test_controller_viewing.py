@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from sai3tui.config.model import Completion, Stage, StageType
+from sai3tui.controller.barriers import Barriers
+from sai3tui.controller.fleet import LiveAgent
+from sai3tui.controller.journal import Journal
 from sai3tui.controller.session import RunSession
-from sai3tui.controller.snapshot import BarrierView, Known, Outcome, RunSnapshot, Standing
+from sai3tui.controller.snapshot import BarrierView, Known, Lead, Outcome, RunSnapshot, Standing
+from sai3tui.controller.told import told_again
+from sai3tui.controller.viewer import Viewer
+from sai3tui.errors import ErrorKind, Failure
+from sai3tui.events import (
+    AgentState,
+    BarrierArrived,
+    BarrierReleased,
+    BarrierWait,
+    Event,
+    LeaderTold,
+    Objects,
+    Report,
+    RunFinished,
+    StateChanged,
+    Steered,
+    Vitals,
+    WorkHandedOver,
+)
+from sai3tui.results.events_log import event_line
+from sai3tui.results.tally import Item
+from sai3tui.results.views import StageInfo
 from tests.agents import agent_in_process
 from tests.test_controller_attach import attached, going, session_for
 from tests.waiting import wait_until_async
@@ -164,3 +192,94 @@ async def test_who_leads_next_goes_on_with_what_was_asked_for(tmp_path: Path) ->
                 assert await ended(leading) == await ended(watching) == ("incomplete", 6, None)
         told = ["asked for: release without a2", "asked for: go on", "late at barrier 1 and left behind"]
         assert [text for text in lines(viewer.snapshot()) if text in told] == told
+
+
+STAGES = (StageInfo(1, "wait", "custom", "best_effort"),)
+
+
+def told(event: Event, by: str = "anna", *, at_ns: int, agent: str = "a1", number: int = 1) -> LeaderTold:
+    """What an agent has kept of this, said at `at_ns` of our clock."""
+    line = event_line(event).decode()
+    return LeaderTold(at_ns, agent, by, event.time_ns, line, sequence=number)
+
+
+def watching() -> tuple[Viewer, Journal, list[Item]]:
+    """A viewer of two agents in the only stage, and what its run log gets."""
+    journal = Journal("x")
+    journal.fleet.plan("run-1", STAGES, (LiveAgent("a1", "h1"), LiveAgent("a2", "h2")))
+    seen: list[Item] = []
+    journal.listen(seen.append)
+    streams: Any = SimpleNamespace(
+        controller="bert",
+        machine=Barriers(("a1", "a2"), time.monotonic()),
+        links={"a1": SimpleNamespace(state=None), "a2": SimpleNamespace(state=None)},
+        changed=asyncio.Event(),
+        flow=lambda _messages: None,
+    )
+    plan: Any = SimpleNamespace(
+        stages=STAGES, resolved=SimpleNamespace(stages=(Stage("wait", 1, StageType.CUSTOM, Completion.TASKS_DONE),))
+    )
+    viewer = Viewer(plan, streams, journal)
+    viewer.adopt([BarrierReleased(1, "", 0, 1, ("a1", "a2"))], {})
+    viewer._begin()
+    return viewer, journal, seen
+
+
+def test_who_is_lost_to_the_leader_is_lost_to_a_viewer_that_still_hears_it() -> None:
+    viewer, journal, seen = watching()
+    now = time.time_ns()
+    gone = Failure(ErrorKind.AGENT_LOST, "agent a2 has been silent")
+    words = [
+        StateChanged(5 * 10**9, "a2", AgentState.LOST, 0, "", gone),
+        WorkHandedOver(5 * 10**9 + 1, "a2", 1, 100, ("a1",)),
+        BarrierWait(5 * 10**9 + 2, "", 1, 0, excused=("a2",)),
+    ]
+    for word in words:
+        # Three agents tell the same.
+        for number in range(3):
+            viewer.take(told(word, at_ns=now, number=number + 1))
+    assert [type(item) for item in seen] == [type(word) for word in words]
+    assert all(isinstance(item, Event) and item.time_ns == now for item in seen)
+    report = Report("a2", 1, now, now + 10**9, (), (), Objects(planned=100, done=50), Vitals())
+    viewer.take(report)
+    viewer.take(BarrierArrived(now, "a2", 1))
+    assert report not in seen
+    assert {agent.id: agent.state for agent in journal.fleet.snapshot(now).agents}["a2"] is AgentState.LOST
+    waiting = viewer.waiting()
+    assert waiting is not None
+    assert waiting.awaited == ("a1",)
+
+
+def test_what_a_leader_says_has_our_time_and_another_one_starts_anew() -> None:
+    viewer, _, _ = watching()
+    now = time.time_ns()
+    viewer.told_lead("a1", Lead("anna", now))
+    # Anna's clock is an hour behind.
+    theirs = now - 3600 * 10**9
+    viewer.take(told(BarrierWait(theirs, "", 1, theirs + 600 * 10**9), at_ns=now))
+    waiting = viewer.waiting()
+    assert waiting is not None
+    assert waiting.left_s is not None
+    assert 500 < waiting.left_s <= 600
+    viewer.told_lead("a1", Lead("carl", now + 1))
+    after = viewer.waiting()
+    assert after is not None
+    assert (after.left_s, after.known) == (None, Known.BY_LEADER)
+    viewer.take(told(BarrierWait(now + 2, "", 1, now + 900 * 10**9), by="carl", at_ns=now))
+    later = viewer.waiting()
+    assert later is not None
+    assert later.known is Known.WHOLE
+    # Of its own words, as of what it does not understand, it learns nothing.
+    viewer.take(told(BarrierWait(now + 3, "", 1, 0), by="bert", at_ns=now))
+    viewer.take(LeaderTold(now, "a1", "carl", now + 4, '{"type": "Unknown"}', sequence=9))
+    assert viewer.waiting() is not None
+    assert (viewer.waiting() or waiting).left_s is not None
+
+
+def test_who_comes_later_has_once_what_the_results_or_agents_have() -> None:
+    asked, longer = Steered(5, "", "pause at the next barrier"), Steered(7, "", "wait longer", "", 60.0)
+    kept = [told(each, at_ns=at, agent=agent) for each, at in ((asked, 105), (longer, 107)) for agent in ("a1", "a2")]
+    assert told_again(kept) == [replace(asked, time_ns=105), replace(longer, time_ns=107)]
+    assert told_again([asked, *kept]) == [replace(longer, time_ns=107)]
+    ended = told(RunFinished(9, "", "success"), at_ns=109)
+    assert told_again([asked, longer, *kept, ended]) == []

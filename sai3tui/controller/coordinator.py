@@ -194,12 +194,14 @@ class Coordinator:
 
     async def close(self) -> None:
         """Keep what is known and let go of the cache. Idempotent."""
-        while self._caches:
-            try:
-                await self._caches.pop().close()
-            except ResourceError as error:
-                self._warn(error)
-        self._lock.close()
+        try:
+            while self._caches:
+                try:
+                    await self._caches.pop().close()
+                except ResourceError as error:
+                    self._warn(error)
+        finally:
+            self._lock.close()
 
     # --- a run that another controller began
 

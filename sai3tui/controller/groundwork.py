@@ -251,10 +251,14 @@ class Groundwork:
         )
 
     async def close(self) -> None:
-        """Idempotent."""
+        """All of it, whatever cannot be closed, which is raised then, together. Idempotent."""
+        closing = [link.close() for link in self.links]
         if self._coordinator is not None:
-            await self._coordinator.close()
-        for link in self.links:
-            await link.close()
+            closing.append(self._coordinator.close())
+        results = await asyncio.gather(*closing, return_exceptions=True)
         if self._local is not None:
-            await self._local.close()
+            # Links to it are gone by now.
+            results += await asyncio.gather(self._local.close(), return_exceptions=True)
+        errors = [result for result in results if result is not None]
+        if errors:
+            raise BaseExceptionGroup("not all could be closed", errors)

@@ -86,11 +86,11 @@ class RunSession:
         return self._journal.frames
 
     def proceed(self) -> None:
-        """Start the run after a hold; ignored while preflight has errors."""
+        """Start the run after a hold; ignored while preflight runs or has errors."""
         self._post(self._gate.proceed)
 
     def recheck(self) -> None:
-        """Run preflight again while held."""
+        """Run preflight again while held; ignored while it runs."""
         self._post(self._gate.recheck)
 
     def accept(self, check: str, reason: str) -> None:
@@ -188,8 +188,10 @@ class RunSession:
         finally:
             with self._lock:
                 self._loop = None
-            self._journal.close()
-            await self._ground.close()
+            try:
+                self._journal.close()
+            finally:
+                await self._ground.close()
 
     async def _until_end(self, group: asyncio.TaskGroup, play: Coroutine[Any, Any, Ending]) -> Ending:
         script = group.create_task(play)

@@ -165,7 +165,9 @@ class Viewer:
             event = self._hearsay.take(item)
             if event is not None:
                 self._told(item.by, event)
-        elif isinstance(item, BarrierArrived):
+            self._streams.changed.set()
+            return
+        if isinstance(item, BarrierArrived):
             self._machine.arrived(item.agent, item.stage_index, time.monotonic())
         elif isinstance(item, StateChanged):
             self._state(item)
