@@ -17,6 +17,7 @@ from botocore.config import Config as BotoConfig
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sai3tui.agent import left_uploads
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.course import Course
 from sai3tui.agent.left_uploads import LeftUploads
@@ -34,7 +35,7 @@ from tests.servers import ServerUnderTest
 from tests.waiting import gone, wait_until, wait_until_async
 
 CONFIG = """
-concurrency: 2
+concurrency: 3
 target: s3+http://{host}/{bucket}/run/
 prepare:
   part_size: 5MiB
@@ -99,7 +100,10 @@ def test_new_names_are_known_by_their_form(state: int, sequence: int, shards: in
         assert not is_new_name(no_name, shards)
 
 
-async def test_only_what_is_ours_and_was_begun_before_is_ended(s3_server: ServerUnderTest, tmp_path: Path) -> None:
+async def test_only_what_is_ours_and_was_begun_before_is_ended(
+    s3_server: ServerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(left_uploads, "BATCH", 2)
     bucket = s3_server.bucket("left-uploads-ours")
     client = s3_server.client()
     begin(client, bucket, *OURS, *OTHERS, PROBE)
@@ -128,8 +132,8 @@ def test_one_of_those_who_passed_the_barrier_acts_for_all() -> None:
 @pytest.mark.parametrize(
     ("refused", "status", "level", "said"),
     [
-        ("uploads", "501 Not Implemented", Level.INFO, "cannot be looked for"),
-        ("uploadId", "403 Forbidden", Level.WARNING, "1 uploads in parts that were left open could not be aborted"),
+        ("uploads", "501 Not Implemented", Level.INFO, "cannot all be looked for"),
+        ("uploadId", "403 Forbidden", Level.WARNING, "1 upload in parts was left open, and could not be aborted"),
     ],
 )
 async def test_a_storage_that_refuses_is_a_note(
@@ -145,6 +149,25 @@ async def test_a_storage_that_refuses_is_a_note(
     assert said in text
     assert "injected" in text
     assert uploads(client, bucket) == [f"run/{OURS[0]}"]
+
+
+async def test_where_all_show_the_same_one_that_answers_is_enough(s3_server: ServerUnderTest, tmp_path: Path) -> None:
+    bucket = s3_server.bucket("left-uploads-endpoints")
+    client = s3_server.client()
+    begin(client, bucket, *OURS)
+    fault = Fault(says("SlowDown", "503 Service Unavailable", lambda seen: True))
+    async with fault_proxy(s3_server.host_port, fault) as proxy:
+        hosts = [proxy, *s3_server.host_ports]
+        places = ", ".join(f"'s3+http://{host}/{bucket}/run/'" for host in hosts)
+        config = config_of("x", bucket).replace(
+            f"target: s3+http://x/{bucket}/run/", f"multi_endpoint: {{endpoints: [{places}]}}"
+        )
+        spec = pb.RunSpec(run_id="r", config_name="c.yaml", config_yaml=config.encode())
+        setup = make_setup(spec, AgentLimits(tmp_path), s3_server.environ())
+        ((level, text, _),) = await swept(setup, time.monotonic() + 1000)
+    assert level is Level.INFO
+    assert text.startswith("3 uploads in parts were aborted")
+    assert uploads(client, bucket) == []
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +215,7 @@ async def test_a_run_ends_them_before_its_first_stage_and_after_its_last(
         await running
     assert driver.failure is None, driver.failure
     ended = [m.note.text for m in driver.messages if m.note.code == "uploads-aborted"]
-    assert [text.partition(" in parts")[0] for text in ended] == ["an upload", "3 uploads"]
+    assert [text.partition(" in parts")[0] for text in ended] == ["1 upload", "3 uploads"]
     assert uploads(long_ago, bucket) == [f"run/{OTHERS[0]}"]
 
 
@@ -234,7 +257,7 @@ async def test_what_a_killed_worker_leaves_open_is_ended_with_its_run(long_ago: 
                 running = asyncio.ensure_future(driver.run(120))
                 await held_back(held, running)
                 # What an earlier run left was ended before anything of this one was begun.
-                assert "an upload in parts" in " ".join(driver.notes)
+                assert "1 upload in parts was aborted" in " ".join(driver.notes)
                 kill_workers(agent)
                 await running
                 held.go_on.set()
@@ -280,6 +303,6 @@ async def test_what_a_killed_agent_leaves_open_is_ended_by_the_next_run(
                 await driver.run(120)
     assert driver.failure is None, driver.failure
     (text,) = [m.note.text for m in driver.messages if m.note.code == "uploads-aborted"]
-    assert text.startswith("an upload" if len(left) == 1 else f"{len(left)} uploads")
+    assert text.startswith(f"{len(left)} upload")
     assert uploads(client, bucket) == []
     assert [key for key in s3_server.keys(bucket) if "/data/" in key] == []

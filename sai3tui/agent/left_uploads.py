@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 from sai3tui.agent.checks_storage import PROBE_DIRECTORY
 from sai3tui.agent.controls import Controls
-from sai3tui.agent.owner import guards, marked_endpoints
+from sai3tui.agent.owner import guards
 from sai3tui.agent.setup import RunSetup
 from sai3tui.config.ops import Op
 from sai3tui.config.resolved import OpSource, ResolvedOp
@@ -29,8 +29,7 @@ from sai3tui.workload.names import is_new_name
 TIMEOUT_S = 8.0
 """Less than a controller waits for the end of a run; what is left then is found by the next run."""
 AT_ONCE = 16
-MOST = 10_000
-"""So many are held and ended at once."""
+BATCH = 1000
 PROBE_AGE_S = 60.0
 """One of preflight that is this old is not being made any more."""
 _PROBE = re.compile(re.escape(PROBE_DIRECTORY) + r"probe-[0-9a-f]{16}\.parts")
@@ -58,12 +57,14 @@ class LeftUploads:
 
     async def end(self) -> None:
         """End them; takes `TIMEOUT_S` at most and never raises for what the storage says."""
-        if not guards(self._setup):
+        setup = self._setup
+        if not guards(setup):
             return
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                for number in self._endpoints():
-                    if await self._end_at(number) and self._setup.resolved.shared:
+                for number in range(len(setup.endpoints)):
+                    # Where all show the same, the first one that answers tells of all.
+                    if await self._end_at(number) and setup.resolved.shared:
                         return
         except TimeoutError:
             self._problem = f"that takes longer than {TIMEOUT_S:g} s"
@@ -71,21 +72,14 @@ class LeftUploads:
     def told(self) -> Iterator[tuple[Level, str, str]]:
         """What whoever follows the run is to know: level, text and code of each note."""
         if self._ended:
-            plural = "an upload" if self._ended == 1 else f"{format_count(self._ended)} uploads"
-            text = f"{plural} in parts, left open by a worker or an agent that was killed, aborted: room is free again"
+            text = f"{_uploads(self._ended)} aborted: a worker or an agent that was killed had left that open"
             yield Level.INFO, text, "uploads-aborted"
-        left = self._found - self._ended
-        if self._problem and left:
-            text = f"{format_count(left)} uploads in parts that were left open could not be aborted: {self._problem}"
+        if self._problem and self._found > self._ended:
+            text = f"{_uploads(self._found - self._ended)} left open, and could not be aborted: {self._problem}"
             yield Level.WARNING, text, "uploads-left"
         elif self._problem and makes_parts(self._setup):
-            text = f"uploads in parts that were left open cannot be looked for: {self._problem}"
+            text = f"uploads in parts that were left open cannot all be looked for: {self._problem}"
             yield Level.INFO, text, "uploads-left"
-
-    def _endpoints(self) -> range:
-        """In a shared namespace the first one that answers tells of all."""
-        setup = self._setup
-        return range(len(setup.endpoints)) if setup.resolved.shared else marked_endpoints(setup)
 
     async def _end_at(self, number: int) -> bool:
         """Whether the endpoint could tell."""
@@ -93,15 +87,26 @@ class LeftUploads:
             control = await self._controls.of(number)
             if not isinstance(control, ControlPlane):
                 return True
-            found = [each for prefix in self._places() async for each in self._ours(control, prefix)]
+            batch: list[OpenUpload] = []
+            for prefix in self._places():
+                async for each in open_uploads(control, prefix):
+                    if each.age_s >= self._least_age(each.key):
+                        batch.append(each)
+                    if len(batch) == BATCH:
+                        await self._abort(control, batch)
+                        batch.clear()
+            if self._setup.resolved.shared:
+                # Those before it would have told the same.
+                self._problem = ""
+            await self._abort(control, batch)
         except StorageError as error:
             self._problem = error.failure().sentence()
             return False
-        if self._setup.resolved.shared:
-            # The others would have told the same.
-            self._problem = ""
-        self._found += len(found)
-        waiting = iter(found)
+        return True
+
+    async def _abort(self, control: ControlPlane, batch: list[OpenUpload]) -> None:
+        self._found += len(batch)
+        waiting = iter(batch)
 
         async def abort() -> None:
             for each in waiting:
@@ -114,9 +119,8 @@ class LeftUploads:
                 self._ended += not gone
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(found))):
+            for _ in range(min(AT_ONCE, len(batch))):
                 group.create_task(abort())
-        return True
 
     def _places(self) -> list[str]:
         """Where what is ours can be, none of them within another."""
@@ -126,13 +130,6 @@ class LeftUploads:
         return [
             place for place in sorted(places) if not any(place != each and place.startswith(each) for each in places)
         ]
-
-    async def _ours(self, control: ControlPlane, prefix: str) -> AsyncIterator[OpenUpload]:
-        count = 0
-        async for each in open_uploads(control, prefix):
-            if count < MOST and each.age_s >= self._least_age(each.key):
-                count += 1
-                yield each
 
     def _least_age(self, key: str) -> float:
         """How many seconds ago an upload with this key must have been begun; more than any number if it is not ours."""
@@ -150,3 +147,7 @@ class LeftUploads:
 def _makes(op: ResolvedOp) -> bool:
     """Whether it makes objects with names of their own."""
     return bool(op.weight) and op.op is Op.PUT and op.source is OpSource.NEW
+
+
+def _uploads(count: int) -> str:
+    return "1 upload in parts was" if count == 1 else f"{format_count(count)} uploads in parts were"
