@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from sai3tui.config.units import format_count
 from sai3tui.errors import Failure, StorageError
 from sai3tui.events import Level, Objects
 from sai3tui.state.names import NamePool, NamesTaken
+from sai3tui.storage.stoppable import Stopped, stoppable
 
 
 async def run(context: StageContext) -> None:
@@ -45,7 +46,7 @@ run_added = doing_added(_clean)
 async def _settle(context: StageContext, cleanup: _Cleanup) -> None:
     await context.cache.flush()
     if context.setup.is_files:
-        await asyncio.to_thread(cleanup.remove_directories)
+        await stoppable(cleanup.remove_directories)
     context.progress.ended()
     if not cleanup.failures:
         await context.checkpoints.remove()
@@ -54,7 +55,7 @@ async def _settle(context: StageContext, cleanup: _Cleanup) -> None:
         except StorageError as error:
             context.note(Level.WARNING, f"the marker of this layout stays: {error.failure().sentence()}", "owner")
         if context.setup.is_files:
-            await asyncio.to_thread(cleanup.remove_own_directories)
+            await stoppable(cleanup.remove_own_directories)
     elif cleanup.mode is CleanupMode.BEST_EFFORT:
         text = f"{format_count(cleanup.failed)} objects could not be deleted: {cleanup.failures[0].sentence()}"
         context.note(Level.WARNING, text, "cleanup")
@@ -124,27 +125,29 @@ class _Cleanup:
         if not source.failed:
             await self._context.cache.forget([pool])
 
-    def remove_directories(self) -> None:
+    def remove_directories(self, stopped: Stopped) -> None:
         """Remove the directories of the layout that are empty now, the deepest first."""
+        _remove_until(self._directories(), stopped)
+
+    def _directories(self) -> Iterator[Path]:
         setup = self._context.setup
         for endpoint in setup.endpoints:
             root = Path(endpoint.prefix)
             for objects in setup.sets:
                 for number in reversed(range(objects.directories)):
-                    _remove(root / objects.directory(number))
+                    yield root / objects.directory(number)
             for prefix in sorted({each.prefix for each in setup.sets} | self._prefixes, reverse=True):
                 below = root / prefix
-                for shard in sorted(below.glob("[0-9a-f][0-9a-f]*")) if setup.resolved.shards else ():
-                    _remove(shard)
+                yield from sorted(below.glob("[0-9a-f][0-9a-f]*")) if setup.resolved.shards else ()
                 while below != root:
-                    _remove(below)
+                    yield below
                     below = below.parent
 
-    def remove_own_directories(self) -> None:
+    def remove_own_directories(self, stopped: Stopped) -> None:
         """Remove those of markers and checkpoints that are empty now."""
         for endpoint in self._context.setup.endpoints:
-            for directory, _, _ in os.walk(Path(endpoint.prefix) / PROBE_DIRECTORY, topdown=False):
-                _remove(Path(directory))
+            own = os.walk(Path(endpoint.prefix) / PROBE_DIRECTORY, topdown=False)
+            _remove_until((Path(directory) for directory, _, _ in own), stopped)
 
     def _job(self, sets: tuple[SetSpec, ...], count: int, op: Op = Op.DELETE) -> LeasedJob:
         setup = self._context.setup
@@ -162,7 +165,10 @@ class _Cleanup:
         )
 
 
-def _remove(directory: Path) -> None:
-    # Not empty, or another agent was faster: both are fine.
-    with suppress(OSError):
-        os.rmdir(directory)
+def _remove_until(directories: Iterable[Path], stopped: Stopped) -> None:
+    for directory in directories:
+        if stopped():
+            return
+        # Not empty, or another agent was faster: both are fine.
+        with suppress(OSError):
+            os.rmdir(directory)

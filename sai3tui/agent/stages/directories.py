@@ -5,8 +5,8 @@ Only file systems have any. CONCURRENT makes none beforehand: whoever writes a f
 
 from __future__ import annotations
 
-import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 from sai3tui.agent.stages.base import StageContext
@@ -14,6 +14,7 @@ from sai3tui.config.model import TreeCreationMode
 from sai3tui.config.units import format_count
 from sai3tui.errors import AgentLostError, ErrorContext, StorageError
 from sai3tui.events import Level
+from sai3tui.storage.stoppable import Stopped, stoppable
 
 
 async def make(context: StageContext) -> None:
@@ -38,18 +39,20 @@ async def make(context: StageContext) -> None:
             context.note(Level.WARNING, f"{error.message}: this agent makes all directories", "directories")
         else:
             return
-    made = await asyncio.to_thread(_make, context, first, step)
+    made = await stoppable(partial(_make, context, first, step))
     context.note(Level.INFO, f"{format_count(made)} directories are there ({mode.value})", "directories")
     if mode is TreeCreationMode.COORDINATOR:
         sharing.publish(topic, b"")
 
 
-def _make(context: StageContext, first: int, step: int) -> int:
+def _make(context: StageContext, first: int, step: int, stopped: Stopped) -> int:
     made = 0
     endpoints = context.setup.endpoints[:1] if context.setup.resolved.shared else context.setup.endpoints
     for endpoint in endpoints:
         for objects in context.setup.sets:
             for number in range(first, objects.directories, step):
+                if stopped():
+                    return made
                 path = Path(endpoint.prefix) / objects.directory(number)
                 try:
                     os.makedirs(path, exist_ok=True)
