@@ -6,7 +6,6 @@ import asyncio
 import resource
 import secrets
 import shutil
-import time
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.agent.command import command_of
 from sai3tui.agent.finding import Checks, Told
 from sai3tui.agent.routes import interfaces_used
@@ -168,7 +168,7 @@ async def _idle(last_run_ended_ns: int) -> Told:
     psutil.cpu_percent()
     await asyncio.sleep(BUSY_WINDOW_S)
     busy = psutil.cpu_percent()
-    since = (time.time_ns() - last_run_ended_ns) / 1e9 if last_run_ended_ns else -1.0
+    since = (now_ns() - last_run_ended_ns) / 1e9 if last_run_ended_ns else -1.0
     ended = "no run since this agent was started" if since < 0 else f"the last run ended {format_duration(since)} ago"
     if 0 <= since < SETTLE_S:
         ended += ": what it wrote may still be on its way to the disks"

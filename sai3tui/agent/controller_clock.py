@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SET_NS = 1_000_000
-"""How far ahead of the monotonic clock the host's is changes by so much from one ping to the next only if that was set:
-both are slewed alike."""
+"""How far ahead of CLOCK_MONOTONIC this agent's clock is changes by so much from one ping to the next only if the host
+slept: both are slewed alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ClockReadings:
 
     def told(self, mono_ns: int, agent_ns: int, offset_ns: int, drift_ppm: float) -> ClockReading | None:
         """At `mono_ns`, when this agent's clock said `agent_ns`, a ping came: `offset_ns` is what to add to that clock.
-        None: that clock has been set since the last ping, and what is said of it is of before."""
+        None: the host slept since the last ping, and what is said of its clock may be of before."""
         before, self._ahead_ns = self._ahead_ns, agent_ns - mono_ns
         if before is not None and abs(self._ahead_ns - before) > SET_NS:
             return None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 
+from sai3tui.agent.clock import now_ns
 from sai3tui.errors import ErrorContext, ErrorKind, Failure, Sai3Error, failure_of
 from sai3tui.events import Finding, Level
 
@@ -84,7 +85,7 @@ class Checks:
             level = Level.WARNING
             evidence = "; ".join(filter(None, (evidence, "an error, but preflight.warn_only names it")))
         finding = Finding(
-            time.time_ns(),
+            now_ns(),
             self._agent,
             check,
             subject,

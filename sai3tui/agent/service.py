@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 from typing import NoReturn
 
 import grpc
 
-from sai3tui.agent.clock import both_ns, now_ns
+from sai3tui.agent.clock import agent_clock, now_ns
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.leadership import Seat
 from sai3tui.agent.preflight import preflight_step
@@ -283,7 +282,7 @@ class AgentService(AgentServicer):
             self._machine = StateMachine(self._on_change)
         finally:
             self._run = None
-            self._last_ended_ns = time.time_ns()
+            self._last_ended_ns = now_ns()
             ended.set()
         logger.info("run %s is over", run.setup.run_id)
 
@@ -335,7 +334,7 @@ class AgentService(AgentServicer):
         async for message in requests:
             body = message.WhichOneof("body")
             if body == "ping":
-                received, mono = both_ns()
+                received, mono = agent_clock().both_ns()
                 pong = pb.Pong(
                     controller_time_ns=message.ping.controller_time_ns,
                     received_ns=received,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sai3tui.agent.clock import now_ns
+from sai3tui.clock import Clock
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.events import AttemptStats
@@ -11,12 +11,13 @@ from sai3tui.events import AttemptStats
 class AttemptLog:
     """Every attempt that fails is counted here, whether its operation is tried again or not."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._found: dict[tuple[ErrorKind, str, int, Op], AttemptStats] = {}
 
     def failed(self, failure: Failure, endpoint: int, op: Op, *, retried: bool) -> None:
         context = failure.context
-        now = now_ns()
+        now = self._clock.now_ns()
         one = AttemptStats(
             failure.kind,
             context.subclass,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import cast
 
+from sai3tui.agent.clock import agent_clock
 from sai3tui.agent.lease import Job, SetSpec
 from sai3tui.agent.worker.ahead import PutsAhead
 from sai3tui.agent.worker.attempts import AttemptLog
@@ -16,6 +17,7 @@ from sai3tui.agent.worker.lane import Lane, SetRuntime, backoff_s
 from sai3tui.agent.worker.messages import AttemptsFailed, FailuresSeen, Granted, Idle, MoreWork, StartStage
 from sai3tui.agent.worker.outages import Outages
 from sai3tui.agent.worker.supply import Supply
+from sai3tui.clock import Clock
 from sai3tui.config.ops import Op
 from sai3tui.errors import RETRYABLE, ErrorKind, Failure
 from sai3tui.metrics.recorder import Recorder
@@ -54,6 +56,8 @@ class WorkerContext:
     sized_gets: bool = False
     workers: int = 1
     pools: dict[int, Words] = field(default_factory=dict)
+    clock: Clock = field(default_factory=agent_clock)
+    """The agent's."""
 
 
 class Driver(ABC):
@@ -88,7 +92,7 @@ class Driver(ABC):
         self._heard = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._failures: dict[tuple[ErrorKind, str, int, str], tuple[int, Failure]] = {}
-        self._attempts = AttemptLog()
+        self._attempts = AttemptLog(context.clock)
         self._rests = job.rests
         self._outages = Outages(start.stage, context.send, context.loop.call_later, self._resume, self._opened)
         self._suspects = self._outages.suspects

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sai3tui.agent.clock import agent_clock
 from sai3tui.agent.lease import Job, Lease
+from sai3tui.clock import Clock
 from sai3tui.config.storage_options import FileOptions, S3Options
 from sai3tui.errors import Failure
 from sai3tui.events import AttemptStats, Lateness
@@ -19,7 +21,7 @@ class WorkerSetup:
 
     Times in seconds. `null_delay` is how long each operation of the null engine takes. Credentials and the like come
     from the environment, which workers inherit. `oplog` is what the names of the workers' op-logs begin with;
-    `clock_offset_ns` is added to the agent's clock there, until there is a `ClockReading`.
+    `clock_offset_ns` is added to the agent's `clock` there, until there is a `ClockReading`.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -33,6 +35,7 @@ class WorkerSetup:
     files: FileOptions = field(default_factory=FileOptions)
     oplog: Path | None = None
     clock_offset_ns: int = 0
+    clock: Clock = field(default_factory=agent_clock)
     agent: str = ""
     forwarded: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables besides those of the environment: here, and not there, so that no process shows them."""

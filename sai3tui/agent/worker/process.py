@@ -19,7 +19,6 @@ from typing import Any
 
 import uvloop
 
-from sai3tui.agent.clock import both_ns
 from sai3tui.agent.controller_clock import ClockReading
 from sai3tui.agent.lease import LeasedJob, MixJob
 from sai3tui.agent.worker.answers import AnswerWatch
@@ -117,7 +116,7 @@ class Worker:
         )
         engine = make_engine(setup.endpoints[0].scheme, setup.engine, options, {**os.environ, **setup.forwarded})
         if setup.oplog is not None:
-            agent_ns, mono_ns = both_ns()
+            agent_ns, mono_ns = setup.clock.both_ns()
             clock = ClockReading(mono_ns, agent_ns + setup.clock_offset_ns)
             self._oplog = WorkerOplog(setup.oplog, message.number, setup.agent, setup.endpoints, clock)
         on_done = self._on_done if self._oplog is None else self._on_done_logged
@@ -133,6 +132,7 @@ class Worker:
             sum(setup.connections),
             setup.engine == "null",
             message.workers,
+            clock=setup.clock,
         )
         # What exists now lives as long as the process: the collector need not look at it again and again.
         gc.collect()
