@@ -266,3 +266,32 @@ def test_new_objects_have_the_sizes_that_are_asked_for() -> None:
     assert size is not None
     drawn = {Sizes(size, 1).size(index) for index in range(100)}
     assert len(drawn) > 80
+
+
+EXECUTE = "{name: load, order: 1, type: execute, completion: duration, duration: 1s"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("agents: [h], controller_timeout: 0", "controller_timeout is 0.0: it must be at least 1"),
+        ("agents: [h], grpc_keepalive_timeout: 0.5", "grpc_keepalive_timeout is 0.5: it must be at least 1"),
+        (
+            f"agents: [h], stages: [{EXECUTE}, barrier: {{heartbeat_interval: 0}}}}]",
+            "heartbeat_interval is 0.0: it must be at least 1",
+        ),
+        (
+            f"agents: [h], stages: [{EXECUTE}, barrier: {{query_timeout: 0}}}}]",
+            "query_timeout is 0.0: it must be at least 0.001",
+        ),
+    ],
+)
+def test_a_time_that_cannot_act_is_an_error(fields: str, said: str) -> None:
+    problems = load_config(HEAD + FLEET.format(fields), "t").problems
+    assert [problem.level for problem in problems if problem.message.endswith(said)] == [Level.ERROR]
+
+
+def test_signs_of_life_come_no_oftener_than_grpc_allows_and_that_is_said() -> None:
+    found = load_config(HEAD + FLEET.format("agents: [h], grpc_keepalive_interval: 2"), "t")
+    assert "grpc_keepalive_interval is 2 s: taken as 10 s" in [problem.message for problem in found.problems]
+    assert found.require().distributed.grpc_keepalive_interval == 10.0

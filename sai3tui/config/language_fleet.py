@@ -97,9 +97,16 @@ BARRIER = BlockSpec(
             ("barrier_type",),
             words=words_of(BarrierType),
         ),
-        Field("heartbeat_interval", Kind.SECONDS, "How often an agent says that it is alive.", "30", note='also "30s"'),
+        Field(
+            "heartbeat_interval",
+            Kind.SECONDS,
+            "How often an agent says that it is alive.",
+            "30",
+            least=1,
+            note='also "30s"',
+        ),
         Field("missed_threshold", Kind.COUNT, "So many missing in a row make it suspect.", "3", least=1, most=10_000),
-        Field("query_timeout", Kind.SECONDS, "How long a suspect agent has to answer.", "10"),
+        Field("query_timeout", Kind.SECONDS, "How long a suspect agent has to answer.", "10", least=0.001),
         Field("query_retries", Kind.COUNT, "How often it is asked again before it is lost.", "2", most=10_000),
         Field(
             "agent_barrier_timeout",
@@ -118,9 +125,9 @@ BARRIER_SYNC = BlockSpec(
     "Barriers by type of stage. Without it, every stage ends at an all_or_nothing barrier.",
     (
         Field("enabled", Kind.BOOLEAN, "Whether stages inherit from here.", "false"),
-        Field("default_heartbeat_interval", Kind.SECONDS, "For types of stages that say nothing.", "30"),
+        Field("default_heartbeat_interval", Kind.SECONDS, "For types of stages that say nothing.", "30", least=1),
         Field("default_missed_threshold", Kind.COUNT, "Likewise.", "3", least=1, most=10_000),
-        Field("default_query_timeout", Kind.SECONDS, "Likewise.", "10"),
+        Field("default_query_timeout", Kind.SECONDS, "Likewise.", "10", least=0.001),
         Field("default_query_retries", Kind.COUNT, "Likewise.", "2", most=10_000),
         Field(
             "default_agent_barrier_timeout",
@@ -449,8 +456,14 @@ DISTRIBUTED = BlockSpec(
         Field("stages", Kind.BLOCKS, "The stages.", block=STAGE, note="may be left out"),
         Field("barrier_sync", Kind.BLOCK, "Barriers by type of stage.", block=BARRIER_SYNC),
         Field("start_delay", Kind.SECONDS, "From the word to start to the start.", "2", note="has an effect"),
-        Field("grpc_keepalive_interval", Kind.SECONDS, "Between signs of life on a connection.", "30", least=0.001),
-        Field("grpc_keepalive_timeout", Kind.SECONDS, "Without an answer to one.", "10", least=0.001),
+        Field(
+            "grpc_keepalive_interval",
+            Kind.SECONDS,
+            "Between signs of life on a connection; gRPC has 10 s at least.",
+            "30",
+            least=0.001,
+        ),
+        Field("grpc_keepalive_timeout", Kind.SECONDS, "Without an answer to one.", "10", least=1),
         Field("agent_ready_timeout", Kind.SECONDS, "For agents to be there.", "120"),
         Field("kv_cache_dir", Kind.TEXT, "Where state caches stand.", "the agents' data directories"),
         Field(
@@ -461,7 +474,9 @@ DISTRIBUTED = BlockSpec(
             words=words_of(AgentLossPolicy),
             ours=True,
         ),
-        Field("controller_timeout", Kind.SECONDS, "How long agents hold without a controller.", "10m", ours=True),
+        Field(
+            "controller_timeout", Kind.SECONDS, "How long agents hold without a controller.", "10m", least=1, ours=True
+        ),
         Field("ssh", Kind.BLOCK, "Start agents over SSH.", block=SSH, status=Status.LATER),
         Field("deployment", Kind.BLOCK, "Start agents in containers.", block=DEPLOYMENT, status=Status.LATER),
         Field("path_template", Kind.TEXT, "Independent agents write below `agent-N/`.", status=Status.IGNORED),

@@ -30,6 +30,8 @@ LOCAL_AGENT = AgentConfig("local", "")
 """The agent of a file that names none: the front starts it and ends it."""
 
 MAX_ENDPOINTS = 4096
+LEAST_KEEPALIVE_S = 10.0
+"""gRPC sends no more signs of life than that."""
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_.])?|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\]", re.ASCII)
 _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -126,6 +128,10 @@ def read_distributed(top: Block, agents_override: Sequence[str]) -> tuple[Distri
         block.at,
         block.has("shared_filesystem"),
     )
+    if fleet.grpc_keepalive_interval < LEAST_KEEPALIVE_S:
+        message = f"grpc_keepalive_interval is {fleet.grpc_keepalive_interval:g} s: taken as {LEAST_KEEPALIVE_S:g} s"
+        top.problems.notice(block.position_of("grpc_keepalive_interval"), "assumed", message)
+        fleet = replace(fleet, grpc_keepalive_interval=LEAST_KEEPALIVE_S)
     if fleet.agents:
         for name, value in (
             ("shared_filesystem", str(fleet.shared_filesystem).lower()),

@@ -22,8 +22,8 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """A channel to the agent at `address`; nothing is sent yet."""
     options = (
-        ("grpc.keepalive_time_ms", max(10_000, int(keepalive_interval_s * 1000))),
-        ("grpc.keepalive_timeout_ms", max(1_000, int(keepalive_timeout_s * 1000))),
+        ("grpc.keepalive_time_ms", int(keepalive_interval_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(keepalive_timeout_s * 1000)),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.enable_http_proxy", 0),
         ("grpc.use_local_subchannel_pool", 1),
