@@ -137,6 +137,28 @@ async def test_a_slow_or_failing_checkpoint_is_a_warning(tmp_path: Path, error: 
     await cache.close()
 
 
+@pytest.mark.parametrize("seconds", [0, 60])
+async def test_what_an_earlier_run_left_is_removed(tmp_path: Path, seconds: int) -> None:
+    target = tmp_path / "target"
+    config = (
+        f"target: file://{target}/\ncache_checkpoint_interval_secs: {seconds}\nprepare: {{ensure_objects: "
+        "[{base_uri: d/, count: 100, size_spec: 10}]}\nworkload: [{op: get, path: d/*, weight: 1}]\n"
+    )
+    spec = pb.RunSpec(run_id="r", config_yaml=config.encode())
+    setup = make_setup(spec, AgentLimits(tmp_path / "data", (target,)), {})
+    cache = LayoutCache.open(setup.cache_dir, 100)
+    notes: list[str] = []
+    async with Controls(setup.endpoints, {}, setup.config.s3) as controls:
+        checkpoints = Checkpoints(setup, cache, controls, lambda level, text, code: notes.append(text))
+        left = target / checkpoints.key(1)
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"of before")
+        await checkpoints.remove()
+    assert not left.exists()
+    assert notes == []
+    await cache.close()
+
+
 @pytest.fixture
 async def cache(tmp_path: Path) -> AsyncIterator[LayoutCache]:
     cache = LayoutCache.open(tmp_path / "data" / "layout", 1000)
