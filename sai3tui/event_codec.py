@@ -44,14 +44,19 @@ from sai3tui.proto import sai3tui_pb2 as pb
 
 REFUSAL = "sai3tui-failure-bin"
 """The name of a call's trailing metadata that has the failure with which an agent refuses it."""
-MAX_REFUSAL = 6000
-"""gRPC takes 8 KiB of metadata in all."""
+MAX_REFUSAL = 4000
+"""Bytes. gRPC takes 8 KiB of metadata in all, in a form that is a third longer."""
 
 
 def refusal_of(failure: Failure) -> bytes:
-    """What goes into `REFUSAL`: with as many of its causes as there is room for, empty if there is none at all."""
+    """What goes into `REFUSAL`: with as much of its message, then as many of its causes, as there is room for; empty
+    if there is none at all."""
+    message = failure.message.encode()[: MAX_REFUSAL // 2].decode(errors="ignore")
+    if message != failure.message:
+        message += " ..."
     for count in range(len(failure.causes), -1, -1):
-        data = failure_to_proto(replace(failure, causes=failure.causes[:count])).SerializeToString()
+        told = replace(failure, message=message, causes=failure.causes[:count])
+        data = failure_to_proto(told).SerializeToString()
         if len(data) <= MAX_REFUSAL:
             return data
     return b""

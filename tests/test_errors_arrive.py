@@ -169,6 +169,8 @@ async def test_a_defect_arrives_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         (ErrorKind.CONFIG, FILES, "0123456789abcdef", "understand this configuration differently", "same version"),
         (ErrorKind.CONFIG, FILES.replace("workload", "wurkload"), "", "c.yaml:", "sai3tui validate"),
+        # More than a call can carry.
+        (ErrorKind.CONFIG, "".join(f"kü{n}: 1\n" for n in range(900)), "", "c.yaml:", "sai3tui validate"),
         (ErrorKind.RESOLVE, FILES.replace("target:", "# target:"), "", "c.yaml:", "sai3tui plan"),
         (ErrorKind.PERMISSION, FILES.replace("DIR/target", "/etc"), "", "may not touch", "--allow-path /etc"),
     ],

@@ -72,7 +72,7 @@ class LeftUploads:
     def told(self) -> Iterator[tuple[Level, str, str]]:
         """What whoever follows the run is to know: level, text and code of each note."""
         if self._ended:
-            text = f"{_uploads(self._ended)} aborted: a worker or an agent that was killed had left that open"
+            text = f"{_uploads(self._ended)} aborted, left open by a worker or an agent that was killed or stopped"
             yield Level.INFO, text, "uploads-aborted"
         if self._problem and self._found > self._ended:
             text = f"{_uploads(self._found - self._ended)} left open, and could not be aborted: {self._problem}"
@@ -83,6 +83,9 @@ class LeftUploads:
 
     async def _end_at(self, number: int) -> bool:
         """Whether the endpoint could tell."""
+        if self._setup.resolved.shared:
+            # What another one could not tell does not matter.
+            self._problem = ""
         try:
             control = await self._controls.of(number)
             if not isinstance(control, ControlPlane):
@@ -95,9 +98,6 @@ class LeftUploads:
                     if len(batch) == BATCH:
                         await self._abort(control, batch)
                         batch.clear()
-            if self._setup.resolved.shared:
-                # Those before it would have told the same.
-                self._problem = ""
             await self._abort(control, batch)
         except StorageError as error:
             self._problem = error.failure().sentence()

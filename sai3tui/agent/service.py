@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 CAPABILITIES = ("s3", "file", "validation", "prepare", "execute", "cleanup", "subscribe", "fetch-log")
 FIRST_MESSAGE_S = 10.0
 MAX_DETAILS = 1000
-"""Characters of a refusal in words; gRPC takes 8 KiB of metadata in all."""
+"""Bytes of a refusal in words, of which some become three: gRPC takes 8 KiB of metadata in all."""
 MAX_ABORT_WAIT_S = 30.0
 SHUTDOWN_S = 5.0
 
@@ -402,7 +402,7 @@ async def _tell_lead(run_id: str, seat: Seat, context: Stream, writing: asyncio.
 async def _refuse(context: Stream, code: grpc.StatusCode, text: str, failure: Failure | None = None) -> NoReturn:
     """`failure`: what is to be known beside the text."""
     told = refusal_of(failure) if failure is not None else b""
-    await context.abort(code, text[:MAX_DETAILS], ((REFUSAL, told),) if told else ())
+    await context.abort(code, text.encode()[:MAX_DETAILS].decode(errors="ignore"), ((REFUSAL, told),) if told else ())
     raise AssertionError("abort raises")
 
 

@@ -27,9 +27,8 @@ MOST_NAMES = 10_000
 
 
 class WorkerOplog:
-    """Writes `<stem>-worker-<number>.tsv.zst`; one that is there is not overwritten. `clock` is what
-    is known of the controller's, by which rows have their times, so that logs of several agents fit together. Raises
-    ResourceError."""
+    """Writes `<stem>-worker-<number>.tsv.zst`; one that is there is not overwritten. `clock` is what is known of the
+    controller's, by which rows have their times, so that logs of several agents fit together. Raises ResourceError."""
 
     def __init__(self, stem: Path, number: int, agent: str, endpoints: Sequence[Endpoint], clock: ClockReading) -> None:
         self.path, self._file = _new_file(stem, number)
