@@ -25,6 +25,7 @@ from sai3tui.agent.setup import AgentLimits, RunSetup, make_setup
 from sai3tui.agent.state import StateMachine
 from sai3tui.events import Level
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.storage import s3uploads
 from sai3tui.workload.names import is_new_name, new_name
 from tests.agents import AgentUnderTest, Driver, agent_in_process, running_agent, stub_of
 from tests.fault_proxy import Fault, Seen, fault_proxy, says
@@ -170,6 +171,40 @@ async def test_where_all_show_the_same_one_that_answers_is_enough(s3_server: Ser
     assert uploads(client, bucket) == []
 
 
+async def test_a_run_ends_them_before_its_first_stage_and_after_its_last(
+    s3_environ: ServerUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever is open counts as begun a while ago.
+    monkeypatch.setattr(s3uploads, "ROUNDED_S", -1000.0)
+    bucket = s3_environ.bucket("left-uploads-run")
+    client = s3_environ.client()
+    begin(client, bucket, OURS[0], OTHERS[0])
+    config = config_of(s3_environ.host_port, bucket, size="1KiB")
+    s3_environ.make_directories(bucket, config)
+    arrived = [asyncio.Event(), asyncio.Event()]
+
+    def seen(message: pb.AgentMessage) -> None:
+        if message.HasField("arrived"):
+            arrived[message.arrived.stage_index].set()
+
+    async with agent_in_process(tmp_path) as (address, _), stub_of(address) as stub:
+        driver = Driver(stub, config, hold=(0, 1), on_message=seen)
+        running = asyncio.ensure_future(driver.run())
+        for index, event in enumerate(arrived):
+            async with asyncio.timeout(60):
+                await event.wait()
+            assert uploads(client, bucket) == [f"run/{OTHERS[0]}"]
+            assert len(s3_environ.keys(bucket, "run/data/")) == 2 * index
+            if index:
+                begin(client, bucket, *OURS)
+            await driver.release(index)
+        await running
+    assert driver.failure is None, driver.failure
+    ended = [m.note.text for m in driver.messages if m.note.code == "uploads-aborted"]
+    assert [text.partition(" in parts")[0] for text in ended] == ["1 upload", "3 uploads"]
+    assert uploads(client, bucket) == [f"run/{OTHERS[0]}"]
+
+
 @pytest.fixture(scope="module")
 def long_ago() -> Iterator[Any]:
     """A client of a server that says of all uploads that they were begun long ago."""
@@ -184,39 +219,6 @@ def long_ago() -> Iterator[Any]:
             region_name="us-east-1",
             config=BotoConfig(s3={"addressing_style": "path"}),
         )
-
-
-async def test_a_run_ends_them_before_its_first_stage_and_after_its_last(
-    long_ago: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    bucket = "left-uploads-run"
-    long_ago.create_bucket(Bucket=bucket)
-    begin(long_ago, bucket, OURS[0], OTHERS[0])
-    config = config_of(long_ago.meta.endpoint_url.removeprefix("http://"), bucket, size="1KiB")
-    arrived = [asyncio.Event(), asyncio.Event()]
-
-    def seen(message: pb.AgentMessage) -> None:
-        if message.HasField("arrived"):
-            arrived[message.arrived.stage_index].set()
-
-    async with agent_in_process(tmp_path) as (address, _), stub_of(address) as stub:
-        driver = Driver(stub, config, hold=(0, 1), on_message=seen)
-        running = asyncio.ensure_future(driver.run())
-        for index, event in enumerate(arrived):
-            async with asyncio.timeout(60):
-                await event.wait()
-            assert uploads(long_ago, bucket) == [f"run/{OTHERS[0]}"]
-            assert long_ago.list_objects_v2(Bucket=bucket, Prefix="run/data/")["KeyCount"] == 2 * index
-            if index:
-                begin(long_ago, bucket, *OURS)
-            await driver.release(index)
-        await running
-    assert driver.failure is None, driver.failure
-    ended = [m.note.text for m in driver.messages if m.note.code == "uploads-aborted"]
-    assert [text.partition(" in parts")[0] for text in ended] == ["1 upload", "3 uploads"]
-    assert uploads(long_ago, bucket) == [f"run/{OTHERS[0]}"]
 
 
 class Held:
