@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from sai3tui.agent.lease import Lease
+from sai3tui.agent.lease import MAX_OUTSTANDING, Lease
 from sai3tui.errors import ErrorKind, Failure
 from sai3tui.state.generations import Generation, Holding
 from sai3tui.state.layout import LayoutCache, StatesKey
@@ -107,6 +107,12 @@ def held(
     return [
         TrackedSet(each, cache.states(record, each.set_id, each.slot), bytes_of(sets[each.set_id])) for each in holdings
     ]
+
+
+def deletes_ahead(count: int, endpoints: int) -> int:
+    """How many deletes are put on record at once for each of the fleet's `endpoints`, of a set of `count` objects. What
+    is on record as begun and was not may be written again after a crash: that is no more than a prepare repeats."""
+    return min(count // 100, MAX_OUTSTANDING) // endpoints
 
 
 def _head(ready: deque[_Run], run: _Run, count: int) -> _Run:

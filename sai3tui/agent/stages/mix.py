@@ -8,11 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from sai3tui.agent.lease import (
-    MAX_OUTSTANDING,
     MixOp,
     SetSpec,
 )
-from sai3tui.agent.source import TAKE, StateSource, held
+from sai3tui.agent.source import TAKE, StateSource, deletes_ahead, held
 from sai3tui.agent.stages.base import StageContext, set_spec
 from sai3tui.agent.stages.draws import draws_of
 from sai3tui.agent.stages.in_order import InOrder
@@ -251,10 +250,7 @@ class Mix:
         cache, setup = self._context.cache, self._context.setup
         mine = [each for each in record.holdings if each.set_id == set_id]
         endpoints = len(setup.endpoints)
-        # What is on record as begun and was not may be written again after a crash: no more than a prepare repeats.
-        ahead = min(setup.sets[set_id].count // 100, MAX_OUTSTANDING) // (
-            endpoints * max(1, len(setup.resolved.agents))
-        )
+        ahead = deletes_ahead(setup.sets[set_id].count, endpoints * len(setup.resolved.agents))
         return StateSource(cache, record, held(cache, record, mine, setup.sets), endpoints, TAKE, only, ahead=ahead)
 
     async def _add_listed(self, op: ResolvedOp) -> None:
