@@ -139,6 +139,8 @@ class SimulatedAgents(AgentServicer):
                         self._say(out, state=pb.StateChanged(state=pb.COMPLETED, stage_index=STAGES))
                     else:
                         group.create_task(self._stage(out, number, index + 1, message.release.start_time_ns))
+                elif kind == "told":
+                    self._say(out, told=message.told)
                 elif kind == "goodbye":
                     self._say(out, state=pb.StateChanged(state=pb.IDLE))
                     out.put_nowait(None)

@@ -146,11 +146,8 @@ class RunKeeper(App[None]):
             if snapshot.viewing:
                 code = EXIT_OK
             elif outcome is not None and outcome.status == "detached":
-                try:
-                    self.parting = await asyncio.to_thread(self._services.hand_over, Path(outcome.results))
+                if await asyncio.to_thread(self._hand_over, Path(outcome.results)):
                     code = EXIT_OK
-                except Sai3Error as error:
-                    self.parting = f"sai3tui: {error.message}\n  hint: {error.hint}\n"
             elif outcome is not None:
                 # It ended before we could leave.
                 code = outcome.exit_code
@@ -192,11 +189,24 @@ class RunKeeper(App[None]):
     def end_session(self) -> None:
         """End what a crash of the screens has left running; call it when the app is over."""
         if self._successor is not None:
-            # It may lead by now: then it leaves.
+            # It may lead by now: then it leaves, and another one is to lead.
             self._successor.detach("left while the run was taken over")
             self._successor.stop(STOP_LIMIT_S)
+            snapshot = self._successor.snapshot()
+            outcome = snapshot.outcome
+            if outcome is not None and outcome.status == "detached" and outcome.results and not snapshot.viewing:
+                self._hand_over(Path(outcome.results))
         if self._session is not None:
             self._session.stop(STOP_LIMIT_S)
+
+    def _hand_over(self, directory: Path) -> bool:
+        """Whether a controller in the background leads the run of this results directory now. Blocks."""
+        try:
+            self.parting = self._services.hand_over(directory)
+        except Sai3Error as error:
+            self.parting = f"sai3tui: {error.message}\n  hint: {error.hint}\n"
+            return False
+        return True
 
     async def _until_over(self, session: SessionHandle, *, led: bool = False) -> None:
         """For a bounded time. `led`: or until another controller has taken the run from us."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +149,23 @@ async def test_who_quits_while_the_run_is_taken_over_is_asked_how_once_it_is() -
         await until(lambda: app.return_code is not None)
     assert app.return_code == 0
     assert successor.calls == ["start", "detach detached in the control room", "stop"]
+    assert app.parting == "it goes on"
+
+
+async def test_a_run_that_was_just_taken_over_when_the_program_is_ended_is_handed_over() -> None:
+    session, successor = ScriptedSession(replace(canned.running(), lead=Lead())), ScriptedSession(canned.connecting())
+    session.next = successor
+    app = room(session)
+    async with app.run_test(size=NARROW) as pilot:
+        await on_screen(pilot, LiveScreen)
+        await pilot.press("t", "t")
+        await until(lambda: successor.calls == ["start"])
+        app._on_signal(signal.SIGTERM)
+        successor.put(replace(canned.running(), results_dir="/srv/bench/results/x"))
+        await until(lambda: app.return_code is not None)
+    app.end_session()
+    assert app.return_code == 143
+    assert successor.calls == ["start", "detach left while the run was taken over", "stop"]
     assert app.parting == "it goes on"
 
 

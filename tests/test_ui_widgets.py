@@ -13,12 +13,13 @@ from rich.cells import cell_len
 
 from sai3tui.config.problems import Level as ProblemLevel
 from sai3tui.config.problems import Problem
-from sai3tui.controller.snapshot import Phase, RunSnapshot
+from sai3tui.controller.snapshot import BarrierView, Known, Phase, RunSnapshot
 from sai3tui.events import AgentState, Level
 from sai3tui.screens.preflight import start_verdict
 from sai3tui.theme import DARK_ROLES
 from sai3tui.widgets import braille
 from sai3tui.widgets.agent_grid import Sort, agent_look, sorted_agents
+from sai3tui.widgets.barrier_board import barrier_words
 from sai3tui.widgets.check_matrix import Cell, Findings, cell_look
 from sai3tui.widgets.columns import Column, fitting
 from sai3tui.widgets.endpoint_table import endpoint_names
@@ -327,3 +328,19 @@ def test_the_verdict_names_cause_hint_and_how_to_go_on() -> None:
         assert words in text
     doubtful = replace(report_of(canned.failed()), doubts=("perf_log.tsv was changed",))
     assert verdict_lines(doubtful, 100, DARK_ROLES)[1].plain.strip() == "! damaged: perf_log.tsv was changed"
+
+
+@pytest.mark.parametrize(
+    ("barrier", "viewing", "words"),
+    [
+        (BarrierView(1, "1 (x)", "majority", left_s=75.0, at_end="the run fails"), True, "in 1m 15s the run fails"),
+        (BarrierView(1, "1 (x)", "majority", known=Known.BY_LEADER), True, "is known to the leader only"),
+        (BarrierView(1, "1 (x)", "majority", known=Known.NOBODY), True, "stays shut until somebody does"),
+        (BarrierView(1, "1 (x)", "majority", held=True, pausing=True), True, "until the leader lets it open"),
+        (BarrierView(1, "1 (x)", "majority", held=True, pausing=True), False, "until p lets it open"),
+        (BarrierView(1, "1 (x)", "majority"), True, ""),
+    ],
+)
+def test_the_barrier_board_says_what_is_not_known(barrier: BarrierView, viewing: bool, words: str) -> None:
+    assert "; ".join(text for text, _ in barrier_words(barrier, viewing=viewing)).endswith(words)
+    assert bool(barrier_words(barrier, viewing=viewing)) == bool(words)

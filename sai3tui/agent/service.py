@@ -32,6 +32,7 @@ from sai3tui.events import (
 from sai3tui.host import host_facts
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.proto.sai3tui_pb2_grpc import AgentServicer
+from sai3tui.tasks import end_task
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +134,7 @@ class AgentService(AgentServicer):
                 yield finding_to_proto(finding)
             await checking
         finally:
-            checking.cancel()
-            await asyncio.wait({checking})
+            await end_task(checking)
 
     # A coroutine that writes, which gRPC takes as well as a generator: two tasks have something to say.
     async def Run(  # type: ignore[override]

@@ -20,6 +20,7 @@ from sai3tui.controller.liveness import Ask, Lose, Rejoin
 from sai3tui.controller.planning import RunPlan
 from sai3tui.controller.refusals import aborted_there, failed_there, forgotten
 from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, RunStopped, failed
+from sai3tui.controller.snapshot import Outcome
 from sai3tui.controller.stage_work import StageWork
 from sai3tui.controller.steering import Steering
 from sai3tui.controller.streams import Streams
@@ -171,7 +172,10 @@ class Conductor:
         self._over = True
         streams = self._streams
         self._check_lead()
-        finished = RunFinished(time.time_ns(), "", ending.status, ending.exit_code, ending.failure)
+        outcome = Outcome(ending.status, ending.exit_code, ending.failure)
+        if ending.clean:
+            outcome = self._journal.judge(outcome)
+        finished = RunFinished(time.time_ns(), "", outcome.status, outcome.exit_code, outcome.failure)
         await self._teller.last_word(finished)
         streams.stop_asking()
         lost = self._machine.lost

@@ -142,20 +142,23 @@ class Journal:
         self.frames.add(self.snapshot)
         self._dirty = False
 
-    def over(self, outcome: Outcome) -> Outcome:
-        """The run has ended: the last event. Returns the outcome by the thresholds."""
+    def judge(self, outcome: Outcome) -> Outcome:
+        """`outcome` by the thresholds, once nothing more is measured. Idempotent."""
         now, fleet = time.time_ns(), self.fleet
         for stage in fleet.tally.stages.values():
             if stage.live:
                 fleet.judge.settle(stage, fleet.coverage, now)
         self._tell_crossings()
-        outcome = judged(outcome, met=fleet.judge.finish(whole=outcome.status in COMPLETE))
-        self.emit(RunFinished(now, "", outcome.status, outcome.exit_code, outcome.failure))
-        return outcome
+        return judged(outcome, met=fleet.judge.finish(whole=outcome.status in COMPLETE))
+
+    def over(self, outcome: Outcome) -> None:
+        """The run has ended: the last event."""
+        self.emit(RunFinished(time.time_ns(), "", outcome.status, outcome.exit_code, outcome.failure))
 
     def finish(self, outcome: Outcome) -> Outcome:
-        """As `over`, then the last files, the last snapshot. Returns the outcome with what writing adds."""
-        outcome, now, fleet = self.over(outcome), time.time_ns(), self.fleet
+        """The end: the last event, the last files, the last snapshot. Returns the outcome with what writing adds."""
+        outcome, now, fleet = self.judge(outcome), time.time_ns(), self.fleet
+        self.over(outcome)
         self.phase(Phase.WRITING)
         writer = self._writer
         if writer is not None:

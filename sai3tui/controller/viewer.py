@@ -114,8 +114,9 @@ class Viewer:
             await streams.change(LOOK_AGAIN_S if due is None else min(max(0.01, due - now), LOOK_AGAIN_S))
         told, lost = self._ending, machine.lost
         if told is not None:
-            outcome = self._journal.over(Outcome(told.status, told.exit_code, told.failure))
-            return Ending(outcome.status, outcome.exit_code, outcome.failure)
+            # As the leader judged it: we may not have what it compares with.
+            self._journal.over(Outcome(told.status, told.exit_code, told.failure))
+            return Ending(told.status, told.exit_code, told.failure)
         if lost and not machine.completed:
             return failed(next(iter(lost.values())))
         return SUCCESS if machine.complete else INCOMPLETE
@@ -210,7 +211,6 @@ class Viewer:
             self._finished.add(event.stage_index)
         elif isinstance(event, StateChanged):
             self._state(event)
-            self._taken_for_lost.add(event.agent)
             self._journal.lost(event.agent, failed_there(event))
         elif isinstance(event, AbortRequested):
             self._journal.phase(Phase.ABORTING)
@@ -236,6 +236,8 @@ class Viewer:
             # It may have been at a barrier, and been given what a lost agent has left.
             self._machine.takes_back(item.agent)
         elif item.state in (AgentState.FAILED, AgentState.LOST):
+            if item.state is AgentState.LOST:
+                self._taken_for_lost.add(item.agent)
             self._gone(item.agent, failed_there(item))
         elif item.state in (AgentState.ABORTING, AgentState.ABORTED):
             self._gone(item.agent, aborted_there(link, item.reason))

@@ -100,23 +100,19 @@ class _Output:
         """Until the command has ended, even if somebody that it started still has its output."""
         stream = process.stdout
         assert stream is not None
-        ended = asyncio.ensure_future(process.wait())
-        try:
-            while True:
-                more = asyncio.ensure_future(stream.read(READ_BYTES))
-                try:
-                    await asyncio.wait({more, ended}, return_when=asyncio.FIRST_COMPLETED)
-                    if not more.done():
-                        # What it wrote last may still be on its way.
-                        await asyncio.wait({more}, timeout=END_GRACE_S)
-                finally:
-                    if not more.done():
-                        more.cancel()
-                if more.cancelled() or not more.done() or not (data := more.result()):
-                    return
-                self._take(data)
-        finally:
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(self._read(stream))
+            ended = group.create_task(process.wait())
+            await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                # What it wrote last may still be on its way.
+                await asyncio.wait({reading}, timeout=END_GRACE_S)
+            reading.cancel()
             ended.cancel()
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        while data := await stream.read(READ_BYTES):
+            self._take(data)
 
     def _take(self, data: bytes) -> None:
         *lines, rest = (self._rest + data).split(b"\n")
