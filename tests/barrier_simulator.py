@@ -103,7 +103,7 @@ class Simulation:
             self.after(min(agent.dies, agent.cut[0] or END_S), partial(self._break, agent))
         self._begin(0)
         while self.failure is None and len(self.releases) <= STAGES:
-            due = self.machine.due(self.now)
+            due, _ = self.machine.outlook(self.now)
             at = self._queue[0][0] if self._queue else END_S
             if due is not None and due < at:
                 self.now = max(self.now, due)

@@ -221,7 +221,7 @@ def steered(draw: st.DrawFn) -> tuple[Barriers, Barriers, float]:
 @given(steered())
 def test_who_watches_says_of_a_barrier_what_its_leader_says(case: tuple[Barriers, Barriers, float]) -> None:
     leader, viewer, now = case
-    theirs, terms = leader.waiting(now), leader.terms(now)
+    theirs, terms = leader.waiting(now), leader.outlook(now)[1]
     event(f"waits: {theirs is not None}, bound: {terms is not None and terms.until is not None}")
     assert (theirs is None) == (terms is None)
     if theirs is not None:

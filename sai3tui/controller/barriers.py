@@ -183,14 +183,6 @@ class Barriers:
     def paused(self) -> bool:
         return self._paused
 
-    def terms(self, now: float) -> Terms | None:
-        """Of the current barrier; None between barriers."""
-        decision = self._decide(now)
-        if self._rule is None or not isinstance(decision, Wait):
-            return None
-        without, excused = tuple(sorted(self._without)), tuple(sorted(self._excused))
-        return Terms(self._index, decision.until, self._paused, decision.paused, without, excused)
-
     # --- what to do
 
     def actions(self, now: float) -> list[Action]:
@@ -216,13 +208,18 @@ class Barriers:
         steps = (life.next(self._liveness, now) for agent, life in self._lives.items() if agent not in self._settled)
         return [step for step in steps if step is not None]
 
-    def due(self, now: float) -> float | None:
-        """When to ask for `actions` again if nothing happens before."""
+    def outlook(self, now: float) -> tuple[float | None, Terms | None]:
+        """When to ask for `actions` again if nothing happens before, and the terms of the current barrier; None
+        between barriers."""
         decision = self._decide(now)
         if isinstance(decision, Release | Fail):
-            return now
-        bounds = (decision.until if isinstance(decision, Wait) else None, self.signs_due(now))
-        return min((bound for bound in bounds if bound is not None), default=None)
+            return now, None
+        bounds = (decision.until if decision is not None else None, self.signs_due(now))
+        due = min((bound for bound in bounds if bound is not None), default=None)
+        if decision is None:
+            return due, None
+        without, excused = tuple(sorted(self._without)), tuple(sorted(self._excused))
+        return due, Terms(self._index, decision.until, self._paused, decision.paused, without, excused)
 
     def signs_due(self, now: float) -> float | None:
         """When to ask for `signs` again if nothing happens before."""

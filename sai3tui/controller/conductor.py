@@ -296,8 +296,8 @@ class Conductor:
                     case Fail(failure):
                         raise RunStopped(failed(failure, stage_type))
             now = time.monotonic()
-            self._steering.tell(now)
-            due = machine.due(now)
+            due, terms = machine.outlook(now)
+            self._steering.tell(now, terms)
             await self._streams.change(None if due is None else max(0.01, due - now))
 
     async def _release(self, index: int, released: Release, delay_s: float) -> None:

@@ -80,9 +80,8 @@ class Steering:
 
     # --- for others
 
-    def tell(self, now: float) -> None:
+    def tell(self, now: float, terms: Terms | None) -> None:
         """How long the current barrier waits, and for whom not, if that has changed."""
-        terms = self._machine.terms(now)
         if terms is None or terms == self._terms:
             return
         self._terms = terms
