@@ -265,3 +265,65 @@ async def test_agents_are_told_at_the_beginning_how_far_their_names_are_taken(tm
     _, given = later.lose("b", ["a"])
     assert [list(order.names) for _, order in given] == [[]]
     await later.close()
+
+
+THREE = CONFIG.replace('"127.0.0.1:2"}]', '"127.0.0.1:2"}, {id: c, address: "127.0.0.1:3"}]')
+
+
+@pytest.mark.parametrize("heard", ["bc", "b", "", "through"])
+async def test_work_that_was_handed_over_before_is_not_done_again(heard: str) -> None:
+    """Who comes later knows what a lost agent had done if anybody has heard of what became of its work."""
+    config = load_resolved(THREE.replace("FLAGS", "force_overwrite: true"), "test.yaml").require()
+    first, later = (Coordinator(config, fresh=False, directory=None, note=lambda *_: None) for _ in range(2))
+    for agent in "abc":
+        arrive(first, agent)
+    first.ready()
+    orders = dict(first.begin(1, StageType.PREPARE, list("abc")))
+    known = known_from_proto(orders["a"].generation)
+    (held,) = known.record.holdings
+    # Agents do not do things in order: some that are done stand behind some that are not.
+    known.states(held.set_id, held.slot).set(np.r_[0:20, 25].astype(np.int64), ObjectState.CREATED)
+    changes = pb.StateChanges(generation=known.record.number, states=slots_to_proto(known.slots))
+    first.take("a", pb.AgentMessage(report=pb.Report(stage_index=1, states=changes)))
+    handed, given = first.lose("a", ["b", "c"])
+    assert handed.objects == 34 - 21
+    await first.close()
+
+    for agent in "bc":
+        later.take(agent, echo(orders[agent]))
+        later.take(agent, done(orders[agent]))
+    for agent, order in given:
+        if agent in heard:
+            later.take(agent, echo(order))
+            later.take(agent, done(order))
+    later.resume(list("abc"), "a" if heard == "through" else "")
+    again, orders_again = later.lose("a", ["b", "c"])
+    share = held_by([order for order in given if order[0] == "c"])
+    assert again.objects == {"bc": 0, "b": share, "": 34, "through": 0}[heard]
+    assert held_by(orders_again) == again.objects
+    for agent, order in orders_again:
+        later.take(agent, done(order))
+    assert later.finish(1)
+    await later.close()
+
+
+async def test_of_names_that_were_handed_over_those_nobody_heard_of_are_left() -> None:
+    config = load_resolved(THREE.replace("FLAGS", "force_overwrite: true"), "test.yaml").require()
+    first, later = (Coordinator(config, fresh=False, directory=None, note=lambda *_: None) for _ in range(2))
+    names = {NamePool("uploads/", 1, 65536 + number, 0): NamesTaken((100,)) for number in range(2)}
+    arrive(first, "a", pb.Inventory(names=names_to_rows(names)))
+    for agent in "bc":
+        arrive(first, agent)
+    first.ready()
+    orders = dict(first.begin(2, StageType.CLEANUP, list("abc")))
+    handed, given = first.lose("a", ["b", "c"])
+    assert handed.objects == 200
+    await first.close()
+    for agent in "bc":
+        later.take(agent, echo(orders[agent]))
+    later.take("b", echo(dict(given)["b"]))
+    later.resume(list("abc"))
+    again, _ = later.lose("a", ["b"])
+    assert again.objects == 100
+    assert again.names == {"b": handed.names["c"]}
+    await later.close()

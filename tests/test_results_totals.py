@@ -262,6 +262,18 @@ def test_what_was_handed_over_is_taken_off_once(tmp_path: Path) -> None:
     assert (load_run(path).stages[0].done, load_run(path).stages[0].planned) == (160, 40 + 160 + 100)
 
 
+def test_what_is_done_again_counts_once() -> None:
+    """Who comes to a run does not know which objects a dead agent had done, and has others do all of them."""
+    tally = Tally(STAGES)
+    tally.apply(BarrierReleased(START, "", 0, START, AGENTS))
+    for agent in AGENTS:
+        tally.apply(replace(reported(agent, 0, 4), objects=Objects(planned=100, done=40, existed=10)))
+    tally.apply(WorkHandedOver(START + SECOND_NS, "a", 1, 100, ("b",)))
+    tally.apply(replace(reported("b", 1, 4), objects=Objects(planned=200, done=190, existed=10)))
+    stage = tally.stages[1].view(START + 2 * SECOND_NS)
+    assert (stage.done, stage.planned) == (200 + 50, 200 + 100)
+
+
 @given(st.permutations([0, 1, 2]))
 def test_a_summary_says_the_last_word_though_reports_come_after_it(order: list[int]) -> None:
     """Two controllers may estimate an agent's clock differently, and what they wrote is put in order by time."""

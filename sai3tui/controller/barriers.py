@@ -143,6 +143,11 @@ class Barriers:
         self._left_behind.update(late)
         self._excluded = [agent for agent in (*self._excluded, *late) if agent not in arrived]
 
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """Agents that were left behind and have not come back since."""
+        return tuple(self._excluded)
+
     def settled(self, agent: str) -> None:
         """It has completed the run."""
         self._settled.add(agent)

@@ -80,6 +80,8 @@ class Conductor:
         self._stage_failures: dict[int, Failure] = {}
         self._opened: dict[int, BarrierReleased] = {}
         self._finished: set[int] = set()
+        self._excluded: set[tuple[str, int]] = set()
+        """Agents that have said that they were left behind, and at which barrier."""
         self._taken: Lead | None = None
         self._over = False
         """Whether the run is being ended: nobody gets any more work."""
@@ -109,9 +111,12 @@ class Conductor:
             elif isinstance(item, StageFinished):
                 self._finished.add(item.stage_index)
             elif isinstance(item, StateChanged):
-                self._state(item)
+                failure = self._end_of(item)
+                if failure is not None:
+                    self._machine.gone(item.agent, failure)
         opened = max(self._opened, default=None)
-        complete = self._work.resume(opened, tuple(self._links) if opened is None else self._opened[opened].arrived)
+        participants = tuple(self._links) if opened is None else self._opened[opened].arrived
+        complete = self._work.resume(opened, participants, _through(items, (opened or 0) + 1))
         for (agent, _), message in messages.items():
             if message.HasField("shared"):
                 self._pass_on(agent, message.shared)
@@ -122,12 +127,17 @@ class Conductor:
             if isinstance(item, BarrierArrived):
                 self._arrive(item, now - max(0.0, (now_ns - item.time_ns) / 1e9))
         self._steering.adopt(items)
+        for agent, failure in self._machine.lost.items():
+            if agent in participants:
+                # Who led then may have had no time to hand its work on, and those who get it have not heard of it.
+                self._hand_on(agent, failure)
         self._streams.flow(messages)
 
     def give_up(self, agent: str, failure: Failure) -> None:
         """The agent is not to be had any more."""
-        self._give_up(agent, failure)
-        self._tell_loss(agent, failure)
+        if agent not in self._machine.lost:
+            self._give_up(agent, failure)
+            self._tell_loss(agent, failure)
 
     # --- the run
 
@@ -146,6 +156,7 @@ class Conductor:
                 if index == max(self._opened):
                     # Its controller may have ended before all had heard of it.
                     await self._send_release(opened)
+                    await self._exclude_again()
                 continue
             if index == 0:
                 barrier = Barrier(agent_barrier_timeout=config.distributed.agent_ready_timeout)
@@ -326,6 +337,13 @@ class Conductor:
         self._journal.note(Level.WARNING, text, agent=link.id, code="excluded")
         await self._send_exclusion(link, index)
 
+    async def _exclude_again(self) -> None:
+        """Who was left behind before we came is told, unless it has said that it knows."""
+        for link in self._streams.present(self._machine.excluded):
+            index = max(index for index, opened in self._opened.items() if link.id in opened.missing)
+            if (link.id, index) not in self._excluded:
+                await self._exclude(link, index)
+
     async def _send_exclusion(self, link: AgentLink, index: int) -> None:
         with saying(link, f"exclusion at barrier {index}"):
             await link.exclude(index, f"late at barrier {index}")
@@ -402,18 +420,31 @@ class Conductor:
             self._machine.arrived(item.agent, item.stage_index, at)
         if item.summary is not None and item.summary.failure is not None:
             self._stage_failures.setdefault(item.stage_index, item.summary.failure)
+        opened = self._opened.get(item.stage_index)
+        if opened is not None and item.agent not in opened.arrived and item.agent not in self._machine.lost:
+            # It was late at an earlier one, and the others have gone past this one too before it was there.
+            self._streams.spawn(self._send_exclusion(self._links[item.agent], item.stage_index))
 
     def _state(self, item: StateChanged) -> None:
+        failure = self._end_of(item)
+        if failure is not None:
+            self._give_up(item.agent, failure)
+
+    def _end_of(self, item: StateChanged) -> Failure | None:
+        """Take in an agent's state; why it does nothing more, if that is so."""
         link = self._links.get(item.agent)
         if link is None:
-            return
+            return None
         link.state = item.state
         if item.state is AgentState.COMPLETED:
             self._machine.settled(item.agent)
+        elif item.state is AgentState.EXCLUDED:
+            self._excluded.add((item.agent, item.stage_index))
         elif item.state in (AgentState.FAILED, AgentState.LOST):
-            self._give_up(item.agent, failed_there(item))
+            return failed_there(item)
         elif item.state in (AgentState.ABORTING, AgentState.ABORTED):
-            self._give_up(item.agent, aborted_there(link, item.reason))
+            return aborted_there(link, item.reason)
+        return None
 
     def _pass_on(self, source: str, part: pb.SharedPart) -> None:
         self._passed_on.append((source, part))
@@ -464,3 +495,9 @@ class Conductor:
             self._journal.note(Level.WARNING, text, agent=link.id, code="refused")
         elif reply.state != pb.IDLE:
             self._journal.note(Level.WARNING, f"still {AgentState(reply.state).word} after the abort", agent=link.id)
+
+
+def _through(items: Iterable[Item], index: int) -> frozenset[str]:
+    """Who has arrived at this barrier, and has done all that it was given before it."""
+    arrived = (item for item in items if isinstance(item, BarrierArrived) and item.stage_index == index)
+    return frozenset(item.agent for item in arrived if item.summary is None or item.summary.failure is None)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sai3tui.config.model import StageType
 from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_count
+from sai3tui.controller.handed import Handed, HandOver, handed_from_proto, handed_to_proto
 from sai3tui.controller.heard import Heard, as_it_followed
-from sai3tui.controller.space import TO_CREATE, TO_DELETE, HandOver, Space
+from sai3tui.controller.space import TO_CREATE, TO_DELETE, Space
 from sai3tui.errors import ResourceError
 from sai3tui.events import Level
 from sai3tui.proto import sai3tui_pb2 as pb
@@ -47,6 +48,13 @@ WORK: Mapping[StageType, Mask] = {
     StageType.VERIFY: wanted(ObjectState.CREATED),
 }
 """Stages that do something once to every object, and which objects are their work."""
+
+DONE: Mapping[StageType, ObjectState] = {
+    StageType.PREPARE: ObjectState.CREATED,
+    StageType.CLEANUP: ObjectState.DELETED,
+    StageType.VERIFY: ObjectState.CREATED,
+}
+"""In which state they leave them."""
 
 READY = 0
 """The number of the assignment that agents get before the first stage."""
@@ -169,7 +177,12 @@ class Coordinator:
                 (
                     name,
                     self._order(
-                        space, stage.index, name, handed.to.get(name, ()), handed.names.get(name, ()), added=True
+                        space,
+                        stage.index,
+                        name,
+                        handed.to.get(name, ()),
+                        handed.names.get(name, ()),
+                        part_of=handed_to_proto(agent, handed, space.names),
                     ),
                 )
                 for name in handed.agents
@@ -205,10 +218,10 @@ class Coordinator:
 
     # --- a run that another controller began
 
-    def resume(self, participants: Sequence[str]) -> list[Order]:
+    def resume(self, participants: Sequence[str], through: Collection[str] = ()) -> list[Order]:
         """Agents have said all that happened before we came: take over what an earlier controller had made of it.
-        `participants` take part in the current stage. Returns what it had no time to order; nothing that it had
-        decided is decided again."""
+        `participants` take part in the current stage, of which those that are `through` are known to have done their
+        part. Returns what it had no time to order; nothing that it had decided is decided again."""
         heard, self._heard = self._heard, []
         assigned = [said for _, said in heard if isinstance(said, pb.Assignment)]
         if not assigned:
@@ -235,10 +248,18 @@ class Coordinator:
                 gathered.add(place)
                 self._spaces[number].gather()
             self._repeat(number, agent, said)
-        for number, space in enumerate(self._spaces):
-            if number not in self._surveying and self._stage is not None and self._stage.type in WORK:
-                space.infer()
+        given = {(order.handed_over.agent, order.epoch): order for order in assigned if order.stage_index == last}
+        self._infer([handed_from_proto(order) for order in given.values() if order.added], through)
         return [order for agent, said in looked.values() for order in self._surveyed(agent, said)]
+
+    def _infer(self, handed: Sequence[Handed], through: Collection[str]) -> None:
+        stage = self._stage
+        if stage is None or stage.type not in WORK:
+            return
+        for number, space in enumerate(self._spaces):
+            if number not in self._surveying:
+                mine = [each for each in handed if each.agent in space.agents]
+                space.infer(mine, through, WORK[stage.type], DONE[stage.type])
 
     def _space_of(self, agent: str) -> int:
         return next(number for number, space in enumerate(self._spaces) if agent in space.agents)
@@ -351,7 +372,7 @@ class Coordinator:
         holdings: tuple[Holding, ...],
         pools: Iterable[NamePool] = (),
         *,
-        added: bool = False,
+        part_of: pb.HandedOver | None = None,
     ) -> pb.Assignment:
         self._expected[stage_index, agent] = space.epoch
         part = space.part(holdings)
@@ -360,7 +381,8 @@ class Coordinator:
             epoch=space.epoch,
             generation=known_to_proto(part) if part is not None else None,
             names=names_to_rows({pool: space.names[pool] for pool in pools}),
-            added=added,
+            added=part_of is not None,
+            handed_over=part_of,
         )
 
     def _pools_of(self, space: Space) -> dict[str, tuple[NamePool, ...]]:

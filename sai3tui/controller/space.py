@@ -6,11 +6,12 @@ everything and asked once; nothing here waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from sai3tui.controller.handed import Handed, HandOver
 from sai3tui.state.deal import deal, hand_over, without, work_in
 from sai3tui.state.decide import Action, decide
 from sai3tui.state.generations import Generation, Holding, Known, Slots, found, in_slots, overlay, unite
@@ -21,21 +22,6 @@ from sai3tui.state.states import Mask, ObjectState, SlotStates, wanted
 TO_CREATE = wanted(ObjectState.PLANNED, ObjectState.CREATING, ObjectState.DELETED)
 TO_DELETE = wanted(ObjectState.CREATING, ObjectState.CREATED)
 _THERE = wanted(ObjectState.CREATING, ObjectState.CREATED)
-
-
-@dataclass(frozen=True, slots=True)
-class HandOver:
-    """What becomes of the work of a lost agent: so many objects are left to do, and who gets which of them."""
-
-    objects: int
-    to: Mapping[str, tuple[Holding, ...]]
-    names: Mapping[str, tuple[NamePool, ...]] = field(default_factory=dict)
-    """Pools of names that cleanup has to go through, likewise."""
-
-    @property
-    def agents(self) -> tuple[str, ...]:
-        """Who gets anything."""
-        return tuple(dict.fromkeys((*self.to, *self.names)))
 
 
 @dataclass(slots=True)
@@ -179,7 +165,7 @@ class Space:
         names = {name: given for name, given in names.items() if given}
         for name, given in names.items():
             self.pools[name] = (*self.pools.get(name, ()), *given)
-        return HandOver(objects, to, names)
+        return HandOver(objects, to, names, held)
 
     def repeat(self, agent: str, record: Generation, epoch: int, *, added: bool) -> None:
         """Another controller has assigned these holdings; its later words replace earlier ones, unless they were
@@ -190,13 +176,36 @@ class Space:
         self.holdings[agent] = (*before, *record.holdings)
         self.epoch = max(self.epoch, epoch)
 
-    def infer(self) -> None:
-        """What nobody of those who said what they hold has, another one must have got that cannot say so any more."""
+    def infer(self, handed: Sequence[Handed], through: Collection[str], take: Mask, done: ObjectState) -> None:
+        """What nobody of those who said what they hold has, another one must have got that cannot say so any more; if
+        it is known to be `through`, it has done all of that. Of work that was `handed` over others hold what they have
+        heard of, the lost agent what none of them has heard of, and the rest it had done before. What is done is
+        brought from the states that `take` has to the state `done`."""
+        for each in handed:
+            pooled = {pool for pools in self.pools.values() for pool in pools}
+            unheard = {pool: names for pool, names in each.names.items() if pool not in pooled}
+            self.pools[each.agent] = (*self.pools.get(each.agent, ()), *unheard)
+            self.names |= unheard
         known = self.latest
         silent = [agent for agent in self.agents if agent not in self.holdings]
-        if known is not None and silent and self.holdings:
-            others = [each for held in self.holdings.values() for each in held]
-            self.holdings[silent[0]] = tuple(without(known.everything(), others))
+        if known is None or not self.holdings:
+            return
+        taken = [each for held in self.holdings.values() for each in held]
+        for each in sorted(handed, key=lambda each: each.epoch, reverse=True):
+            self._gets_back(each.agent, without(each.left, taken))
+            taken += each.held
+            known.bring(without(each.held, each.left), take, done)
+        if silent:
+            rest = without(known.everything(), taken)
+            working = [agent for agent in silent if agent not in through]
+            if working:
+                self._gets_back(working[0], rest)
+            else:
+                known.bring(rest, take, done)
+        self._cache.flush_soon()
+
+    def _gets_back(self, agent: str, holdings: Iterable[Holding]) -> None:
+        self.holdings[agent] = (*self.holdings.get(agent, ()), *holdings)
 
     def part(self, holdings: Sequence[Holding]) -> Known | None:
         """What whoever holds these objects has to know."""

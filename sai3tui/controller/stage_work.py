@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from sai3tui.config.model import BarrierType, Stage
 from sai3tui.controller.coordinator import Coordinator, Order
@@ -79,10 +79,11 @@ class StageWork:
         if message.WhichOneof("body") == "arrived":
             self._arrived[message.arrived.stage_index, agent] = message.arrived.epoch
 
-    def resume(self, opened: int | None, participants: Sequence[str]) -> bool:
-        """All has been replayed; `opened` is the last barrier that opened, for these agents. What they were told
-        counts, and nothing is decided again. Returns whether all objects of the generation existed at that barrier."""
-        orders = self._coordinator.resume(participants)
+    def resume(self, opened: int | None, participants: Sequence[str], through: Collection[str]) -> bool:
+        """All has been replayed; `opened` is the last barrier that opened, for these agents, of which those that are
+        `through` have arrived at the next one. What they were told counts, and nothing is decided again. Returns
+        whether all objects of the generation existed at that barrier."""
+        orders = self._coordinator.resume(participants, through)
         if orders:
             self._outbox.put_nowait(orders)
         stages = self._resolved.stages

@@ -1004,6 +1004,7 @@ class Assignment(_message.Message):
     NAMES_FIELD_NUMBER: _builtins.int
     SURVEY_FIELD_NUMBER: _builtins.int
     ADDED_FIELD_NUMBER: _builtins.int
+    HANDED_OVER_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     epoch: _builtins.int
     survey: _builtins.str
@@ -1016,6 +1017,10 @@ class Assignment(_message.Message):
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def handed_over(self) -> Global___HandedOver:
+        """with `added`: what that is a part of, for controllers that come later"""
+
     def __init__(
         self,
         *,
@@ -1025,14 +1030,50 @@ class Assignment(_message.Message):
         names: _abc.Iterable[_builtins.bytes] | None = ...,
         survey: _builtins.str = ...,
         added: _builtins.bool = ...,
+        handed_over: Global___HandedOver | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "handed_over", b"handed_over"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "epoch", b"epoch", "generation", b"generation", "names", b"names", "stage_index", b"stage_index", "survey", b"survey"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "epoch", b"epoch", "generation", b"generation", "handed_over", b"handed_over", "names", b"names", "stage_index", b"stage_index", "survey", b"survey"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class HandedOver(_message.Message):
+    """What a lost agent held when others got its work, and what of that was left to do: all that those were to get."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holding]: ...
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holding]: ...
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """names that PUTs have taken, of which it had to delete the objects"""
+
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        held: _abc.Iterable[Global___Holding] | None = ...,
+        left: _abc.Iterable[Global___Holding] | None = ...,
+        names: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "held", b"held", "left", b"left", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandedOver: _TypeAlias = HandedOver  # noqa: Y015
 
 @_typing.final
 class Surveyed(_message.Message):

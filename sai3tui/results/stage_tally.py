@@ -37,8 +37,13 @@ class AgentStage:
 
     @property
     def objects(self) -> Objects:
-        """Those that are still its own."""
-        return replace(self.told, planned=max(0, self.told.planned - self.handed)) if self.handed else self.told
+        """Those that are still its own. What others have got is done there, also if it was done here before."""
+        told = self.told
+        if not self.handed:
+            return told
+        planned = max(0, told.planned - self.handed)
+        existed = min(told.existed, planned)
+        return replace(told, planned=planned, existed=existed, done=min(told.done, planned - existed))
 
     @property
     def settled(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from sai3tui.state.decide import Found
-from sai3tui.state.states import CHUNK, ObjectState, SlotStates, wanted
+from sai3tui.state.states import CHUNK, Mask, ObjectState, SlotStates, chunk_count, wanted
 from sai3tui.workload.partition import slot_count
 
 
@@ -112,6 +112,17 @@ class Known:
             self.states(held.set_id, held.slot).count_in(held.first_k, held.end_k, mask)
             for held in self.record.holdings
         )
+
+    def bring(self, holdings: Iterable[Holding], take: Mask, state: ObjectState) -> None:
+        """Of the objects in these holdings, those in a state s with `take[s]` are in `state` now."""
+        for each in holdings:
+            states = self.states(each.set_id, each.slot)
+            end_k = min(each.end_k, states.count)
+            for number in range(each.first_k // CHUNK, chunk_count(end_k)):
+                low, high = max(0, each.first_k - number * CHUNK), min(CHUNK, end_k - number * CHUNK)
+                window = states.chunk(number)[low:high]
+                window[take[window]] = state
+                states.put(number, low, window)
 
     def everything(self) -> tuple[Holding, ...]:
         """All objects, as holdings of nobody yet."""

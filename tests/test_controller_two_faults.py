@@ -1,0 +1,67 @@
+"""An agent is lost and its controller too: whoever comes then has every object made, and says what was missing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from sai3tui.events import WorkHandedOver
+from sai3tui.results.tally import Item
+from tests.agents import agent_in_process
+from tests.test_controller_attach import attached, finished, going, in_stage, session_for
+from tests.waiting import wait_until_async
+
+OBJECTS = 2000
+CONFIG = """\
+target: file://{target}/
+concurrency: 1
+prepare:
+  force_overwrite: true
+  ensure_objects: [{{base_uri: "data/", count: {objects}, size_spec: 1000}}]
+workload: [{{op: get, path: "data/*", weight: 1}}]
+distributed:
+  shared_filesystem: true
+  start_delay: 0
+  barrier_sync: {{enabled: true, prepare: {{type: {barrier}}}, execute: best_effort}}
+  stages:
+    - {{name: prepare, order: 1, type: prepare, completion: tasks_done}}
+    - {{name: execute, order: 2, type: execute, completion: duration, duration: 0.2s}}
+  agents: [{agents}]
+"""
+
+
+def config_for(target: Path, addresses: list[str], barrier: str, objects: int = OBJECTS) -> bytes:
+    agents = ", ".join(f'{{id: a{number}, address: "{address}"}}' for number, address in enumerate(addresses, 1))
+    return CONFIG.format(target=target, objects=objects, barrier=barrier, agents=agents).encode()
+
+
+def made(target: Path) -> int:
+    return sum(path.is_file() for path in (target / "data").rglob("*"))
+
+
+def handed(items: list[Item]) -> list[WorkHandedOver]:
+    return [item for item in items if isinstance(item, WorkHandedOver)]
+
+
+@pytest.mark.parametrize("barrier", ["all_or_nothing", pytest.param("best_effort", marks=pytest.mark.slow)])
+async def test_what_a_lost_agent_left_is_done_though_its_controller_leaves_too(tmp_path: Path, barrier: str) -> None:
+    target = tmp_path / "target"
+    async with AsyncExitStack() as stack, AsyncExitStack() as first_agent:
+        places = [(tmp_path / name, first_agent if name == "a1" else stack) for name in ("a1", "a2")]
+        addresses = [(await owner.enter_async_context(agent_in_process(place, target)))[0] for place, owner in places]
+        first = session_for(tmp_path, config_for(target, addresses, barrier), preflight=False)
+        items: list[Item] = []
+        first.listen(items.append)
+        async with going(first) as leading:
+            assert await wait_until_async(in_stage(first, 1), 60)
+            await first_agent.aclose()
+            assert await wait_until_async(lambda: bool(handed(items)), 60)
+            first.request_detach("gone")
+            await asyncio.wait_for(leading, 60)
+        outcome, snapshot = await finished(attached(tmp_path, first.snapshot().results_dir))
+        assert (outcome.status, outcome.exit_code, outcome.failure) == ("incomplete", 6, None)
+        assert made(target) == OBJECTS
+        assert (snapshot.stages[0].done, snapshot.stages[0].planned) == (OBJECTS, OBJECTS)
