@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from sai3tui.events import WorkHandedOver
+from sai3tui.controller.agent_link import AgentLink
+from sai3tui.events import AgentState, StateChanged, WorkHandedOver
 from sai3tui.results.tally import Item
 from tests.agents import agent_in_process
 from tests.test_controller_attach import attached, finished, going, in_stage, session_for
 from tests.waiting import wait_until_async
 
-OBJECTS = 2000
+OBJECTS = 1000
 CONFIG = """\
 target: file://{target}/
 concurrency: 1
@@ -65,3 +66,58 @@ async def test_what_a_lost_agent_left_is_done_though_its_controller_leaves_too(t
         assert (outcome.status, outcome.exit_code, outcome.failure) == ("incomplete", 6, None)
         assert made(target) == OBJECTS
         assert (snapshot.stages[0].done, snapshot.stages[0].planned) == (OBJECTS, OBJECTS)
+
+
+LATE = """\
+target: file://{target}/
+workload: [{{op: put, path: "new/", object_size: 1000, weight: 1}}]
+distributed:
+  shared_filesystem: true
+  start_delay: 0
+  stages:
+    - name: first
+      order: 1
+      type: custom
+      command: sh
+      args: ["-c", "test $SAI3_AGENT = a1 || sleep 60"]
+      barrier: {{type: best_effort, agent_barrier_timeout: 0.1}}
+    - {{name: second, order: 2, type: custom, command: sh, args: ["-c", "while ! test -e {go}; do sleep 0.05; done"]}}
+    - {{name: third, order: 3, type: custom, command: "true"}}
+  agents: [{agents}]
+"""
+
+
+@pytest.mark.parametrize("gone_on", [pytest.param(False, marks=pytest.mark.slow), True])
+async def test_who_was_left_behind_learns_it_from_whoever_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone_on: bool
+) -> None:
+    """The controller dies between opening a barrier and telling the agent that was late there; the others may be at
+    the next one already, or past it, when that agent gets there."""
+    target, go = tmp_path / "target", tmp_path / "go"
+    async with agent_in_process(tmp_path / "a1", target) as one, agent_in_process(tmp_path / "a2", target) as other:
+        agents = f'{{id: a1, address: "{one[0]}"}}, {{id: a2, address: "{other[0]}"}}'
+        first = session_for(tmp_path, LATE.format(target=target, go=go, agents=agents).encode(), preflight=False)
+        with monkeypatch.context() as dying:
+            dying.setattr(AgentLink, "exclude", _unsaid)
+            async with going(first):
+                assert await wait_until_async(lambda: first.snapshot().stage_index == 2, 60)
+        if gone_on:
+            go.touch()
+        second = attached(tmp_path, first.snapshot().results_dir)
+        items: list[Item] = []
+        second.listen(items.append)
+        async with going(second) as leading:
+            assert await wait_until_async(lambda: ("a2", AgentState.EXCLUDED, 1) in states(items), 60)
+            go.touch()
+            outcome = await asyncio.wait_for(leading, 60)
+        assert (outcome.status, outcome.exit_code) == ("incomplete", 6)
+        assert ("a2", AgentState.COMPLETED, 3) in states(items)
+        assert ("a2", AgentState.IDLE, 0) in states(items)
+
+
+async def _unsaid(link: AgentLink, stage_index: int, reason: str) -> None:
+    """The controller has died before it could say so."""
+
+
+def states(items: list[Item]) -> list[tuple[str, AgentState, int]]:
+    return [(item.agent, item.state, item.stage_index) for item in items if isinstance(item, StateChanged)]
