@@ -10,7 +10,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from sai3tui.batch_output import JsonPrinter, LinePrinter, Printer, finding_line
 from sai3tui.batch_progress import ProgressPrinter
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.config.yaml12 import MAX_BYTES
+from sai3tui.controller.attaching import results_directory
 from sai3tui.controller.request import DETACHED, EXIT_CONFIG, EXIT_FAILED, EXIT_OK, AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
 from sai3tui.controller.snapshot import Outcome, RunSnapshot
@@ -126,27 +127,38 @@ def _parted(session: RunSession, outcome: Outcome, options: BatchOptions) -> int
     """We have left and the run goes on: somebody else leads it, or is to now."""
     directory = Path(outcome.results) if outcome.results else None
     snapshot = session.snapshot()
+    access = options.access.options()
+    hands_over = not session.parted_for_good
+    if session.coming and options.attach is not None:
+        # A terminal that went away while we came: who is to lead comes in our place.
+        directory = results_directory(options.attach)
+        hands_over = outcome.exit_code == EXIT_OK and not (options.abort or options.attach.view)
+        access += ["--take-over"] if options.attach.take_over else []
     if options.json:
         _to_stdout(json_text(_result(outcome, snapshot)))
-    if session.parted_for_good or directory is None:
-        sys.stderr.write(led_words(snapshot, options.attach.targets if options.attach is not None else ()))
+    if not hands_over or directory is None:
+        _to_terminal(led_words(snapshot, options.attach.targets if options.attach is not None else ()))
         return outcome.exit_code
     try:
-        pid = hand_over(directory, options.access.options())
+        pid = hand_over(directory, access)
     except ResourceError as error:
         _tell(error.failure())
         return 128 + signal.SIGHUP
-    try:
-        sys.stderr.write(parting_words(directory, pid))
-    except OSError:
-        # The terminal is gone, which is why we leave.
-        return EXIT_OK
+    _to_terminal(parting_words(directory, pid))
     return EXIT_OK
+
+
+def _to_terminal(words: str) -> None:
+    """It may be gone, which is why we leave."""
+    with suppress(OSError):
+        sys.stderr.write(words)
+        sys.stderr.flush()
 
 
 def _on_signal(session: RunSession, number: signal.Signals) -> None:
     """A terminal that goes away takes nothing with it, if that can be helped; any other signal ends the run."""
-    if number == signal.SIGHUP and session.snapshot().detachable and not session.snapshot().viewing:
+    snapshot = session.snapshot()
+    if number == signal.SIGHUP and (session.coming or (snapshot.detachable and not snapshot.viewing)):
         session.request_detach(number.name)
     else:
         session.request_abort(number.name, SIGNALS[number])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sai3tui.controller.attaching import find_by_directory
-from sai3tui.controller.snapshot import Lead, RunSnapshot
+from sai3tui.controller.snapshot import RunSnapshot
 from sai3tui.errors import ConfigError, ResourceError
 from sai3tui.results.directory import is_written
 from sai3tui.results.metadata import parse_metadata
@@ -84,12 +84,16 @@ def _goes_on(directory: Path) -> bool:
 
 
 def led_words(snapshot: RunSnapshot, targets: Sequence[str] = ()) -> str:
-    """One sentence for somebody whose run is led by another controller now: which one, and how to watch. `targets` are
-    those that somebody named to attach to."""
+    """One sentence for somebody who leaves a run that another controller leads or that nobody does: which one, and how
+    to watch it, or to lead or end it. `targets` are those that somebody named to attach to."""
     agents = [agent.address for agent in snapshot.agents if agent.address][:1]
-    where = [snapshot.results_dir] if snapshot.results_dir else agents or list(targets)
-    watch = f"; to watch it: sai3tui attach --view {shlex.join(where)}" if where else ""
-    return f"{(snapshot.lead or Lead()).sentence}{watch}\n"
+    where = shlex.join([snapshot.results_dir] if snapshot.results_dir else agents or targets)
+    lead = snapshot.lead
+    if where and lead is not None and not lead.by and lead.since_ns:
+        attach = f"to lead it: sai3tui attach {where}; to end it: sai3tui attach --abort {where}"
+        return f"{lead.sentence}, its agents hold at the next barrier; {attach}\n"
+    who = lead.sentence if lead is not None else "the run goes on as it was"
+    return f"{who}; to watch it: sai3tui attach --view {where}\n" if where else f"{who}\n"
 
 
 def parting_words(directory: Path, pid: int | None) -> str:

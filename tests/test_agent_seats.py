@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sai3tui.agent.leadership import Lead, Leadership, Seat
 from sai3tui.agent.run_thread import RunThread
@@ -31,7 +33,7 @@ async def test_only_one_leads_and_taking_over_displaces_it() -> None:
     with pytest.raises(Sai3Error, match="led by anna"):
         seats.join("bert", lead=True)
     assert (first.leads, viewer.leads, seats.alone_since) == (True, False, None)
-    second = seats.join("bert", lead=True, take_over=True)
+    second = seats.join("bert", lead=True, take_over=True, term=1)
     assert (first.leads, second.leads, seats.leader) == (False, True, "bert")
     assert [lead.by for lead in news(first)] == ["bert"]
     seats.leave(first)
@@ -48,7 +50,7 @@ async def test_orders_of_whom_another_one_has_displaced_are_refused_until_it_tak
     seats.join("watching", lead=False)
     assert seats.taken_from("anna") is seats.taken_from("") is None
     assert taker(seats, "watching") == "anna"
-    second = seats.join("bert", lead=True, take_over=True)
+    second = seats.join("bert", lead=True, take_over=True, term=1)
     assert (taker(seats, "anna"), taker(seats, "bert")) == ("bert", "")
     # Also when that one has left since, and to whose stream only breaks off it comes as a surprise.
     seats.leave(first)
@@ -56,8 +58,50 @@ async def test_orders_of_whom_another_one_has_displaced_are_refused_until_it_tak
     assert (taker(seats, "anna"), taker(seats, "bert"), taker(seats, "somebody")) == ("bert", "", "")
     with pytest.raises(Sai3Error, match="bert has taken this run over"):
         seats.join("anna", lead=True)
-    seats.join("anna", lead=True, take_over=True)
+    seats.join("anna", lead=True, take_over=True, term=2)
     assert (taker(seats, "anna"), taker(seats, "bert")) == ("", "anna")
+
+
+@given(
+    st.permutations(range(6)),
+    st.lists(st.tuples(st.sampled_from([0, 1]), st.booleans()), min_size=2, max_size=3),
+)
+def test_of_those_who_come_at_once_one_leads_at_all_agents(order: list[int], comers: list[tuple[int, bool]]) -> None:
+    """They come to two agents in any order. Whoever is refused or displaced anywhere withdraws everywhere. `comers`
+    are by how much later than the first one they have asked for terms, and whether they take over: who does not comes
+    to no agent if it was told of a leader."""
+    agents = [Leadership(lambda: None) for _ in range(2)]
+    names = [f"c{number}" for number in range(len(comers))]
+    given_up: set[str] = set()
+    seats: list[tuple[int, Seat]] = []
+    for place in order:
+        number, agent = divmod(place, 2)
+        if number >= len(comers) or names[number] in given_up:
+            continue
+        late, takes = comers[number]
+        later = late if takes else 0
+        try:
+            seats.append((agent, agents[agent].join(names[number], lead=True, take_over=takes, term=1 + later)))
+        except Sai3Error:
+            given_up.add(names[number])
+    given_up |= {seat.controller for _, seat in seats if not seat.leads}
+    for agent, seat in seats:
+        if seat.controller in given_up:
+            agents[agent].leave(seat)
+    assert len(given_up) == len(comers) - 1
+    assert {seats.leader for seats in agents} == set(names) - given_up
+
+
+async def test_who_comes_back_leads_on_unless_another_one_has_come_with_a_better_claim() -> None:
+    seats = Leadership(lambda: None)
+    broken = seats.join("bert", lead=True, term=3)
+    assert seats.term == 3
+    seats.leave(broken)
+    seats.join("anna", lead=True, term=3)
+    assert seats.join("bert", lead=True, term=3).leads
+    seats.join("carl", lead=True, take_over=True, term=4)
+    with pytest.raises(Sai3Error, match="led by carl"):
+        seats.join("bert", lead=True, term=3)
 
 
 def taker(seats: Leadership, controller: str) -> str:
@@ -109,7 +153,7 @@ async def test_a_viewer_sees_all_and_moves_nothing_until_it_takes_over(tmp_path:
 
             second = Driver(stub, config, "run-1")
             call = second.call = stub.Run()
-            wanted.take_over = True
+            wanted.take_over, wanted.term = True, 1
             await call.write(pb.ControllerMessage(run_id="run-1", subscribe=wanted))
             await _take_all(second)
             await asyncio.gather(viewing, leading)

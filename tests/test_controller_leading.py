@@ -16,7 +16,7 @@ import pytest
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.barriers import Barriers
 from sai3tui.controller.journal import Journal
-from sai3tui.controller.lead import Lead
+from sai3tui.controller.lead import BEGAN, Lead
 from sai3tui.controller.request import RunStopped
 from sai3tui.controller.streams import Streams
 from sai3tui.errors import Failure
@@ -125,7 +125,7 @@ async def streams_to(agent: AgentServicer) -> AsyncIterator[Streams]:
     await server.start()
     try:
         async with asyncio.TaskGroup() as group:
-            yield Streams("run-1", [link], Barriers(["a1"], time.monotonic()), Journal("x"), group, "anna")
+            yield Streams("run-1", [link], Barriers(["a1"], time.monotonic()), Journal("x"), group, "anna", BEGAN)
     finally:
         await link.close()
         await server.stop(0)

@@ -161,7 +161,7 @@ async def test_a_defect_arrives_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     assert failure.causes == ("ValueError: invalid literal for int() with base 10: 'there'",)
     assert failure.context.stage == "prepare"
     assert "defect" in failure.what_next
-    assert outcome.resume == f"sai3tui --batch {tmp_path}/run.yaml --results {tmp_path}/results --no-preflight"
+    assert outcome.resume == f"sai3tui resume {outcome.results}"
 
 
 @pytest.mark.parametrize(

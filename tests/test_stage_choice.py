@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sai3tui.cli import main
 from sai3tui.config.model import StageType
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.stage_choice import StageChoice
-from sai3tui.controller.request import EXIT_CORRUPT, RunRequest
+from sai3tui.controller.request import EXIT_CORRUPT, AttachOrder, RunRequest
 from sai3tui.workload.objects import layout_hash
 from tests.e2e import run_batch
 
@@ -96,6 +97,17 @@ def test_only_one_of_them_makes_sense(command: list[str], capsys: pytest.Capture
 def test_a_run_is_resumed_with_the_same_choice() -> None:
     request = RunRequest(Path("c.yaml"), b"", only=StageChoice.SKIP_PREPARE)
     assert request.resume_command() == "sai3tui --batch c.yaml --skip-prepare"
+
+
+def test_a_run_whose_configuration_is_not_here_is_resumed_from_the_copy_in_its_results(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    request = RunRequest(config, b"", baseline=Path("before"))
+    assert request.resume_command("runs/sai3-1-c") == "sai3tui resume runs/sai3-1-c --baseline before"
+    config.touch()
+    assert request.resume_command("runs/sai3-1-c") == f"sai3tui --batch {config} --baseline before"
+    # Of a run that we came to, a file of that name here need not be the same.
+    came = replace(request, attach=AttachOrder(("a1:7167",)))
+    assert came.resume_command("runs/sai3-1-c") == "sai3tui resume runs/sai3-1-c --baseline before"
 
 
 def test_a_run_that_was_resumed_is_resumed_again_from_where_it_was_first_and_keeps_its_name() -> None:

@@ -29,6 +29,21 @@ class Seat:
     news: asyncio.Queue[Lead] = field(default_factory=asyncio.Queue)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Claim:
+    """By what a controller leads. Controllers number their claims one higher than any that they have been told of; of
+    two that did so at once, one that takes over goes before one that does not, and then the name decides. As all agents
+    compare alike, one of them has its way everywhere."""
+
+    term: int = 0
+    takes_over: bool = False
+    controller: str = ""
+
+    def displaces(self, other: Claim) -> bool:
+        """Whether it may lead in the place of another one that leads."""
+        return self > other and (self.takes_over or 0 < self.term == other.term)
+
+
 class Leadership:
     """The seats at one run. `on_change` is called when one is taken, left or changed."""
 
@@ -39,6 +54,8 @@ class Leadership:
         self._lead = Lead("", now_ns())
         self._last = self._lead
         """The last one that had a name."""
+        self._claim = Claim()
+        """That of whoever leads, or led last."""
         self._displaced: set[str] = set()
         """Controllers from whom another one has taken the lead."""
         self._seats: set[Seat] = set()
@@ -54,6 +71,11 @@ class Leadership:
         """Whether no controller leads."""
         return self._leader is None
 
+    @property
+    def term(self) -> int:
+        """With which the controller leads that does, or the last one did."""
+        return self._claim.term
+
     def taken_from(self, controller: str) -> Lead | None:
         """Who has taken the lead from this controller, or never gave it to it; None if it may order what it likes. One
         that does not say its name may."""
@@ -63,19 +85,22 @@ class Leadership:
             return self._last
         return None
 
-    def join(self, controller: str, *, lead: bool, take_over: bool = False) -> Seat:
-        """Take a seat. Raises Sai3Error if it is to lead while another one does, unless it may `take_over`."""
+    def join(self, controller: str, *, lead: bool, take_over: bool = False, term: int = 0) -> Seat:
+        """Take a seat. Raises Sai3Error if it is to lead while another one does whose claim is better, or while it may
+        not `take_over`."""
         seat = Seat(controller or "a controller")
         if lead:
-            before = self._leader
+            claim, before = Claim(term, take_over, seat.controller), self._leader
             # Who comes back may be here before the end of its old stream is known.
             other = before.controller if before is not None and before.controller != seat.controller else ""
-            if (other or seat.controller in self._displaced) and not take_over:
+            may = claim.displaces(self._claim) if other else term >= self.term
+            if not may:
                 raise Sai3Error(
                     f"this run is led by {other}" if other else f"{self._last.by} has taken this run over",
                     hint="watch it, or take it over with --take-over",
                     kind=ErrorKind.RESOURCE,
                 )
+            self._claim = claim
             if before is not None:
                 before.leads = False
             if self._last.by and self._last.by != seat.controller:

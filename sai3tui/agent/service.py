@@ -102,6 +102,7 @@ class AgentService(AgentServicer):
             insecure=self._insecure,
             orphaned=run is not None and run.seats.alone,
             leader=run.seats.leader if run is not None else "",
+            term=run.seats.term if run is not None else 0,
             agent_time_ns=now_ns(),
         )
 
@@ -155,7 +156,7 @@ class AgentService(AgentServicer):
         else:
             run, wanted = await self._find(first.run_id, context), first.subscribe
         try:
-            seat = run.seats.join(wanted.controller, lead=wanted.lead, take_over=wanted.take_over)
+            seat = run.seats.join(wanted.controller, lead=wanted.lead, take_over=wanted.take_over, term=wanted.term)
         except Sai3Error as error:
             await _refuse(context, grpc.StatusCode.FAILED_PRECONDITION, error.message)
         await self._serve(run, seat, wanted.cursor, request_iterator, context)

@@ -253,6 +253,7 @@ def _attach(options: argparse.Namespace) -> int:
 def add_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="RESULTS", type=Path, help="the results directory of the earlier run")
     add_json(parser, "JSON lines on stdout and nothing else")
+    add_baseline(parser)
     add_access(parser)
     parser.set_defaults(command=_resume)
 
@@ -273,6 +274,7 @@ def _resume(options: argparse.Namespace) -> int:
             only=StageChoice(again.only),
             verbose=options.verbose,
             access=access(options),
+            baseline=options.baseline,
             resumed=options.directory,
             name=again.name,
         )

@@ -19,14 +19,13 @@ from sai3tui.controller.attaching import (
     made_again,
     results_directory,
     started_again,
-    subscribe,
 )
 from sai3tui.controller.conductor import Conductor
 from sai3tui.controller.frames import SECOND_NS, Film, time_of
 from sai3tui.controller.groundwork import Groundwork
-from sai3tui.controller.lead import Lead
+from sai3tui.controller.lead import Claim, Lead
 from sai3tui.controller.planning import RunPlan
-from sai3tui.controller.refusals import unanswered, unreachable
+from sai3tui.controller.refusals import led, unanswered, unreachable
 from sai3tui.controller.request import AttachOrder, RunStopped, failed
 from sai3tui.controller.streams import Streams
 from sai3tui.controller.told import told_again
@@ -50,6 +49,8 @@ class Arrival:
     def __init__(self, ground: Groundwork) -> None:
         self._ground = ground
         self._journal = ground.journal
+        self.lead: Lead | None = None
+        """Who leads the run while we do not, as far as its agents have told."""
 
     async def come(self, order: AttachOrder, group: asyncio.TaskGroup) -> tuple[Conductor | Viewer, RunPlan, Streams]:
         """Whoever leads or watches the run, up to date; its plan, and the streams to its agents."""
@@ -76,12 +77,18 @@ class Arrival:
         if len(absent) == len(links):
             raise RunStopped(failed(unreachable(list(absent.values()))))
         present = [link for link in links if link.id not in absent]
-        if ground.request.stays and not order.take_over and any(link.hello and link.hello.leader for link in present):
+        told = [link.hello for link in present if link.hello is not None and link.hello.run_id == run.run_id]
+        leader = next((hello.leader for hello in told if hello.leader), "")
+        self.lead = Lead(leader, 0 if leader else time.time_ns())
+        if leader and not (order.take_over or order.view):
+            if not ground.request.stays:
+                # Not to come to those of its agents that it has not reached yet.
+                raise RunStopped(failed(led(leader)))
             order = replace(order, view=True)
         states = await asyncio.gather(*(link.status(STATUS_TIMEOUT_S, with_spec=True) for link in present))
         here = [each for each in zip(present, states, strict=True) if _is_at(run, each[1])]
         await self._compare(plan, addresses, [status.spec for _, status in here if status is not None])
-        streams = ground.streams(group)
+        streams = ground.streams(group, Claim(1 + max((hello.term for hello in told), default=0), order.take_over))
         director: Conductor | Viewer
         if order.view:
             director = Viewer(plan, streams, journal)
@@ -90,7 +97,7 @@ class Arrival:
             director.begin_work(group)
         streams.hold()
         first = {
-            link.id: subscribe(run.run_id, status.last_sequence + 1, order, ground.name)
+            link.id: streams.subscription(status.last_sequence + 1)
             for link, status in here
             if status is not None and status.state != pb.IDLE
         }
@@ -99,8 +106,10 @@ class Arrival:
             await streams.seated(SEATED_TIMEOUT_S)
             await self._bring_up_to_date(order, run, plan, director, present)
         except BaseException:
-            # The run is not ours: it goes on as it did before we came.
+            # The run is not ours: it goes on without us.
             await director.leave()
+            if not order.view and any(streams.links[agent].seated.is_set() for agent in first):
+                self.lead = Lead("", time.time_ns())
             raise
         for agent, error in absent.items():
             director.give_up(agent, failure_of(error))

@@ -176,8 +176,3 @@ def made_again(items: Iterable[Item], stages: tuple[StageInfo, ...]) -> list[Ite
             BarrierReleased(item.time_ns, "", item.stage_index, item.start_ns, item.arrived, item.missing, item.reason)
         )
     return made
-
-
-def subscribe(run_id: str, cursor: int, order: AttachOrder, controller: str) -> pb.ControllerMessage:
-    wanted = pb.Subscribe(cursor=cursor, lead=not order.view, take_over=order.take_over, controller=controller)
-    return pb.ControllerMessage(run_id=run_id, subscribe=wanted)

@@ -20,6 +20,7 @@ from sai3tui.controller.barriers import Barriers
 from sai3tui.controller.coordinator import Coordinator, coordinator_directory
 from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.journal import Journal, clock_facts
+from sai3tui.controller.lead import BEGAN, Claim
 from sai3tui.controller.local_agent import LocalAgent
 from sai3tui.controller.planning import RunPlan, plan_run
 from sai3tui.controller.refusals import unreachable
@@ -159,11 +160,12 @@ class Groundwork:
             text = f"agent {link.id} has sai3tui {hello.package_version}, this controller {self.version}"
             self.journal.note(Level.WARNING, text, agent=link.id, code="version")
 
-    def streams(self, group: asyncio.TaskGroup) -> Streams:
-        """Streams to all agents, none of which is open yet; all that they start runs in `group`."""
+    def streams(self, group: asyncio.TaskGroup, claim: Claim = BEGAN) -> Streams:
+        """Streams to all agents, none of which is open yet; all that they start runs in `group`. `claim` is by what we
+        lead, if we do."""
         links = self.links
         machine = Barriers([link.id for link in links], time.monotonic())
-        return Streams(self.run_id, links, machine, self.journal, group, self.name)
+        return Streams(self.run_id, links, machine, self.journal, group, self.name, claim)
 
     def coordinator(self, plan: RunPlan) -> Coordinator:
         """Who knows of the run's objects, as far as that is on record here."""

@@ -16,7 +16,7 @@ from sai3tui.proto import sai3tui_pb2 as pb
 _START_IT = "start it there with `sai3tui agent --listen HOST:PORT`, or correct its address in the configuration"
 _NAME_HINT = "correct the address, or the name server of this host"
 _LED = ("this run is led by", "has taken this run over")
-_LED_HINT = "`sai3tui attach --view` watches it, `sai3tui attach --take-over` leads it from now on"
+LED_HINT = "`sai3tui attach --view` watches it, `sai3tui attach --take-over` leads it from now on"
 _CLOSED = "the connection was closed"
 _CERTS = "give agents and controller certificates of one CA: see sai3tui certs"
 _NAMES = "make its certificate for the name that the configuration has for it: sai3tui certs agent NAME..."
@@ -101,7 +101,7 @@ def link_error(error: grpc.aio.AioRpcError, agent: str, address: str, doing: str
         kind = _REFUSALS[error.code()]
         text = f"agent {agent} at {address} refused {doing}: {details}"
         if any(mark in details for mark in _LED):
-            return TakenError(text, hint=_LED_HINT, kind=kind, context=context)
+            return TakenError(text, hint=LED_HINT, kind=kind, context=context)
         return Sai3Error(text, kind=kind, context=context)
     return AgentLostError(
         f"cannot reach agent {agent} at {address}: {details or error.code().name.lower()}",

@@ -27,6 +27,18 @@ class Lead:
         return f"{who} this run{since}"
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """By what we lead: the `term`, which is one more than any that agents had told of (0: we began the run), and
+    whether we took it over. Of two that come at once agents let the same one lead."""
+
+    term: int = 0
+    take_over: bool = False
+
+
+BEGAN = Claim()
+
+
 class Leads:
     """What each agent has told last. They hear of a new leader one after the other."""
 

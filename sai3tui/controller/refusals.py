@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sai3tui.controller.agent_link import AgentLink
+from sai3tui.controller.grpc_errors import LED_HINT
 from sai3tui.controller.request import EXIT_PREFLIGHT, Ending
 from sai3tui.errors import AgentLostError, ErrorContext, ErrorKind, Failure, failure_of
 from sai3tui.events import Finding, StateChanged
@@ -40,6 +41,11 @@ def preflight_failed(errors: list[Finding]) -> Ending:
         failure.hint or first.advice,
     )
     return Ending("preflight_failed", EXIT_PREFLIGHT, told, "preflight failed")
+
+
+def led(leader: str) -> Failure:
+    """A run that another controller leads."""
+    return Failure(ErrorKind.RESOURCE, f"this run is led by {leader}", hint=LED_HINT)
 
 
 def not_seated(link: AgentLink, why: Failure | None) -> Failure:

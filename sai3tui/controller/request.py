@@ -76,10 +76,12 @@ class RunRequest:
     def root(self) -> Path:
         return self.results_root if self.results_root is not None else Path.cwd()
 
-    def resume_command(self) -> str:
-        """The command line that runs this again; what is recorded as created is not created again then."""
-        if self.resumed is not None:
-            return shlex.join(["sai3tui", "resume", str(self.resumed), *self.access.options()])
+    def resume_command(self, results: str = "") -> str:
+        """The command line that runs this again; what is recorded as created is not created again then. By its
+        `results` directory, if the configuration is not here: of a run that we came to, its path is another host's."""
+        copy = str(self.resumed) if self.resumed is not None else results
+        if self.resumed is not None or (results and (self.attach is not None or not self.config_path.is_file())):
+            return shlex.join(["sai3tui", "resume", copy, *self.access.options(), *self._compared])
         words = ["sai3tui", "--batch", str(self.config_path)]
         if self.results_root is not None:
             words += ["--results", str(self.results_root)]
@@ -89,10 +91,11 @@ class RunRequest:
             words.append(f"--{self.only.value}")
         if not self.preflight:
             words.append("--no-preflight")
-        words += self.access.options()
-        if self.baseline is not None:
-            words += ["--baseline", str(self.baseline)]
-        return shlex.join(words)
+        return shlex.join([*words, *self.access.options(), *self._compared])
+
+    @property
+    def _compared(self) -> list[str]:
+        return ["--baseline", str(self.baseline)] if self.baseline is not None else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class RunSession:
         self._ground = Groundwork(request, environ)
         self._journal = self._ground.journal
         self._gate = Gate(self._ground)
+        self._arrival = Arrival(self._ground)
         self._director: Conductor | Viewer | None = None
         """Who leads the run here, or watches it, once agents have been told of us."""
         self._lock = threading.Lock()
@@ -99,19 +100,24 @@ class RunSession:
         self._post(lambda: self._gate.accept(check, reason))
 
     def request_abort(self, reason: str, exit_code: int = EXIT_SIGINT) -> None:
-        """End the run: agents stop and become idle, results are kept. Only the first request counts."""
-        self._post(lambda: self._begin_abort(Ending("aborted", exit_code, None, reason)))
+        """End the run: agents stop and become idle, results are kept. Only the first request counts. Where we have yet
+        to come to a run in progress it is left as it is, and the exit code is as asked for."""
+        self._post(lambda: self._begin_abort(Ending(DETACHED if self.coming else "aborted", exit_code, None, reason)))
 
     def request_detach(self, reason: str) -> None:
         """Leave the run to its agents, which go on to the next barrier and hold there. Does nothing unless the
         snapshot says that it is `detachable`, or we have yet to come to a run in progress."""
 
         def detach() -> None:
-            coming = self.request.attach is not None and self._director is None
-            if coming or self._journal.fleet.detachable:
+            if self.coming or self._journal.fleet.detachable:
                 self._begin_abort(Ending(DETACHED, EXIT_OK, None, reason))
 
         self._post(detach)
+
+    @property
+    def coming(self) -> bool:
+        """Whether we have yet to come to a run in progress, or never came."""
+        return self.request.attach is not None and self._director is None
 
     @property
     def parted_for_good(self) -> bool:
@@ -181,8 +187,9 @@ class RunSession:
                     ending = await self._until_end(group, self._instead(displaced, ending))
                     await self._wind_up(ending)
                 ticking.cancel()
-                never_came = self.request.attach is not None and self._director is None
-                if ending.status == DETACHED or self._watches or never_came:
+                if self.coming and self._abort is not None:
+                    self._journal.fleet.lead = self._arrival.lead
+                if ending.status == DETACHED or self._watches or self.coming:
                     return self._journal.part(Outcome(ending.status, ending.exit_code, ending.failure))
                 return self._journal.finish(self._outcome(ending))
         finally:
@@ -227,7 +234,7 @@ class RunSession:
     async def _play(self, group: asyncio.TaskGroup) -> Ending:
         ground, order = self._ground, self.request.attach
         if order is not None:
-            director, plan, streams = await Arrival(ground).come(order, group)
+            director, plan, streams = await self._arrival.come(order, group)
         else:
             plan = await self._prepare()
             if self.request.preflight_only:
@@ -307,7 +314,7 @@ class RunSession:
         # What ends with us leaves nothing to go on with: neither states nor, in a demo, the configuration.
         lasting = not self.request.owned
         if lasting and not ending.clean and self._director is not None and self._prepare_unfinished():
-            resume = self.request.resume_command()
+            resume = self.request.resume_command(self._journal.fleet.results_dir)
         return Outcome(ending.status, ending.exit_code, ending.failure, "", resume)
 
     def _prepare_unfinished(self) -> bool:

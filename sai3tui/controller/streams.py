@@ -15,7 +15,7 @@ from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.barriers import Barriers
 from sai3tui.controller.grpc_errors import TakenError
 from sai3tui.controller.journal import Journal
-from sai3tui.controller.lead import Lead
+from sai3tui.controller.lead import Claim, Lead
 from sai3tui.controller.refusals import not_seated
 from sai3tui.controller.request import RunStopped, failed
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
@@ -58,9 +58,11 @@ class Streams:
         journal: Journal,
         group: asyncio.TaskGroup,
         controller: str,
+        claim: Claim,
     ) -> None:
         self.run_id = run_id
         self.controller = controller
+        self._claim = claim
         self.links = {link.id: link for link in links}
         self.machine = machine
         self.changed = asyncio.Event()
@@ -130,8 +132,18 @@ class Streams:
 
     def _subscribe(self, agent: str) -> None:
         link = self.links[agent]
-        wanted = pb.Subscribe(cursor=link.cursor, lead=self.leads, controller=self.controller)
-        self._open(link, pb.ControllerMessage(run_id=self.run_id, subscribe=wanted), again=True)
+        self._open(link, self.subscription(link.cursor), again=True)
+
+    def subscription(self, cursor: int) -> pb.ControllerMessage:
+        """Come to the run, to lead or to watch it, and hear what agents say from the message with this number on."""
+        wanted = pb.Subscribe(
+            cursor=cursor,
+            lead=self.leads,
+            take_over=self._claim.take_over,
+            controller=self.controller,
+            term=self._claim.term,
+        )
+        return pb.ControllerMessage(run_id=self.run_id, subscribe=wanted)
 
     def _open(self, link: AgentLink, first: pb.ControllerMessage, *, again: bool = False) -> None:
         self.left.discard(link.id)

@@ -230,6 +230,7 @@ class HelloReply(_message.Message):
     INSECURE_FIELD_NUMBER: _builtins.int
     ORPHANED_FIELD_NUMBER: _builtins.int
     LEADER_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     package_version: _builtins.str
     protocol_version: _builtins.int
     agent_time_ns: _builtins.int
@@ -242,6 +243,8 @@ class HelloReply(_message.Message):
     """the run in progress has no controller that leads it at the moment"""
     leader: _builtins.str
     """the controller that leads the run in progress, for people"""
+    term: _builtins.int
+    """with which it leads, or the last one did"""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -259,10 +262,11 @@ class HelloReply(_message.Message):
         insecure: _builtins.bool = ...,
         orphaned: _builtins.bool = ...,
         leader: _builtins.str = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["host", b"host"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "capabilities", b"capabilities", "host", b"host", "insecure", b"insecure", "leader", b"leader", "orphaned", b"orphaned", "package_version", b"package_version", "protocol_version", b"protocol_version", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_time_ns", b"agent_time_ns", "capabilities", b"capabilities", "host", b"host", "insecure", b"insecure", "leader", b"leader", "orphaned", b"orphaned", "package_version", b"package_version", "protocol_version", b"protocol_version", "run_id", b"run_id", "state", b"state", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -691,6 +695,7 @@ class Subscribe(_message.Message):
     LEAD_FIELD_NUMBER: _builtins.int
     TAKE_OVER_FIELD_NUMBER: _builtins.int
     CONTROLLER_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
     cursor: _builtins.int
     """first sequence number wanted"""
     lead: _builtins.bool
@@ -699,6 +704,8 @@ class Subscribe(_message.Message):
     """lead it even then: the other one becomes a viewer"""
     controller: _builtins.str
     """who we are, for people"""
+    term: _builtins.int
+    """to lead: one more than any agent of the run told; 0 for who began it"""
     def __init__(
         self,
         *,
@@ -706,10 +713,11 @@ class Subscribe(_message.Message):
         lead: _builtins.bool = ...,
         take_over: _builtins.bool = ...,
         controller: _builtins.str = ...,
+        term: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "cursor", b"cursor", "lead", b"lead", "take_over", b"take_over"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller", "cursor", b"cursor", "lead", b"lead", "take_over", b"take_over", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
