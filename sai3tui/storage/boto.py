@@ -29,6 +29,7 @@ from sai3tui.storage.failures import (
     unsupported_failure,
 )
 from sai3tui.storage.lanes import deal
+from sai3tui.tasks import defect_of
 
 
 class BodyReader(io.RawIOBase):
@@ -221,6 +222,7 @@ class BotoEngine:
         task: asyncio.Task[None] = self.options.loop.create_task(operation)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(defect_of)
         return task
 
     async def close(self) -> None:

@@ -36,6 +36,7 @@ from sai3tui.storage.s3link import Link
 from sai3tui.storage.s3requests import METHOD, RequestMaker, put_head
 from sai3tui.storage.sigv4 import RequestSigner
 from sai3tui.storage.tls import ResumingContext, tls_context
+from sai3tui.tasks import defect_of
 
 RECEIVE_BYTES = 256 * 1024
 """Size of the one receive buffer: fits the second-level cache, measured best of 64 KiB to 4 MiB."""
@@ -275,6 +276,7 @@ class WireConnection:
     def _connect(self) -> None:
         self._last_done = 0
         self._task = self.loop.create_task(self._connect_and_start())
+        self._task.add_done_callback(defect_of)
 
     async def _connect_and_start(self) -> None:
         engine, place = self._engine, self.place
