@@ -29,7 +29,7 @@ from sai3tui.config.ops import Op
 from sai3tui.config.thresholds import Bound, Threshold, Unit
 from sai3tui.controller.fleet import Fleet, LiveAgent
 from sai3tui.errors import ResourceError
-from sai3tui.event_codec import endpoint_stats_to_proto, op_stats_to_proto, report_from_proto, report_to_proto
+from sai3tui.event_codec import report_from_proto, report_to_proto
 from sai3tui.events import (
     BarrierReleased,
     EndpointStats,
@@ -59,6 +59,7 @@ from sai3tui.results.thresholds import Judge
 from sai3tui.results.totals import TotalsLog
 from sai3tui.results.views import Outcome, StageInfo
 from sai3tui.results.writer import CHECKPOINT_S, RunWriter
+from sai3tui.stats_codec import put_stats
 
 START = 1_764_000_000 * SECOND_NS
 STAGES = (StageInfo(1, "execute", "execute"),)
@@ -95,7 +96,7 @@ def arrived(data: bytes, agent: str, second: int) -> Report:
     wire = pb.Report.FromString(data)
     wire.start_ns += second * SECOND_NS
     wire.end_ns += second * SECOND_NS
-    return replace(report_from_proto(wire, agent), wire=wire)
+    return report_from_proto(wire, agent, kept=True)
 
 
 def simulated(root: Path, agents: int, endpoints: int, seconds: int, age: int) -> tuple[float, float, float]:
@@ -312,11 +313,8 @@ def _counts(report: pb.Report) -> pb.Report:
 
 def _histograms(report: Report) -> pb.Report:
     made = pb.Report(stage_index=1)
-    for s in report.ops:
-        part = OpStats(s.op, s.bucket, service=s.service, scheduled=s.scheduled, ttfb=s.ttfb)
-        made.ops.append(op_stats_to_proto(part))
-    for e in report.endpoints:
-        made.endpoints.append(endpoint_stats_to_proto(EndpointStats(e.endpoint, e.uri, e.op, service=e.service)))
+    ops = [OpStats(s.op, s.bucket, service=s.service, scheduled=s.scheduled, ttfb=s.ttfb) for s in report.ops]
+    put_stats(made, ops, [EndpointStats(e.endpoint, e.uri, e.op, service=e.service) for e in report.endpoints])
     return made
 
 

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
-from itertools import pairwise
-
-import numpy as np
 
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
@@ -17,7 +14,6 @@ from sai3tui.events import (
     AgentState,
     AttemptStats,
     BarrierArrived,
-    EndpointStats,
     Event,
     FailureSeen,
     Finding,
@@ -26,7 +22,6 @@ from sai3tui.events import (
     Level,
     Note,
     Objects,
-    OpStats,
     ReleaseSeen,
     Report,
     StageBegan,
@@ -37,10 +32,8 @@ from sai3tui.events import (
     Vitals,
     WorkAssigned,
 )
-from sai3tui.metrics.histogram import COARSE, Histogram
-from sai3tui.metrics.histogram_sums import HistogramRows
-from sai3tui.metrics.varints import varint, varints
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.stats_codec import put_stats, stats_from_proto
 
 REFUSAL = "sai3tui-failure-bin"
 """The name of a call's trailing metadata that has the failure with which an agent refuses it."""
@@ -91,93 +84,6 @@ def failure_from_proto(m: pb.Failure) -> Failure:
             m.uri, m.endpoint, m.object_index, m.stage, m.agent, m.op, m.subclass, m.http_status, m.request_id
         ),
         m.hint,
-    )
-
-
-def put_histogram(message: pb.Histogram, histogram: Histogram) -> None:
-    """Into a message that is empty: one that is part of another is not to be made first and copied then."""
-    deltas, counts = histogram.sparse()
-    message.bins_per_octave = histogram.bins_per_octave
-    message.bin_deltas.extend(deltas)
-    message.counts.extend(counts)
-    message.max_us = histogram.max_us
-    message.sum_us = histogram.sum_us
-
-
-def histograms_bytes(rows: HistogramRows) -> list[bytes]:
-    """`Histogram` messages, serialized: all at once, as number by number they cost more than all else in a message."""
-    firsts = [begin for begin, end in pairwise(rows.ends) if begin < end]
-    deltas = rows.bins.copy()
-    deltas[1:] -= rows.bins[:-1]
-    deltas[firsts] = rows.bins[firsts]
-    packed = []
-    for numbers in (deltas.astype(np.uint64), rows.counts):
-        data, places = varints(numbers)
-        packed.append([data[begin:end] for begin, end in pairwise(places[rows.ends].tolist())])
-    return [
-        b"\x08%b\x12%b%b\x1a%b%b\x20%b\x28%b"
-        % (varint(layout), varint(len(bins)), bins, varint(len(counts)), counts, varint(max_us), varint(sum_us))
-        for layout, bins, counts, max_us, sum_us in zip(rows.layouts, *packed, rows.max_us, rows.sum_us, strict=True)
-    ]
-
-
-def histogram_from_proto(m: pb.Histogram, bins_per_octave: int) -> Histogram:
-    """An absent histogram is an empty one. Raises ValueError for one that does not fit its layout."""
-    if not m.bins_per_octave:
-        return Histogram(bins_per_octave)
-    if m.bins_per_octave != bins_per_octave:
-        raise ValueError(f"{m.bins_per_octave} bins per octave where {bins_per_octave} are meant")
-    if not (m.max_us or m.counts or m.bin_deltas):
-        return Histogram(bins_per_octave)
-    return Histogram.from_sparse(bins_per_octave, m.bin_deltas, m.counts, m.max_us, m.sum_us)
-
-
-def op_stats_to_proto(stats: OpStats) -> pb.OpStats:
-    made = pb.OpStats(
-        op=int(stats.op),
-        size_bucket=stats.bucket,
-        ops=stats.ops,
-        bytes=stats.bytes,
-        errors=stats.errors,
-        attempts=stats.attempts,
-    )
-    put_histogram(made.service, stats.service)
-    put_histogram(made.scheduled, stats.scheduled)
-    put_histogram(made.ttfb, stats.ttfb)
-    return made
-
-
-def op_stats_from_proto(m: pb.OpStats) -> OpStats:
-    return OpStats(
-        Op(m.op),
-        m.size_bucket,
-        m.ops,
-        m.bytes,
-        m.errors,
-        m.attempts,
-        histogram_from_proto(m.service, 64),
-        histogram_from_proto(m.scheduled, 64),
-        histogram_from_proto(m.ttfb, 64),
-    )
-
-
-def endpoint_stats_to_proto(stats: EndpointStats) -> pb.EndpointStats:
-    made = pb.EndpointStats(
-        endpoint=stats.endpoint,
-        uri=stats.uri,
-        op=int(stats.op),
-        ops=stats.ops,
-        bytes=stats.bytes,
-        errors=stats.errors,
-        attempts=stats.attempts,
-    )
-    put_histogram(made.service, stats.service)
-    return made
-
-
-def endpoint_stats_from_proto(m: pb.EndpointStats) -> EndpointStats:
-    return EndpointStats(
-        m.endpoint, m.uri, Op(m.op), m.ops, m.bytes, m.errors, m.attempts, histogram_from_proto(m.service, COARSE)
     )
 
 
@@ -247,12 +153,10 @@ def objects_from_proto(m: pb.Objects) -> Objects:
 
 
 def report_to_proto(report: Report) -> pb.Report:
-    return pb.Report(
+    made = pb.Report(
         stage_index=report.stage_index,
         start_ns=report.start_ns,
         end_ns=report.end_ns,
-        ops=[op_stats_to_proto(s) for s in report.ops],
-        endpoints=[endpoint_stats_to_proto(s) for s in report.endpoints],
         objects=objects_to_proto(report.objects),
         vitals=vitals_to_proto(report.vitals),
         warmup=report.warmup,
@@ -260,36 +164,41 @@ def report_to_proto(report: Report) -> pb.Report:
         client_limited_reason=report.client_limited_reason,
         sequence=report.sequence,
     )
+    put_stats(made, report.ops, report.endpoints)
+    return made
 
 
-def report_from_proto(m: pb.Report, agent: str, offset_ns: int = 0) -> Report:
-    """`offset_ns` is what to add to the agent's clock to get the controller's."""
+def report_from_proto(
+    m: pb.Report, agent: str, offset_ns: int = 0, *, sequence: int | None = None, kept: bool = False
+) -> Report:
+    """`offset_ns` is what to add to the agent's clock to get the controller's; `sequence` the number of the message
+    that it came in, if that has one. `kept`: the message stays with it, as its `wire`."""
+    ops, endpoints = stats_from_proto(m.ops, m.endpoints)
     return Report(
         agent,
         m.stage_index,
         m.start_ns + offset_ns,
         m.end_ns + offset_ns,
-        tuple(op_stats_from_proto(s) for s in m.ops),
-        tuple(endpoint_stats_from_proto(s) for s in m.endpoints),
+        ops,
+        endpoints,
         objects_from_proto(m.objects),
         vitals_from_proto(m.vitals),
         m.warmup,
         tuple(attempts_from_proto(s, offset_ns) for s in m.failed_attempts),
         m.client_limited_reason,
-        sequence=m.sequence,
+        m if kept else None,
+        sequence=m.sequence if sequence is None else sequence,
     )
 
 
 def summary_to_proto(s: StageSummary) -> pb.StageSummary:
-    return pb.StageSummary(
+    made = pb.StageSummary(
         stage_index=s.stage_index,
         stage_name=s.stage_name,
         stage_type=s.stage_type,
         seconds=s.seconds,
         failed=s.failed,
         failure=failure_to_proto(s.failure) if s.failure else None,
-        ops=[op_stats_to_proto(o) for o in s.ops],
-        endpoints=[endpoint_stats_to_proto(e) for e in s.endpoints],
         objects=objects_to_proto(s.objects),
         errors=s.errors,
         attempts=s.attempts,
@@ -300,6 +209,8 @@ def summary_to_proto(s: StageSummary) -> pb.StageSummary:
         failed_attempts=[attempts_to_proto(a) for a in s.failed_attempts],
         lateness=lateness_to_proto(s.lateness) if s.lateness is not None else None,
     )
+    put_stats(made, s.ops, s.endpoints)
+    return made
 
 
 def lateness_to_proto(late: Lateness) -> pb.Lateness:
@@ -311,13 +222,14 @@ def lateness_from_proto(m: pb.Lateness) -> Lateness:
 
 
 def summary_from_proto(m: pb.StageSummary, offset_ns: int = 0) -> StageSummary:
+    ops, endpoints = stats_from_proto(m.ops, m.endpoints)
     return StageSummary(
         m.stage_index,
         m.stage_name,
         m.stage_type,
         m.seconds,
-        tuple(op_stats_from_proto(o) for o in m.ops),
-        tuple(endpoint_stats_from_proto(e) for e in m.endpoints),
+        ops,
+        endpoints,
         objects_from_proto(m.objects),
         m.errors,
         m.attempts,
@@ -364,15 +276,15 @@ def finding_from_proto(m: pb.Finding, agent: str, time_ns: int) -> Finding:
 
 def agent_event_from_proto(m: pb.AgentMessage, agent: str, offset_ns: int) -> Event | Report | None:
     """What an agent said, on the controller's clock. None for messages that are no part of the run log (pong)."""
-    found = _event(m, agent, offset_ns)
+    body = m.WhichOneof("body")
+    if body == "report":
+        return report_from_proto(m.report, agent, offset_ns, sequence=m.sequence, kept=True)
+    found = _event(m, body, agent, offset_ns)
     return None if found is None else dataclasses.replace(found, sequence=m.sequence)
 
 
-def _event(m: pb.AgentMessage, agent: str, offset_ns: int) -> Event | Report | None:
+def _event(m: pb.AgentMessage, body: str | None, agent: str, offset_ns: int) -> Event | None:
     now = m.agent_time_ns + offset_ns
-    body = m.WhichOneof("body")
-    if body == "report":
-        return dataclasses.replace(report_from_proto(m.report, agent, offset_ns), wire=m.report)
     if body == "state":
         s = m.state
         failure = failure_from_proto(s.failure) if s.HasField("failure") else None

@@ -101,12 +101,13 @@ class EndpointStats:
     attempts: int = 0
     service: Histogram = field(default_factory=lambda: Histogram(COARSE))
 
-    def merge(self, other: EndpointStats) -> None:
-        self.ops += other.ops
-        self.bytes += other.bytes
-        self.errors += other.errors
-        self.attempts += other.attempts
-        self.service.merge(other.service)
+    def merge(self, *others: EndpointStats) -> None:
+        for other in others:
+            self.ops += other.ops
+            self.bytes += other.bytes
+            self.errors += other.errors
+            self.attempts += other.attempts
+        self.service.merge_all([other.service for other in others])
 
     def copy(self) -> EndpointStats:
         counts = self.ops, self.bytes, self.errors, self.attempts

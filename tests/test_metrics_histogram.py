@@ -18,6 +18,11 @@ def recorded(samples: list[int], bins: int = FINE) -> Histogram:
     return made
 
 
+def everything(histogram: Histogram) -> tuple[object, ...]:
+    bins, counts = histogram.filled()
+    return histogram.bins_per_octave, bins.tolist(), counts.tolist(), histogram.max_us, histogram.sum_us
+
+
 @given(st.lists(SAMPLES, min_size=1, max_size=4), st.sampled_from([FINE, COARSE]))
 def test_merge_of_parts_is_the_whole(parts: list[list[int]], bins: int) -> None:
     merged = Histogram(bins)
@@ -50,23 +55,6 @@ def test_sample_lies_below_the_edge_of_its_bin_and_not_below_the_one_before(samp
 def test_coarse_bins_are_eight_fine_ones(sample: int) -> None:
     sample_array = np.array([sample])
     assert bin_indices(sample_array, COARSE)[0] == bin_indices(sample_array, FINE)[0] // (FINE // COARSE)
-
-
-@given(SAMPLES, st.sampled_from([FINE, COARSE]))
-def test_sparse_form_keeps_everything(samples: list[int], bins: int) -> None:
-    before = recorded(samples, bins)
-    deltas, counts = before.sparse()
-    after = Histogram.from_sparse(bins, deltas, counts, before.max_us, before.sum_us)
-    assert (after.counts == before.counts).all()
-    assert (after.max_us, after.sum_us) == (before.max_us, before.sum_us)
-
-
-@pytest.mark.parametrize(
-    ("bins", "deltas", "counts"), [(64, [0, 5000], [1, 1]), (64, [1], []), (7, [1], [1]), (64, [-1], [1])]
-)
-def test_malformed_sparse_form_is_refused(bins: int, deltas: list[int], counts: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"histogram|outside"):
-        Histogram.from_sparse(bins, deltas, counts, 0)
 
 
 def test_different_layouts_do_not_merge() -> None:

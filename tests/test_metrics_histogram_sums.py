@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sai3tui.event_codec import histogram_from_proto, histograms_bytes
 from sai3tui.metrics.histogram import COARSE, FINE, Histogram
-from sai3tui.metrics.histogram_sums import HistogramSums, Workspace
-from sai3tui.metrics.varints import varint, varints
-from sai3tui.proto import sai3tui_pb2 as pb
-from tests.test_metrics_histogram import NANOSECONDS, recorded
+from sai3tui.metrics.histogram_sums import HistogramSums, Workspace, merged_percentile_us
+from sai3tui.metrics.histogram_wire import packed, rows_of, unpacked
+from tests.test_metrics_histogram import NANOSECONDS, everything, recorded
 
 LAYOUTS = (FINE, COARSE, FINE, COARSE)
 ADDED = st.lists(st.tuples(st.integers(0, len(LAYOUTS) - 1), st.lists(NANOSECONDS, max_size=20)), max_size=12)
-
-
-def everything(histogram: Histogram) -> tuple[object, ...]:
-    return histogram.bins_per_octave, histogram.sparse(), histogram.max_us, histogram.sum_us
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,9 +32,9 @@ def test_sums_are_those_of_one_by_one(batches: list[list[tuple[int, list[int]]]]
         for at, histogram in parts:
             expected[number % 2][at].merge(histogram)
     for each, whole in zip(sums, expected, strict=True):
-        messages = [pb.Histogram.FromString(data) for data in histograms_bytes(each.sums())]
-        found = [histogram_from_proto(message, bins) for message, bins in zip(messages, LAYOUTS, strict=True)]
-        assert [everything(histogram) for histogram in found] == [everything(histogram) for histogram in whole]
+        assert [everything(histogram) for histogram in unpacked(packed(each.sums()))] == [
+            everything(histogram) for histogram in whole
+        ]
 
 
 def test_another_layout_is_refused_and_nothing_is_added() -> None:
@@ -55,13 +46,35 @@ def test_another_layout_is_refused_and_nothing_is_added() -> None:
     assert sums.sums().max_us == [0, 0]
 
 
-@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 300), max_size=30))
-def test_numbers_in_base_128_one_by_one_and_together(numbers: list[int]) -> None:
-    data, places = varints(np.array(numbers, dtype=np.uint64))
-    assert data == b"".join(map(varint, numbers))
-    assert [data[begin:end] for begin, end in itertools.pairwise(places)] == list(map(varint, numbers))
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(st.lists(NANOSECONDS, max_size=20), st.booleans()), max_size=4), max_size=5),
+    st.sampled_from((FINE, COARSE)),
+    st.sampled_from((0.0, 0.5, 0.99, 1.0)),
+)
+def test_percentiles_of_many_merges_are_those_of_each(
+    groups: list[list[tuple[list[int], bool]]], bins: int, q: float
+) -> None:
+    """Histograms with all bins and such as have only the filled ones, mixed."""
+    parts = [[sparse(recorded(s, bins)) if few else recorded(s, bins) for s, few in group] for group in groups]
+    expected = []
+    for group in parts:
+        one_by_one, together = Histogram(bins), Histogram(bins)
+        for histogram in group:
+            one_by_one.merge(histogram)
+        together.merge_all(group)
+        assert everything(together) == everything(one_by_one)
+        expected.append(one_by_one.percentile_us(q))
+    assert merged_percentile_us(parts, bins, q) == expected
 
 
-def test_a_number_that_is_too_long_has_eight_bits_in_its_last_byte() -> None:
-    data, _ = varints(np.array([2**64 - 1, 1], dtype=np.uint64), longest=9)
-    assert data == b"\xff" * 9 + b"\x01"
+def sparse(histogram: Histogram) -> Histogram:
+    (made,) = unpacked(packed(rows_of([histogram])))
+    return made
+
+
+def test_histograms_of_another_layout_are_not_merged_among_others() -> None:
+    with pytest.raises(ValueError, match="cannot merge"):
+        Histogram().merge_all([Histogram(), Histogram(COARSE)])
+    with pytest.raises(ValueError, match="another layout"):
+        merged_percentile_us([[Histogram(COARSE)], [Histogram()]], COARSE, 0.5)

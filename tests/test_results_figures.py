@@ -27,14 +27,16 @@ from sai3tui.events import (
     StageSummary,
     StateChanged,
     Vitals,
+    merge_endpoints,
 )
-from sai3tui.metrics.histogram import Histogram
+from sai3tui.metrics.histogram import COARSE, Histogram
 from sai3tui.results.failures import MOST_GROUPS, FailureGroups
-from sai3tui.results.figures import by_group, rates_of, stage_json
+from sai3tui.results.figures import EndpointTable, by_group, endpoint_cells, rates_of, stage_json
 from sai3tui.results.seconds import SECOND_NS, FleetSecond, SecondAligner
 from sai3tui.results.status import stage_notes, stage_table
 from sai3tui.results.tally import Tally
 from sai3tui.results.views import StageInfo, StageStatus
+from tests.test_metrics_histogram import everything, recorded
 
 START = 1_700_000_000 * SECOND_NS
 STAGES = (StageInfo(1, "prepare", "prepare"), StageInfo(2, "execute", "execute"))
@@ -104,6 +106,55 @@ def test_percentiles_are_those_of_all_samples_together(parts: list[tuple[int, in
     assert view.p50_us == whole.percentile_us(0.5)
 
 
+ENDPOINTS = st.lists(
+    st.builds(
+        lambda number, op, samples: EndpointStats(
+            number, f"s3://e{number % 2}/", op, len(samples), 8 * len(samples), 1, 2, recorded(samples, COARSE)
+        ),
+        st.integers(0, 3),
+        st.sampled_from((Op.GET, Op.PUT)),
+        st.lists(st.integers(0, 10**9), max_size=5),
+    ),
+    max_size=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ENDPOINTS, max_size=6), st.integers(1, 8), st.lists(st.integers(0, 5), max_size=3))
+def test_endpoints_that_are_added_up_late_are_as_those_added_up_at_once(
+    reports: list[list[EndpointStats]], most_waiting: int, read_after: list[int]
+) -> None:
+    table = EndpointTable(most_waiting)
+    for number, endpoints in enumerate(reports):
+        table.add(endpoints)
+        if number in read_after:
+            table.by_uri()
+    found = [stats for per_op in table.by_uri().values() for stats in per_op.values()]
+    assert list(map(spelled, found)) == list(map(spelled, merge_endpoints(reports)))
+
+
+def spelled(stats: EndpointStats) -> tuple[object, ...]:
+    counts = stats.ops, stats.bytes, stats.errors, stats.attempts
+    return stats.endpoint, stats.uri, stats.op, counts, everything(stats.service)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(ENDPOINTS, max_size=4))
+def test_cells_of_many_agents_are_those_of_each(reports: list[list[EndpointStats]]) -> None:
+    cells = endpoint_cells([(endpoints, 2.0) for endpoints in reports])
+    for endpoints, mine in zip(reports, cells, strict=True):
+        by_uri: dict[str, list[EndpointStats]] = {}
+        for stats in sorted(endpoints, key=lambda each: each.endpoint):
+            by_uri.setdefault(stats.uri, []).append(stats)
+        assert [cell.uri for cell in mine] == list(by_uri)
+        for cell, parts in zip(mine, by_uri.values(), strict=True):
+            whole = Histogram(COARSE)
+            for stats in parts:
+                whole.merge(stats.service)
+            assert cell.p99_us == whole.percentile_us(0.99)
+            assert (cell.ops, cell.errors) == (sum(s.ops for s in parts) / 2.0, sum(s.errors for s in parts))
+
+
 def test_rates_are_grouped_as_the_columns_are() -> None:
     rates = rates_of([stats(Op.GET, 10), stats(Op.PUT, 20), stats(Op.LIST, 3), stats(Op.STAT, 4, errors=2)], 2.0)
     assert (rates.get_ops, rates.put_ops, rates.meta_ops, rates.errors) == (5.0, 10.0, 3.5, 1.0)
@@ -134,6 +185,41 @@ def test_an_agent_that_left_is_not_waited_for() -> None:
     aligner = SecondAligner(1, START, ("a", "b"))
     aligner.add(report("a", 0.0, 1.0, stats(count=10)))
     assert [s.ops.ops for s in aligner.leave("b")] == [10]
+
+
+def shown(seconds: list[FleetSecond]) -> list[tuple[object, ...]]:
+    return [(s.number, s.start_ns, s.end_ns, s.covered_ns, s.ops.counts()) for s in seconds]
+
+
+class EveryTime(SecondAligner):
+    """Looks up to when each agent has reported whenever one does."""
+
+    def _complete(self) -> list[FleetSecond]:
+        if not self._reporting:
+            return self.finish()
+        return self._close_through(min(map(self._reached, self._reporting)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(runs(), st.lists(st.tuples(st.integers(0, 30), st.sampled_from(("leave", "tick", "restore")))))
+def test_seconds_are_complete_when_they_are_for_one_that_looks_at_all_agents(
+    reports: list[Report], happenings: list[tuple[int, str]]
+) -> None:
+    agents = sorted({item.agent for item in reports})
+    both = SecondAligner(1, START, agents), EveryTime(1, START, agents)
+    for number, item in enumerate(reports):
+        closed = [aligner.add(item) for aligner in both]
+        for _, kind in (each for each in happenings if each[0] == number):
+            for aligner, found in zip(both, closed, strict=True):
+                if kind == "leave":
+                    found += aligner.leave(item.agent)
+                elif kind == "tick":
+                    found += aligner.tick(item.end_ns)
+                else:
+                    aligner.restore(*aligner.state())
+        assert shown(closed[0]) == shown(closed[1])
+        (mine, *my_rest), (theirs, *their_rest) = both[0].state(), both[1].state()
+        assert (shown(mine), my_rest) == (shown(theirs), their_rest)
 
 
 def test_a_sliver_at_the_end_is_counted_but_has_no_rate() -> None:

@@ -20,8 +20,7 @@ from sai3tui.results.metrics_log import MetricsLog, read_reports
 from sai3tui.results.rollup import RollUp, resolution_s
 from sai3tui.results.seconds import SECOND_NS
 from sai3tui.results.tally import Tally
-from tests.test_metrics_histogram import recorded
-from tests.test_metrics_histogram_sums import everything
+from tests.test_metrics_histogram import everything, recorded
 from tests.test_results_figures import STAGES, START, report, stats
 
 OPS_OF_A_REPORT = st.tuples(st.sampled_from([Op.GET, Op.PUT]), st.integers(0, 2))

@@ -38,6 +38,7 @@ from sai3tui.results.tally import Tally
 from sai3tui.results.totals import SECONDS, TOTALS, read_totals
 from sai3tui.results.views import Outcome
 from sai3tui.results.writer import RunWriter
+from tests.test_metrics_histogram import everything
 from tests.test_results_figures import STAGES, START, report, stats
 from tests.test_results_files import META
 
@@ -105,8 +106,11 @@ def shown(path: Path) -> tuple[object, ...]:
     details = [
         (
             index,
-            [(op, f.ops, f.errors, f.service.sparse(), f.scheduled.sparse()) for op, f in sorted(d.figures.items())],
-            [(key, f.ops, f.service.sparse()) for key, f in sorted(d.agents.items())],
+            [
+                (op, f.ops, f.errors, everything(f.service), everything(f.scheduled))
+                for op, f in sorted(d.figures.items())
+            ],
+            [(key, f.ops, everything(f.service)) for key, f in sorted(d.agents.items())],
             sorted(d.cells.items()),
             sorted(d.seconds.items()),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 
 from sai3tui.controller.barriers import Waiting
 from sai3tui.controller.snapshot import AgentView, BarrierAgent, BarrierView, Standing
@@ -12,6 +13,7 @@ from sai3tui.results.views import EndpointCell
 
 _GONE = frozenset({AgentState.LOST, AgentState.FAILED, AgentState.ABORTED})
 _UNKNOWN_S = float("inf")
+_NONE = EndpointCell("")
 
 
 def barrier_view(
@@ -24,7 +26,8 @@ def barrier_view(
     """`stage` is the one before the barrier (None: there is none), `cells` what each agent last got from endpoints,
     `now_ns` the time on our clock in nanoseconds."""
     rows = tuple(_agent(waiting, agent, stage, cells.get(agent.id, ()), now_ns) for agent in agents)
-    awaited = [row for row in rows if row.id in waiting.awaited]
+    names = set(waiting.awaited)
+    awaited = [row for row in rows if row.id in names]
     holder = max(awaited, key=_hold, default=None)
     return BarrierView(
         waiting.index,
@@ -62,7 +65,7 @@ def _agent(
         standing = Standing.SILENT
     else:
         standing = Standing.WORKING
-    slowest = max(cells, key=lambda cell: cell.p99_us, default=EndpointCell(""))
+    slowest = max(cells, key=attrgetter("p99_us"), default=_NONE)
     done = planned = 0
     rate = 0.0
     eta_s: float | None = None

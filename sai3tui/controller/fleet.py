@@ -18,6 +18,7 @@ from sai3tui.events import (
     AgentConnected,
     AgentState,
     BarrierReleased,
+    EndpointStats,
     Finding,
     Report,
     RunFinished,
@@ -38,6 +39,7 @@ from sai3tui.results.views import EndpointCell, EndpointView, Outcome, Rates, St
 HISTORY = 60
 SILENT_RATE_NS = 3_000_000_000
 SHORT_NS = 200_000_000
+CUT_TOGETHER = 16
 _GONE = frozenset({AgentState.LOST, AgentState.EXCLUDED})
 
 
@@ -61,6 +63,8 @@ class LiveAgent:
     failure: Failure | None = None
     insecure: bool = False
     cells: tuple[EndpointCell, ...] = ()
+    """Of the last report but `uncut`, which is one that they are still to be made of, with its seconds."""
+    uncut: tuple[tuple[EndpointStats, ...], float] | None = None
     limit: tuple[float, str] = (0.0, "")
 
 
@@ -184,6 +188,7 @@ class Fleet:
         tally = self.tally
         stages = tally.views(now_ns)
         end_ns = tally.ended_ns or now_ns
+        self._cut_cells()
         agents = tuple(self._view(agent, now_ns) for agent in self.agents.values())
         return RunSnapshot(
             version=self._version,
@@ -231,7 +236,7 @@ class Fleet:
             if item.end_ns - item.start_ns >= SHORT_NS:
                 seconds = (item.end_ns - item.start_ns) / 1e9
                 agent.rates = interval_rates(self.tally.interval(item), seconds)
-                agent.cells = endpoint_cells(item.endpoints, seconds)
+                agent.uncut = item.endpoints, seconds
                 agent.limit = nearest_limit(_sample(item.vitals, agent.rates, seconds)) if item.ops else (0.0, "")
                 agent.history.append(agent.rates.get_bytes + agent.rates.put_bytes)
             agent.reported_ns = max(agent.reported_ns, item.end_ns)
@@ -250,6 +255,14 @@ class Fleet:
             agent.hostname = item.hostname
             agent.cores = item.cores
             agent.clock = ClockEstimate(item.clock_offset_ns, item.clock_uncertainty_ns)
+
+    def _cut_cells(self) -> None:
+        """Of the agents that have reported, of some together: one by one they cost more."""
+        left = [(agent, agent.uncut) for agent in self.agents.values() if agent.uncut is not None]
+        for begin in range(0, len(left), CUT_TOGETHER):
+            some = left[begin : begin + CUT_TOGETHER]
+            for (agent, _), cells in zip(some, endpoint_cells([uncut for _, uncut in some]), strict=True):
+                agent.cells, agent.uncut = cells, None
 
     def baseline_view(self, stages: tuple[StageView, ...]) -> BaselineView | None:
         """The baseline beside what was measured so far; None without one."""
@@ -270,7 +283,7 @@ class Fleet:
             rates=agent.rates,
             done=part.objects.done + part.objects.existed if part else 0,
             planned=part.objects.planned if part else 0,
-            errors=sum(s.agents[agent.id].ops.errors for s in self.tally.stages.values() if agent.id in s.agents),
+            errors=sum([s.agents[agent.id].ops.errors for s in self.tally.stages.values() if agent.id in s.agents]),
             heartbeat_age_s=max(0.0, (now_ns - agent.heard_ns) / 1e9) if agent.heard_ns else 0.0,
             clock_offset_ms=agent.clock.offset_ns / 1e6,
             clock_uncertainty_ms=agent.clock.uncertainty_ns / 1e6,

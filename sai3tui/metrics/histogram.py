@@ -42,6 +42,12 @@ def nonzero(counts: Counts) -> npt.NDArray[np.intp]:
     return found
 
 
+def rank(q: float, total: int) -> int:
+    """Which of `total` samples, in ascending order and from 1 on, a share `q` of them does not exceed."""
+    # The slack takes back what rounding adds to the product: 0.07 * 100 is a little more than 7.
+    return min(total, max(1, math.ceil(q * total - 1e-12 * total)))
+
+
 EDGES_US = {bins: tuple(upper_edge_us(index, bins) for index in range(OCTAVES * bins)) for bins in (FINE, COARSE)}
 """`upper_edge_us` of every bin of both layouts."""
 
@@ -118,6 +124,20 @@ class Histogram:
         self.max_us = max(self.max_us, other.max_us)
         self.sum_us += other.sum_us
 
+    def merge_all(self, others: Sequence[Histogram]) -> None:
+        """As `merge` of each, for less where there are several with few filled bins."""
+        if any(other.bins_per_octave != self.bins_per_octave for other in others):
+            raise ValueError(f"cannot merge other layouts into {self.bins_per_octave} bins per octave")
+        sparse = [other for other in others if other._dense is None and other._bins.size]
+        if len(sparse) < 2 or len(sparse) < len(others):
+            for other in others:
+                self.merge(other)
+            return
+        bins = np.concatenate([other._bins for other in sparse])
+        np.add.at(self.counts, bins, np.concatenate([other._values for other in sparse]))
+        self.max_us = max(self.max_us, *[other.max_us for other in sparse])
+        self.sum_us += sum([other.sum_us for other in sparse])
+
     def percentile_us(self, q: float) -> float:
         """The latency in microseconds that a share `q` (0..1) of samples does not exceed; 0.0 if there are none."""
         return self.percentiles_us((q,))[0]
@@ -131,9 +151,7 @@ class Histogram:
         total = int(sums[-1])
         if not total:
             return [0.0] * len(shares)
-        # The slack takes back what rounding adds to the product: 0.07 * 100 is a little more than 7.
-        ranks = [min(total, max(1, math.ceil(q * total - 1e-12 * total))) for q in shares]
-        places = sums.searchsorted(np.array(ranks, dtype=np.uint64))
+        places = sums.searchsorted(np.array([rank(q, total) for q in shares], dtype=np.uint64))
         if self._dense is None:
             places = self._bins[places]
         edges, highest = EDGES_US[self.bins_per_octave], float(self.max_us)
@@ -144,39 +162,22 @@ class Histogram:
         total = self.count
         return self.sum_us / total if total else 0.0
 
-    def sparse(self) -> tuple[list[int], list[int]]:
-        """Differences between the numbers of the bins that are not empty, and their counts."""
-        bins, values = self.filled()
-        deltas = bins.copy()
-        deltas[1:] -= bins[:-1]
-        return deltas.tolist(), values.tolist()
-
-    @classmethod
-    def from_sparse(
-        cls, bins_per_octave: int, deltas: Sequence[int], counts: Sequence[int], max_us: int, sum_us: int = 0
-    ) -> Histogram:
-        """The inverse of `sparse`. Raises ValueError for bins outside the layout or lists of unequal length."""
-        if bins_per_octave not in (FINE, COARSE) or len(deltas) != len(counts):
-            raise ValueError("not a histogram")
-        if not len(deltas):
-            return cls(bins_per_octave, None, max_us, sum_us)
-        bins = np.array(deltas, dtype=np.intp).cumsum()
-        if bins[0] < 0 or bins[-1] >= OCTAVES * bins_per_octave:
-            raise ValueError(f"bin {int(bins[-1])} is outside the layout")
-        return cls.from_filled(bins_per_octave, bins, np.array(counts, dtype=np.uint64), max_us, sum_us)
-
     @classmethod
     def from_filled(
         cls, bins_per_octave: int, bins: npt.NDArray[np.intp], counts: Counts, max_us: int, sum_us: int
     ) -> Histogram:
         """The inverse of `filled`, for bins that are right: ascending, within the layout, each with a count. Neither
         array may be changed after that."""
-        made = cls(bins_per_octave, None, max_us, sum_us)
-        made._bins, made._values = bins, counts
+        made = cls.__new__(cls)
+        made.bins_per_octave = bins_per_octave
+        made.max_us = max_us
+        made.sum_us = sum_us
+        made._dense = None
+        made._bins = bins
+        made._values = counts
         return made
 
     def copy(self) -> Histogram:
-        made = Histogram(self.bins_per_octave, None, self.max_us, self.sum_us)
-        made._bins, made._values = self._bins, self._values
+        made = Histogram.from_filled(self.bins_per_octave, self._bins, self._values, self.max_us, self.sum_us)
         made._dense = self._dense.copy() if self._dense is not None else None
         return made

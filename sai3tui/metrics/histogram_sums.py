@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sai3tui.metrics.histogram import OCTAVES, Counts, Histogram, nonzero
+from sai3tui.metrics.histogram import EDGES_US, OCTAVES, Counts, Histogram, nonzero, rank
 
 
 class Workspace:
@@ -92,3 +92,29 @@ class HistogramSums:
         bins = self._places - np.repeat(self._starts[:-1], np.diff(ends))
         sides = self._max_us.tolist(), self._sum_us.tolist()
         return HistogramRows(self._layouts.tolist(), ends.tolist(), bins, self._values, *sides)
+
+
+def merged_percentile_us(groups: Sequence[Sequence[Histogram]], bins_per_octave: int, q: float) -> list[float]:
+    """`Histogram.percentile_us` of the merge of each group; for coarse ones, as all bins of all groups are looked at.
+    Raises ValueError if one has another layout."""
+    histograms = [histogram for group in groups for histogram in group]
+    if any(histogram.bins_per_octave != bins_per_octave for histogram in histograms):
+        raise ValueError("cannot add histograms of another layout")
+    width = OCTAVES * bins_per_octave
+    filled = [histogram.filled() for histogram in histograms]
+    lengths = [len(bins) for bins, _ in filled]
+    if not sum(lengths):
+        return [0.0] * len(groups)
+    starts = [width * row for row, group in enumerate(groups) for _ in group]
+    places = np.concatenate([bins for bins, _ in filled]) + np.repeat(starts, lengths)
+    counts = np.zeros(width * len(groups), dtype=np.uint64)
+    np.add.at(counts, places, np.concatenate([values for _, values in filled]))
+    sums = counts.reshape(len(groups), width).cumsum(axis=1)
+    totals = sums[:, -1].tolist()
+    ranks = np.array([rank(q, total) for total in totals], dtype=np.uint64)
+    found = (sums < ranks[:, np.newaxis]).sum(axis=1).tolist()
+    edges = EDGES_US[bins_per_octave]
+    return [
+        min(edges[index], float(max([histogram.max_us for histogram in group]))) if total else 0.0
+        for index, group, total in zip(found, groups, totals, strict=True)
+    ]

@@ -6,11 +6,12 @@ The last field of a line, `crc32`, is the CRC-32 of what stands before it: a lin
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -90,15 +91,21 @@ def _value(annotation: Any, value: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, IntEnum):
         return annotation[str(value).upper()]
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        hints = typing.get_type_hints(annotation, _NAMES)
-        known = {field.name for field in dataclasses.fields(annotation)}
-        return annotation(**{name: _value(hints[name], item) for name, item in value.items() if name in known})
+        known = _fields(annotation)
+        return annotation(**{name: _value(known[name], item) for name, item in value.items() if name in known})
     if annotation in (int, str, float, bool):
         if annotation is float and isinstance(value, int):
             return float(value)
         if type(value) is not annotation:
             raise TypeError(f"{value!r} where {annotation.__name__} is meant")
     return value
+
+
+@functools.cache
+def _fields(cls: type) -> Mapping[str, Any]:
+    """The fields of a dataclass and their types: to find them out takes longer than to read the line."""
+    hints = typing.get_type_hints(cls, _NAMES)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 _NAMES = {**vars(events), "Failure": Failure, "ErrorContext": ErrorContext, "ErrorKind": ErrorKind, "Op": Op}

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 
 from sai3tui.config.ops import GROUPS, Op
 from sai3tui.events import AttemptStats, EndpointStats, OpStats
 from sai3tui.metrics.attribution import Attribution
-from sai3tui.metrics.histogram import Histogram
+from sai3tui.metrics.histogram import COARSE, Histogram
+from sai3tui.metrics.histogram_sums import merged_percentile_us
 from sai3tui.results.views import EndpointCell, Rates, StageView, SteadyView
 
 MIB = 1024 * 1024
+MOST_WAITING = 512
+"""Figures of endpoints that are held to be added up together."""
 
 
 @dataclass(slots=True)
@@ -40,13 +44,19 @@ class Figures:
 class OpTable:
     """A growing merge of `OpStats`, per operation and size bucket. What is added is never changed."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_rows", "bytes", "errors", "ops")
 
     def __init__(self) -> None:
         self._rows: dict[tuple[Op, int], OpStats] = {}
+        self.ops = 0
+        self.bytes = 0
+        self.errors = 0
 
     def add(self, ops: Iterable[OpStats]) -> None:
         for stats in ops:
+            self.ops += stats.ops
+            self.bytes += stats.bytes
+            self.errors += stats.errors
             known = self._rows.get((stats.op, stats.bucket))
             if known is None:
                 self._rows[stats.op, stats.bucket] = stats.copy()
@@ -57,45 +67,49 @@ class OpTable:
         """Per operation and bucket, in a stable order; not copies."""
         return [self._rows[key] for key in sorted(self._rows)]
 
-    @property
-    def ops(self) -> int:
-        return sum(stats.ops for stats in self._rows.values())
-
-    @property
-    def errors(self) -> int:
-        return sum(stats.errors for stats in self._rows.values())
-
-    @property
-    def bytes(self) -> int:
-        return sum(stats.bytes for stats in self._rows.values())
-
     def counts(self) -> dict[tuple[Op, int], tuple[int, int, int]]:
         """Operations, bytes and errors per operation and bucket: what two tables of the same thing agree in."""
         return {key: (s.ops, s.bytes, s.errors) for key, s in self._rows.items() if s.ops or s.errors}
 
 
 class EndpointTable:
-    """A growing merge of `EndpointStats`, per endpoint URI and operation. What is added is never changed."""
+    """A growing merge of `EndpointStats`, per endpoint URI and operation. What is added is never changed.
 
-    __slots__ = ("_rows",)
+    It is added up when somebody asks or `most_waiting` are there: many small histograms together cost less.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_most_waiting", "_rows", "_waiting")
+
+    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+        self._most_waiting = most_waiting
         self._rows: dict[tuple[str, Op], EndpointStats] = {}
+        self._waiting: list[EndpointStats] = []
 
     def add(self, endpoints: Iterable[EndpointStats]) -> None:
-        for stats in endpoints:
-            known = self._rows.get((stats.uri, stats.op))
-            if known is None:
-                self._rows[stats.uri, stats.op] = stats.copy()
-            else:
-                known.merge(stats)
+        self._waiting += endpoints
+        if len(self._waiting) >= self._most_waiting:
+            self._sum_up()
 
     def by_uri(self) -> dict[str, dict[Op, EndpointStats]]:
         """Per URI and operation, in alphabetical order; not copies."""
+        self._sum_up()
         table: dict[str, dict[Op, EndpointStats]] = {}
         for (uri, op), stats in sorted(self._rows.items(), key=lambda entry: entry[0]):
             table.setdefault(uri, {})[op] = stats
         return table
+
+    def _sum_up(self) -> None:
+        parts: dict[tuple[str, Op], list[EndpointStats]] = {}
+        for stats in self._waiting:
+            parts.setdefault((stats.uri, stats.op), []).append(stats)
+        self._waiting = []
+        for key, (first, *others) in parts.items():
+            known = self._rows.get(key)
+            if known is None:
+                known = self._rows[key] = first.copy()
+                known.merge(*others)
+            else:
+                known.merge(first, *others)
 
 
 def merged(ops: Iterable[OpStats]) -> Figures:
@@ -188,25 +202,32 @@ def interval_rates(interval: Interval, seconds: float) -> Rates:
     )
 
 
-def endpoint_cells(endpoints: Iterable[EndpointStats], seconds: float) -> tuple[EndpointCell, ...]:
-    """What one agent got from each endpoint, per second, in the order in which the endpoints are numbered."""
-    merged_by_uri: dict[str, EndpointStats] = {}
-    for stats in sorted(endpoints, key=lambda each: each.endpoint):
-        known = merged_by_uri.get(stats.uri)
-        if known is None:
-            merged_by_uri[stats.uri] = stats.copy()
-        else:
-            known.merge(stats)
-    return tuple(
-        EndpointCell(
-            uri,
-            per_second(stats.bytes, seconds),
-            per_second(stats.ops, seconds),
-            stats.service.percentile_us(0.99),
-            stats.errors,
+def endpoint_cells(
+    reported: Sequence[tuple[Iterable[EndpointStats], float]],
+) -> list[tuple[EndpointCell, ...]]:
+    """What agents got from each endpoint, per second, in the order in which the endpoints are numbered. Of each agent:
+    its figures, and of how many seconds they are."""
+    tables: list[dict[str, list[EndpointStats]]] = []
+    for endpoints, _ in reported:
+        by_uri: dict[str, list[EndpointStats]] = {}
+        for stats in sorted(endpoints, key=attrgetter("endpoint")):
+            by_uri.setdefault(stats.uri, []).append(stats)
+        tables.append(by_uri)
+    groups = [[stats.service for stats in parts] for by_uri in tables for parts in by_uri.values()]
+    p99s = iter(merged_percentile_us(groups, COARSE, 0.99))
+    return [
+        tuple(
+            EndpointCell(
+                uri,
+                per_second(sum([stats.bytes for stats in parts]), seconds),
+                per_second(sum([stats.ops for stats in parts]), seconds),
+                next(p99s),
+                sum([stats.errors for stats in parts]),
+            )
+            for uri, parts in by_uri.items()
         )
-        for uri, stats in merged_by_uri.items()
-    )
+        for by_uri, (_, seconds) in zip(tables, reported, strict=True)
+    ]
 
 
 def stage_json(stage: StageView) -> dict[str, object]:

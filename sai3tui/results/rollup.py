@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from sai3tui.config.ops import Op
-from sai3tui.event_codec import (
-    histograms_bytes,
-    objects_to_proto,
-    report_to_proto,
-    vitals_to_proto,
-)
+from sai3tui.event_codec import objects_to_proto, report_to_proto, vitals_to_proto
 from sai3tui.events import Report
 from sai3tui.metrics.histogram import COARSE, FINE, Histogram
 from sai3tui.metrics.histogram_sums import HistogramSums, Workspace
+from sai3tui.metrics.histogram_wire import packed
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.stats_codec import put_histograms
 
 SECOND_NS = 1_000_000_000
 STEPS = ((600.0, 1.0), (7200.0, 10.0))
@@ -58,14 +55,13 @@ class Block:
         self._sum_up()
         made = _around(self.last)
         made.end_ns = self.last.start_ns
-        sums = histograms_bytes(self._sums.sums())
+        into: dict[int, pb.Histogram] = {}
         for (op, bucket), at in sorted(self._ops.items()):
             m = made.ops.add(op=int(op), size_bucket=bucket)
-            m.service.MergeFromString(sums[at])
-            m.scheduled.MergeFromString(sums[at + 1])
-            m.ttfb.MergeFromString(sums[at + 2])
+            into |= {at: m.service, at + 1: m.scheduled, at + 2: m.ttfb}
         for (uri, each), (at, endpoint) in sorted(self._endpoints.items()):
-            made.endpoints.add(endpoint=endpoint, uri=uri, op=int(each)).service.MergeFromString(sums[at])
+            into[at] = made.endpoints.add(endpoint=endpoint, uri=uri, op=int(each)).service
+        put_histograms([into[at] for at in range(len(into))], packed(self._sums.sums()))
         return made
 
     def _sum_up(self) -> None:

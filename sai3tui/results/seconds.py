@@ -93,6 +93,8 @@ class SecondAligner:
         self._reported_to: dict[str, int] = {}
         self._open: dict[int, FleetSecond] = {}
         self._next = 0
+        self._behind = set(self._reporting)
+        """Of these, who has not reported up to the end of the next second."""
 
     def add(self, report: Report) -> list[FleetSecond]:
         """Take one report; returns the seconds that are complete now, oldest first."""
@@ -104,6 +106,8 @@ class SecondAligner:
             self._open[number] = second
         second.add(report)
         self._reported_to[report.agent] = max(report.end_ns, self._reported_to.get(report.agent, 0))
+        if self._reached(report.agent) >= self._next:
+            self._behind.discard(report.agent)
         return self._complete()
 
     def state(self) -> tuple[list[FleetSecond], dict[str, int], int]:
@@ -115,10 +119,12 @@ class SecondAligner:
         self._open = {second.number: second for second in seconds}
         self._reported_to = reported_to
         self._next = following
+        self._look_who_is_behind()
 
     def leave(self, agent: str) -> list[FleetSecond]:
         """`agent` will report nothing more in this stage."""
         self._reporting.discard(agent)
+        self._behind.discard(agent)
         return self._complete()
 
     def tick(self, now_ns: int) -> list[FleetSecond]:
@@ -133,10 +139,21 @@ class SecondAligner:
     def _complete(self) -> list[FleetSecond]:
         if not self._reporting:
             return self.finish()
-        reported_to = min(self._reported_to.get(agent, 0) for agent in self._reporting)
-        return self._close_through((reported_to - self.start_ns + TOLERANCE_NS) // SECOND_NS - 1)
+        if self._behind:
+            return []
+        return self._close_through(min(map(self._reached, self._reporting)))
+
+    def _reached(self, agent: str) -> int:
+        """The last second that an agent has reported to the end of."""
+        return (self._reported_to.get(agent, 0) - self.start_ns + TOLERANCE_NS) // SECOND_NS - 1
 
     def _close_through(self, number: int) -> list[FleetSecond]:
+        if number < self._next:
+            return []
         closed = [self._open.pop(key) for key in sorted(self._open) if key <= number]
-        self._next = max(self._next, number + 1)
+        self._next = number + 1
+        self._look_who_is_behind()
         return closed
+
+    def _look_who_is_behind(self) -> None:
+        self._behind = {agent for agent in self._reporting if self._reached(agent) < self._next}

@@ -19,12 +19,8 @@ from google.protobuf.message import DecodeError
 from sai3tui.event_codec import (
     attempts_from_proto,
     attempts_to_proto,
-    endpoint_stats_from_proto,
-    endpoint_stats_to_proto,
     objects_from_proto,
     objects_to_proto,
-    op_stats_from_proto,
-    op_stats_to_proto,
     vitals_from_proto,
     vitals_to_proto,
 )
@@ -39,12 +35,15 @@ from sai3tui.results.seconds import SECOND_NS, FleetSecond
 from sai3tui.results.stage_tally import AgentStage, StageTally
 from sai3tui.results.tally import Tally
 from sai3tui.results.views import LogLine
+from sai3tui.stats_codec import endpoints_from_proto, ops_from_proto, put_endpoints, put_ops
 
 SECONDS = "seconds.zst"
 TOTALS = "totals.zst"
 SECONDS_MAGIC = b"sai3tui-seconds-2\n"
 TOTALS_MAGIC = b"sai3tui-totals-1\n"
 LONGEST_TOTALS = 16 * LONGEST
+PUT_TOGETHER = 16
+"""Agents whose histograms are written at once."""
 
 
 class TotalsLog:
@@ -131,7 +130,7 @@ class RunTotalsFile:
                 tally.tell_limited(
                     index, LogLine(known.limited_told_ns, Level.WARNING, known.agent, known.limited_told)
                 )
-        stage.endpoints.add(endpoint_stats_from_proto(each) for each in stored.endpoints)
+        stage.endpoints.add(endpoints_from_proto(stored.endpoints))
         stage.restore_open(
             [_second_from(each) for each in stored.open], dict(stored.reported_to_ns), stored.next_second
         )
@@ -207,42 +206,43 @@ def _read(directory: Path) -> pb.RunTotals | None:
 def _stage(tally: Tally, stage: StageTally) -> pb.StageTotals:
     seconds, reported_to, following = stage.open_seconds()
     made = pb.StageTotals(stage_index=stage.info.index, start_ns=stage.start_ns, next_second=following)
-    for agent, part in sorted(stage.agents.items()):
-        known = _agent(agent, part, tally.facts.sums(stage.info.index, agent))
-        told = tally.told_limited.get((stage.info.index, agent))
-        if told is not None:
-            known.limited_told_ns, known.limited_told = told.time_ns, told.text
-        made.agents.append(known)
-    made.endpoints.extend(
-        endpoint_stats_to_proto(stats) for per_op in stage.endpoints.by_uri().values() for stats in per_op.values()
-    )
+    agents = sorted(stage.agents.items())
+    for begin in range(0, len(agents), PUT_TOGETHER):
+        tables = []
+        for agent, part in agents[begin : begin + PUT_TOGETHER]:
+            known = made.agents.add()
+            _put_agent(known, agent, part, tally.facts.sums(stage.info.index, agent))
+            tables.append((known.ops, part.ops.rows()))
+            told = tally.told_limited.get((stage.info.index, agent))
+            if told is not None:
+                known.limited_told_ns, known.limited_told = told.time_ns, told.text
+        put_ops(*tables)
+    by_uri = stage.endpoints.by_uri()
+    put_endpoints(made.endpoints, (stats for per_op in by_uri.values() for stats in per_op.values()))
     made.open.extend(_second(second, second.ops.rows(), whole=True) for second in seconds)
     made.reported_to_ns.update(reported_to)
     return made
 
 
-def _agent(name: str, part: AgentStage, sums: AgentSums) -> pb.AgentTotals:
-    return pb.AgentTotals(
-        agent=name,
-        ops=[op_stats_to_proto(stats) for stats in part.ops.rows()],
-        endpoints=[
-            pb.EndpointTotals(uri=uri, ops=ops, sum_us=sum_us, bytes=size)
-            for uri, (ops, sum_us, size) in sums.cells.items()
-        ],
-        failed_attempts=[attempts_to_proto(stats) for stats in part.attempts],
-        objects=objects_to_proto(part.told),
-        vitals=vitals_to_proto(part.vitals),
-        reported_ns=part.reported_ns,
-        warmed_ns=part.warmed_ns,
-        limited=part.limited,
-        limited_intervals=part.limited_intervals,
-        seconds=sums.seconds,
-        limited_s=sums.limited_s,
-        nic_s=sums.nic_s,
-        nic_pct_s=sums.nic_pct_s,
-        tcp_retransmits=sums.retransmits,
-        rates=sums.rates.tobytes(),
-    )
+def _put_agent(into: pb.AgentTotals, name: str, part: AgentStage, sums: AgentSums) -> None:
+    """All but its operations."""
+    into.agent = name
+    for uri, (ops, sum_us, size) in sums.cells.items():
+        into.endpoints.add(uri=uri, ops=ops, sum_us=sum_us, bytes=size)
+    into.failed_attempts.extend(attempts_to_proto(stats) for stats in part.attempts)
+    into.objects.CopyFrom(objects_to_proto(part.told))
+    into.vitals.CopyFrom(vitals_to_proto(part.vitals))
+    into.reported_ns = part.reported_ns
+    into.warmed_ns = part.warmed_ns
+    into.limited = part.limited
+    into.limited_intervals = part.limited_intervals
+    into.seconds = sums.seconds
+    into.limited_s = sums.limited_s
+    into.nic_s = sums.nic_s
+    into.nic_pct_s = sums.nic_pct_s
+    if sums.retransmits is not None:
+        into.tcp_retransmits = sums.retransmits
+    into.rates = sums.rates.tobytes()
 
 
 def _agent_from(m: pb.AgentTotals) -> tuple[AgentStage, AgentSums]:
@@ -255,7 +255,7 @@ def _agent_from(m: pb.AgentTotals) -> tuple[AgentStage, AgentSums]:
         limited=m.limited,
         limited_intervals=m.limited_intervals,
     )
-    part.ops.add(op_stats_from_proto(stats) for stats in m.ops)
+    part.ops.add(ops_from_proto(m.ops))
     sums = AgentSums(
         {each.uri: [each.ops, each.sum_us, each.bytes] for each in m.endpoints},
         m.nic_s,
@@ -275,8 +275,8 @@ def _second(second: FleetSecond, rows: list[OpStats], *, whole: bool = False) ->
         start_ns=second.start_ns,
         end_ns=second.end_ns,
         warmup=second.warmup,
-        ops=[op_stats_to_proto(stats) for stats in rows],
     )
+    put_ops((made.ops, rows))
     made.covered_ns.update(second.covered_ns if whole else {"": max(second.covered_ns.values(), default=0)})
     return made
 
@@ -287,6 +287,6 @@ def _second_bytes(second: FleetSecond, rows: list[OpStats]) -> bytes:
 
 def _second_from(m: pb.StoredSecond) -> FleetSecond:
     made = FleetSecond(m.stage_index, m.number, m.start_ns, m.end_ns, warmup=m.warmup)
-    made.ops.add(op_stats_from_proto(stats) for stats in m.ops)
+    made.ops.add(ops_from_proto(m.ops))
     made.covered_ns = dict(m.covered_ns)
     return made
