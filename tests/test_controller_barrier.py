@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from sai3tui.config.model import BarrierType
 from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Decision, Fail, Release, Wait, decide
-from sai3tui.controller.barriers import Barriers, Known
-from sai3tui.controller.liveness import LivenessRule
+from sai3tui.controller.barriers import Action, Barriers, Known, Terms, Waiting
+from sai3tui.controller.liveness import Ask, LivenessRule, Rejoin
 from sai3tui.errors import ErrorKind, Failure
 from tests.barrier_simulator import END_S, STAGES, Simulation
 
@@ -234,3 +235,93 @@ def test_who_watches_says_of_a_barrier_what_its_leader_says(case: tuple[Barriers
         assert {(each.left_s, each.at_end, each.pausing, each.held) for each in (unknown, alone)} == {
             (None, "", False, False)
         }
+
+
+class Unhurried(Barriers):
+    """Looks at every agent whenever it is asked."""
+
+    def actions(self, now: float) -> list[Action]:
+        self._anew()
+        return super().actions(now)
+
+    def outlook(self, now: float) -> tuple[float | None, Terms | None]:
+        self._anew()
+        return super().outlook(now)
+
+    def waiting(self, now: float) -> Waiting | None:
+        self._anew()
+        return super().waiting(now)
+
+
+AGENT = st.sampled_from(FLEET[:3])
+AGENTS = st.lists(AGENT, unique=True, min_size=1).map(tuple)
+HAPPENINGS = st.one_of(
+    st.tuples(st.sampled_from(("heard", "unheard", "answered")), AGENT),
+    st.tuples(st.just("broke"), AGENT),
+    st.tuples(st.just("arrived"), AGENT),
+    st.tuples(st.sampled_from(("takes_back", "excuse", "settled", "release_without")), AGENT),
+    st.tuples(st.just("gone"), AGENT),
+    st.tuples(st.just("opened"), AGENTS, AGENTS),
+    st.tuples(st.just("wait_longer"), st.sampled_from((1.0, 30.0))),
+    st.tuples(st.sampled_from(("pause", "go_on"))),
+    st.tuples(
+        st.just("begin"),
+        st.sampled_from(BarrierType),
+        st.sampled_from((None, 40.0)),
+        st.sampled_from((LivenessRule(1.0, 2, 0.5, 1), LivenessRule(5.0, 1, 3.0, 0), LivenessRule())),
+        AGENTS,
+    ),
+    st.tuples(st.sampled_from(("actions", "outlook", "waiting"))),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from((0.0, 0.1, 1.0, 4.0, 30.0)), HAPPENINGS), max_size=40))
+def test_it_does_the_same_as_one_that_looks_at_everybody_each_time(steps: list[tuple[float, tuple[Any, ...]]]) -> None:
+    now = 0.0
+    index = 0
+    machine, other = Barriers(FLEET[:3], now), Unhurried(FLEET[:3], now)
+    for each in (machine, other):
+        each.begin(0, BarrierRule(BarrierType.ALL_OR_NOTHING, "0", 10.0), LivenessRule(1.0, 2, 0.5, 1), FLEET[:3], now)
+    for passed, (kind, *details) in steps:
+        now += passed
+        if kind == "begin":
+            index += 1
+        for each in (machine, other):
+            match kind, details:
+                case (("heard" | "unheard" | "answered"), [agent]):
+                    getattr(each, kind)(agent, now)
+                case "broke", [agent]:
+                    each.broke(agent, GONE, now)
+                case "gone", [agent]:
+                    each.gone(agent, GONE)
+                case "arrived", [agent]:
+                    each.arrived(agent, index, now)
+                case "begin", [policy, whole_s, liveness, agents]:
+                    each.begin(index, BarrierRule(policy, str(index), 10.0, whole_s), liveness, agents, now)
+                case (("actions" | "outlook" | "waiting"), []):
+                    pass
+                case _:
+                    getattr(each, kind)(*details)
+        if kind == "outlook":
+            (mine, my_terms), (theirs, their_terms) = machine.outlook(now), other.outlook(now)
+            assert my_terms == their_terms
+            # It may have people look once for nothing, never too late.
+            assert theirs is None or (mine is not None and mine <= theirs)
+        else:
+            assert machine.actions(now) == other.actions(now)
+        assert (machine.waiting(now), machine.lost) == (other.waiting(now), other.lost)
+
+
+def test_who_is_heard_on_a_new_stream_is_asked_again_once_it_falls_silent() -> None:
+    machine = Barriers(("a1",), 0.0)
+    machine.begin(0, BarrierRule(BarrierType.ALL_OR_NOTHING, "0", 10.0), LivenessRule(1.0, 2, 0.5, 1), ("a1",), 0.0)
+    machine.broke("a1", GONE, 0.0)
+    assert machine.actions(0.0) == [Ask("a1", 1.0)]
+    machine.answered("a1", 0.1)
+    assert machine.actions(0.1) == [Rejoin("a1")]
+    assert machine.actions(1.0) == []
+    machine.heard("a1", 2.0)
+    assert machine.actions(2.0) == []
+    assert machine.outlook(2.0)[0] == 4.0
+    assert machine.actions(4.0) == [Ask("a1", 0.5)]

@@ -94,6 +94,11 @@ class Barriers:
         self._longer_s = 0.0
         self._without: set[str] = set()
         self._paused = False
+        # What holds until something happens or its time comes: to ask everybody at every turn costs too much in a large
+        # fleet.
+        self._quiet_until = -math.inf
+        self._wait: Wait | None = None
+        self._lost: Mapping[str, Failure] | None = None
 
     # --- what happens
 
@@ -104,24 +109,33 @@ class Barriers:
         self._began = now
         self._longer_s = 0.0
         self._without.clear()
+        self._anew()
 
     def arrived(self, agent: str, index: int, now: float) -> None:
         self._arrived.setdefault(index, {}).setdefault(agent, now)
+        self._wait = None
 
     def takes_back(self, agent: str) -> None:
         """It has got more to do, wherever it had arrived."""
         for arrived in self._arrived.values():
             arrived.pop(agent, None)
+        self._wait = None
 
     def excuse(self, agent: str) -> None:
         """Nobody waits for this lost agent: others do its work, or it is to be done without it."""
         self._excused.add(agent)
+        self._wait = None
 
     def heard(self, agent: str, now: float) -> None:
-        self._lives[agent].heard(now)
+        life = self._lives[agent]
+        if life.broken is not None or life.rejoining:
+            self._anew()
+        # Else nothing is due sooner by that.
+        life.heard(now)
 
     def broke(self, agent: str, failure: Failure, now: float) -> None:
         self._lives[agent].broke(now, failure)
+        self._anew()
 
     def broken(self, agent: str) -> Failure | None:
         """Why its stream has ended, until another one is open."""
@@ -129,19 +143,23 @@ class Barriers:
 
     def answered(self, agent: str, now: float) -> None:
         self._lives[agent].answered(now)
+        self._anew()
 
     def unheard(self, agent: str, now: float) -> None:
         self._lives[agent].unheard(now)
+        self._anew()
 
     def gone(self, agent: str, failure: Failure) -> None:
         """It has failed or ended the run: no question of whether it lives."""
         self._lives[agent].give_up(failure)
+        self._anew()
 
     def opened(self, arrived: tuple[str, ...], missing: tuple[str, ...]) -> None:
         """A barrier that another controller opened."""
         late = [agent for agent in missing if self._lives[agent].lost is None]
         self._left_behind.update(late)
         self._excluded = [agent for agent in (*self._excluded, *late) if agent not in arrived]
+        self._wait = None
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -157,17 +175,21 @@ class Barriers:
     def wait_longer(self, seconds: float) -> None:
         """Of the current barrier."""
         self._longer_s += seconds
+        self._wait = None
 
     def release_without(self, agent: str) -> None:
         """Do not wait for it at the current barrier."""
         self._without.add(agent)
+        self._wait = None
 
     def pause(self) -> None:
         """Open no barrier any more."""
         self._paused = True
+        self._wait = None
 
     def go_on(self) -> None:
         self._paused = False
+        self._wait = None
 
     @property
     def agents(self) -> Collection[str]:
@@ -208,10 +230,14 @@ class Barriers:
 
     def signs(self, now: float) -> list[Ask | Rejoin | Lose]:
         """The part of `actions` that says who lives, for those who only watch: a barrier opens as others have it."""
-        if self._rule is None:
+        if self._rule is None or now < self._quiet_until:
             return []
         steps = (life.next(self._liveness, now) for agent, life in self._lives.items() if agent not in self._settled)
-        return [step for step in steps if step is not None]
+        found = [step for step in steps if step is not None]
+        if found:
+            self._anew()
+        self._quiet_until = self._first_due(now)
+        return found
 
     def outlook(self, now: float) -> tuple[float | None, Terms | None]:
         """When to ask for `actions` again if nothing happens before, and the terms of the current barrier; None
@@ -227,15 +253,17 @@ class Barriers:
         return due, Terms(self._index, decision.until, self._paused, decision.paused, without, excused)
 
     def signs_due(self, now: float) -> float | None:
-        """When to ask for `signs` again if nothing happens before."""
+        """When to ask for `signs` again if nothing happens before; not later than there are any."""
         if self._rule is None:
             return None
-        due = (life.due(self._liveness, now) for agent, life in self._lives.items() if agent not in self._settled)
-        return min((bound for bound in due if bound is not None), default=None)
+        due = self._quiet_until if now < self._quiet_until else self._first_due(now)
+        return due if due < math.inf else None
 
     @property
-    def lost(self) -> dict[str, Failure]:
-        return {agent: life.lost for agent, life in self._lives.items() if life.lost is not None}
+    def lost(self) -> Mapping[str, Failure]:
+        if self._lost is None:
+            self._lost = {agent: life.lost for agent, life in self._lives.items() if life.lost is not None}
+        return self._lost
 
     @property
     def completed(self) -> frozenset[str]:
@@ -252,7 +280,8 @@ class Barriers:
         decision = self._decide(now)
         if self._rule is None or not isinstance(decision, Wait):
             return None
-        here = {agent: at for agent, at in self._arrived.get(self._index, {}).items() if agent not in self.lost}
+        lost = self.lost
+        here = {agent: at for agent, at in self._arrived.get(self._index, {}).items() if agent not in lost}
         first = min(here.values(), default=None)
         return Waiting(
             self._index,
@@ -288,8 +317,25 @@ class Barriers:
         left_s, then = max(0.0, told.until - now), _consequence(decide(self._rule, facts, math.inf))
         return replace(none, left_s=left_s, at_end=then, pausing=told.shut)
 
+    def _anew(self) -> None:
+        """Somebody may be lost, or something is due sooner than was thought."""
+        self._quiet_until = -math.inf
+        self._wait = None
+        self._lost = None
+
+    def _first_due(self, now: float) -> float:
+        due = (life.due(self._liveness, now) for agent, life in self._lives.items() if agent not in self._settled)
+        return min((bound for bound in due if bound is not None), default=math.inf)
+
     def _decide(self, now: float) -> Decision | None:
-        return None if self._rule is None else decide(self._rule, self._facts(), now)
+        if self._rule is None:
+            return None
+        waits = self._wait
+        if waits is not None and (waits.until is None or now < waits.until):
+            return waits
+        decision = decide(self._rule, self._facts(), now)
+        self._wait = decision if isinstance(decision, Wait) else None
+        return decision
 
     def _facts(self) -> BarrierFacts:
         return BarrierFacts(
