@@ -3,11 +3,15 @@
 The agents are simulated: they speak the real protocol over real gRPC, hundreds in a process, each on a port of its own,
 but do no work. Once a second each sends what a busy agent with 16 endpoints sends: histograms of all three kinds for
 GETs and PUTs, coarse ones for every endpoint, vitals. The controller is the real one, `RunSession` with all of its
-result files, in a process of its own. Measured are
+result files, in a process of its own, as `--batch` leads it; with `--front` a snapshot is read four times a second and
+one of every second is kept, as in the control room. Measured are
 
-- its CPU (of one core) and the most memory that it had, while reports come in,
+- its CPU (of one core, and per report) and the most memory that it had, while reports come in,
 - how long after an agent sent a report the controller's listeners have it,
 - how long it takes from the first agent that has a barrier's release to the last one.
+
+The same machine is twice as fast in one hour as in another. So each row has a yardstick: the CPU that a fixed piece of
+work (`yardstick`) takes in the controller's process, before the run and after it, and how many of them a report costs.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ from sai3tui.events import (
     Vitals,
 )
 from sai3tui.metrics.histogram import COARSE, FINE, Histogram
+from sai3tui.processes import collect_seldom
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.proto.sai3tui_pb2_grpc import AgentServicer, add_AgentServicer_to_server
 
@@ -53,6 +58,7 @@ OPS = 2000
 """Operations of each kind and second, which decides how many bins of a histogram are filled."""
 VARIANTS = 16
 PER_PROCESS = 500
+LOOK_S = 0.25
 CONFIG = """\
 target: s3://10.0.0.1/bucket/
 workload: [{op: get, path: "data/*", weight: 1}]
@@ -187,8 +193,28 @@ async def simulate(count: int, seconds: int) -> None:
 # --- the controller ---
 
 
-async def control(config: str, results: Path) -> dict[str, Any]:
-    """Run `config` and measure this process meanwhile."""
+def yardstick() -> float:
+    """CPU milliseconds of a fixed piece of work of the controller's kinds, the median of 31 times: half of it is pure
+    Python (calls, dicts, sums of small numbers), half of it small numpy calls."""
+    numbers = list(range(1000))
+    bins = np.arange(0, 2000, 8)
+    counts = np.zeros(2048, dtype=np.uint64)
+    one = np.ones(len(bins), dtype=np.uint64)
+    times = []
+    for _ in range(31):
+        began = time.process_time()
+        table: dict[int, int] = {}
+        for number in numbers * 3:
+            table[number] = table.get(number, 0) + min(number, 500)
+        for _ in range(150):
+            counts[bins] += one
+            counts.cumsum().searchsorted(one)
+        times.append(time.process_time() - began)
+    return sorted(times)[len(times) // 2] * 1000
+
+
+async def control(config: str, results: Path, front: bool) -> dict[str, Any]:
+    """Run `config` and measure this process meanwhile. `front`: with what a control room asks of it."""
     delays: list[float] = []
     marks: list[tuple[float, float]] = []
     """Wall and CPU seconds at the release of every barrier."""
@@ -200,24 +226,39 @@ async def control(config: str, results: Path) -> dict[str, Any]:
             used = resource.getrusage(resource.RUSAGE_SELF)
             marks.append((time.monotonic(), used.ru_utime + used.ru_stime))
 
-    session = RunSession(RunRequest(Path("fleet.yaml"), config.encode(), results_root=results, preflight=False))
+    before_ms = yardstick()
+    collect_seldom()  # as `--batch` does
+    session = RunSession(
+        RunRequest(Path("fleet.yaml"), config.encode(), results_root=results, preflight=False, keeps_past=front)
+    )
     session.listen(watch)
+    looking = asyncio.create_task(_look(session)) if front else None
     outcome = await session.run()
+    if looking is not None:
+        looking.cancel()
     wall, cpu = (marks[-1][place] - marks[0][place] for place in (0, 1))
     return {
         "status": outcome.status,
         "failure": outcome.failure.sentence() if outcome.failure else "",
         "reports": len(delays),
         "cores": cpu / wall,
+        "report_ms": cpu * 1000 / max(1, len(delays)),
+        "yard_ms": (before_ms + yardstick()) / 2,
         "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "delay_ms": [float(np.percentile(delays, q)) for q in (50, 99, 100)] if delays else [],
     }
 
 
+async def _look(session: RunSession) -> None:
+    while True:
+        session.snapshot()
+        await asyncio.sleep(LOOK_S)
+
+
 # --- both ---
 
 
-def measured(agents: int, seconds: int) -> dict[str, Any]:
+def measured(agents: int, seconds: int, front: bool) -> dict[str, Any]:
     each = [PER_PROCESS] * (agents // PER_PROCESS) + [agents % PER_PROCESS] * (agents % PER_PROCESS > 0)
     processes = [
         subprocess.Popen(
@@ -240,6 +281,7 @@ def measured(agents: int, seconds: int) -> dict[str, Any]:
             CONFIG.replace("STAGES", stages).replace("AGENTS", ", ".join(f"'{place}'" for place in places))
         )
         command = [sys.executable, "-m", "benchmarks.fleet", "--control", str(config)]
+        command += ["--front"] if front else []
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
         found: dict[str, Any] = json.loads(done.stdout)
         times: dict[int, list[int]] = {}
@@ -268,6 +310,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", type=int, nargs="+", default=[16, 200, 1000])
     parser.add_argument("--seconds", type=int, default=10, help="of each of the three stages")
+    parser.add_argument("--front", action="store_true", help="with what a control room asks of the controller")
     parser.add_argument("--simulate", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--control", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -275,16 +318,21 @@ def main() -> None:
         asyncio.run(simulate(options.simulate, options.seconds))
         return
     if options.control:
-        print(json.dumps(asyncio.run(control(options.control.read_text(), options.control.parent))))
+        found = asyncio.run(control(options.control.read_text(), options.control.parent, options.front))
+        print(json.dumps(found))
         return
-    print("| agents | outcome | reports | controller: cores | MiB | delay ms: p50, p99, most | release spread ms |")
-    print("|--:|---|--:|--:|--:|--:|--:|")
+    print(
+        "| agents | outcome | reports | controller: cores | CPU ms a report | yardstick CPU ms | yardsticks a report |"
+        " MiB | delay ms: p50, p99, most | release spread ms |"
+    )
+    print("|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for agents in options.agents:
-        m = measured(agents, options.seconds)
+        m = measured(agents, options.seconds, options.front)
         delays = ", ".join(f"{each:.0f}" for each in m["delay_ms"])
         whole = f"of {agents * options.seconds * STAGES}"
         print(
-            f"| {agents} | {m['status']} {m['failure']} | {m['reports']} {whole} | {m['cores']:.2f} | {m['mib']:.0f} |"
+            f"| {agents} | {m['status']} {m['failure']} | {m['reports']} {whole} | {m['cores']:.2f} |"
+            f" {m['report_ms']:.2f} | {m['yard_ms']:.2f} | {m['report_ms'] / m['yard_ms']:.2f} | {m['mib']:.0f} |"
             f" {delays} | {m['release_ms']:.0f} |",
             flush=True,
         )

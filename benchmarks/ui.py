@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import gc
 import os
 import pty
 import re
@@ -28,6 +27,7 @@ from pathlib import Path
 from sai3tui.app import Sai3App
 from sai3tui.controller.frames import Frames
 from sai3tui.controller.snapshot import RunSnapshot
+from sai3tui.processes import collect_seldom
 from sai3tui.screens.live import LiveScreen
 from tests.canned_runs import running
 from tests.scripted_session import ScriptedServices, ScriptedSession
@@ -205,7 +205,7 @@ def day(count: int) -> tuple[float, float]:
 
 def validation() -> tuple[int, float, float]:
     """Lines of a large configuration, and how much CPU the editor's check of it takes in ms: median and the worst."""
-    gc.freeze()  # as the control room does
+    collect_seldom()  # as the control room does
     text = EXAMPLE.read_text()
     operations = "".join(f'  - {{op: get, path: "data/**/*", weight: {n % 9 + 1}}}\n' for n in range(900))
     text = text.replace("workload:\n", "workload:\n" + operations)

@@ -74,6 +74,7 @@ class LiveServices:
             access=self._access,
             baseline=self._baseline,
             stays=True,
+            keeps_past=True,
         )
         return SessionThread(RunSession(request))
 
@@ -89,6 +90,7 @@ class LiveServices:
             baseline=self._baseline,
             attach=self._attach,
             stays=True,
+            keeps_past=True,
         )
         return SessionThread(RunSession(request))
 

@@ -28,6 +28,7 @@ from sai3tui.controller.snapshot import Outcome, RunSnapshot
 from sai3tui.errors import ConfigError, Failure, ResourceError, printable
 from sai3tui.events import Attached, Level, event_json
 from sai3tui.handover import hand_over, led_words, parting_words
+from sai3tui.processes import collect_seldom
 from sai3tui.results.baseline import baseline_json
 from sai3tui.results.ci import CiRun, junit_xml, markdown_summary
 from sai3tui.results.describe import failure_lines
@@ -87,6 +88,7 @@ def run_batch(options: BatchOptions) -> int:
     if options.abort:
         session.listen(partial(_abort_once_attached, session))
     printer.on_closed = lambda: session.request_abort("nobody reads the output any more", 128 + signal.SIGPIPE)
+    collect_seldom()
     outcome = asyncio.run(_run(session, printer))
     if outcome.status == DETACHED:
         return _parted(session, outcome, options)

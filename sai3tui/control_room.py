@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sai3tui.app import Sai3App
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.controller.request import AttachOrder
 from sai3tui.errors import Sai3Error
+from sai3tui.processes import collect_seldom
 from sai3tui.run_keeper import EXIT_FAILED
 from sai3tui.screens.arrangement import Arrangements
 from sai3tui.screens.files import read_config, text_of
@@ -91,8 +91,7 @@ def run_app(options: AppOptions) -> int:
             keys=keys,
             plain_charts=options.plain_charts,
         )
-        # What is loaded by now stays: collections need not walk through it while somebody types.
-        gc.freeze()
+        collect_seldom()
         app.run()
         app.end_session()
         code = app.return_code if app.return_code is not None else EXIT_FAILED

@@ -96,7 +96,7 @@ def session_for(tmp_path: Path, text: bytes, *, preflight: bool = True, stays: b
 
 def attached(tmp_path: Path, *targets: str | Path, **how: bool) -> RunSession:
     order = AttachOrder(tuple(str(target) for target in targets), **how)
-    return RunSession(RunRequest(Path(), b"", results_root=tmp_path / "results", attach=order))
+    return RunSession(RunRequest(Path(), b"", results_root=tmp_path / "results", attach=order, keeps_past=True))
 
 
 @asynccontextmanager

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.frames import LEAST_FRAMES, Frames, lines_until
 from sai3tui.controller.hosts import by_host
+from sai3tui.controller.journal import Journal
 from sai3tui.controller.snapshot import AgentView, LogLine, Rates, RunSnapshot, Series
-from sai3tui.events import Level, Vitals
+from sai3tui.events import BarrierReleased, Level, Objects, Report, RunStarted, Vitals
 from sai3tui.metrics.saturation import Sample, nearest_limit
+from sai3tui.results.views import StageInfo
 
 START_NS = 1_764_000_000_000_000_000
 FLEET = tuple(AgentView(f"agent-{n}", f"10.0.0.{n}:7167") for n in range(1, 5))
@@ -105,3 +109,40 @@ def test_the_nearest_limit_is_the_one_that_is_most_used() -> None:
     used, name = nearest_limit(Sample(1.0, worker_cpu_pct=35, nic_pct=99))
     assert name == "network"
     assert used == 1.1
+
+
+def test_snapshots_are_made_for_who_reads_them_and_of_what_happens() -> None:
+    now_ns = time.time_ns()
+    journal = Journal("fleet.yaml")
+    journal.fleet.plan("r", (StageInfo(1, "load", "execute"),), (LiveAgent("a", "10.0.0.1:7167"),))
+    journal.emit(RunStarted(now_ns, agents=("a",)))
+    journal.emit(BarrierReleased(now_ns, start_ns=now_ns, arrived=("a",)))
+    journal.tick()
+    said = journal.snapshot
+    assert (said.run_id, said.started_ns) == ("r", now_ns)
+    journal.tick()
+    read_again = journal.snapshot
+    assert read_again.version > said.version
+    journal.tick()
+    assert journal.snapshot.version > read_again.version
+    journal.tick()
+    # From here on nobody looks, until `version`.
+    journal.emit(Report("a", 1, now_ns, now_ns + 10**9, (), (), Objects(done=7), Vitals()))
+    before = journal.fleet.snapshot(now_ns).version
+    journal.tick()
+    assert journal.fleet.snapshot(now_ns).version == before + 1
+    journal.note(Level.INFO, "something happens")
+    journal.tick()
+    assert journal.fleet.snapshot(now_ns).version == before + 3
+    assert journal.snapshot.agents[0].done == 7
+    assert journal.snapshot.log[-1].text == "something happens"
+    assert not len(journal.frames)
+
+
+def test_the_past_is_kept_for_a_front_that_goes_back_in_time_whether_it_reads_or_not() -> None:
+    journal = Journal("fleet.yaml", keeps_past=True)
+    journal.fleet.plan("r", (StageInfo(1, "load", "execute"),), (LiveAgent("a", "10.0.0.1:7167"),))
+    journal.emit(RunStarted(time.time_ns() - 5 * 10**9, agents=("a",)))
+    journal.tick()
+    journal.tick()
+    assert journal.frames.span[0] >= 5.0

@@ -187,7 +187,8 @@ class Arrival:
         film = Film(journal.frames, max(SECOND_NS, span_ns // MOST_FRAMES))
         for item in items:
             journal.replay(item, known=id(item) in before)
-            film.at(time_of(item), journal.fleet.tally.started_ns, journal.fleet.snapshot)
+            if journal.keeps_past:
+                film.at(time_of(item), journal.fleet.tally.started_ns, journal.fleet.snapshot)
         director.adopt(items, messages)
         journal.refresh()
 

@@ -40,9 +40,7 @@ class Frames:
 
     def add(self, snapshot: RunSnapshot) -> None:
         """Keep this one if it begins another second of the run. Times that go backwards are not kept."""
-        if not snapshot.started_ns:
-            return
-        if self._times and int(snapshot.elapsed_s) <= int(self._times[-1]):
+        if not snapshot.started_ns or not self.lacks(snapshot.elapsed_s):
             return
         # Curves and events are cut out of the latest snapshot: kept here they would be kept many times.
         frames = (*self._frames, replace(snapshot, series=Series(), log=(), findings=()))
@@ -51,6 +49,10 @@ class Frames:
             old = len(frames) * 3 // 4
             frames = frames[:old:2] + frames[old:]
         self._frames, self._times = frames, tuple(frame.elapsed_s for frame in frames)
+
+    def lacks(self, elapsed_s: float) -> bool:
+        """Whether that is another second of the run than those that are kept."""
+        return not self._times or int(elapsed_s) > int(self._times[-1])
 
     @property
     def span(self) -> tuple[float, float]:

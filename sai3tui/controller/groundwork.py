@@ -44,7 +44,7 @@ class Groundwork:
     def __init__(self, request: RunRequest, environ: Mapping[str, str] | None) -> None:
         self.request = request
         self.environ = dict(os.environ) if environ is None else dict(environ)
-        self.journal = Journal(request.config_name)
+        self.journal = Journal(request.config_name, keeps_past=request.keeps_past)
         self.version = version("sai3tui")
         self.name = controller_name()
         self.run_id = ""

@@ -15,7 +15,7 @@ from sai3tui.controller.lead import Lead
 from sai3tui.controller.request import COMPLETE, EXIT_THRESHOLD, THRESHOLD_MISSED, RunRequest
 from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.errors import Failure, ResourceError
-from sai3tui.events import Level, Note, RunFinished
+from sai3tui.events import Level, Note, Report, RunFinished
 from sai3tui.results.history import History
 from sai3tui.results.metadata import RunMeta
 from sai3tui.results.passport import clock_passport, with_clocks
@@ -30,12 +30,16 @@ FLUSH_INTERVAL_S = 1.0
 
 
 class Journal:
-    """Belongs to the session's loop. `snapshot` is immutable and may be read from anywhere."""
+    """Belongs to the session's loop. `snapshot` is immutable and may be read from anywhere. What has happened is in it
+    soon; figures are for whoever reads it again and again: they are those of the time it was last read, or that
+    something happened. With `keeps_past`, `frames` has one of every second."""
 
-    def __init__(self, config_name: str) -> None:
+    def __init__(self, config_name: str, *, keeps_past: bool = False) -> None:
         self.fleet = Fleet(config_name)
         self.frames = Frames()
-        self.snapshot: RunSnapshot = self.fleet.snapshot(time.time_ns())
+        self.keeps_past = keeps_past
+        self._snapshot: RunSnapshot = self.fleet.snapshot(time.time_ns())
+        self._read = False
         self._listeners: list[tuple[OnItem, OnSecond | None]] = []
         self._backlog: list[tuple[Item, list[FleetSecond]]] = []
         self._writer: RunWriter | None = None
@@ -43,6 +47,14 @@ class Journal:
         self._told = 0
         self._flushed = 0.0
         self._dirty = True
+        """Something has happened, which is to be seen soon."""
+        self._grown = False
+        """Figures have."""
+
+    @property
+    def snapshot(self) -> RunSnapshot:
+        self._read = True
+        return self._snapshot
 
     def listen(self, on_item: OnItem, on_second: OnSecond | None = None) -> None:
         """Call `on_item` with every item, `on_second` with every complete second of the fleet."""
@@ -57,7 +69,10 @@ class Journal:
         for on_item, _ in self._listeners:
             on_item(item)
         self._seconds(closed)
-        self._dirty = True
+        if isinstance(item, Report):
+            self._grown = True
+        else:
+            self._dirty = True
         self._tell_crossings()
 
     def note(self, level: Level, text: str, *, agent: str = "", code: str = "") -> None:
@@ -65,7 +80,7 @@ class Journal:
 
     def heard(self, agent: str, now_ns: int, clock: ClockEstimate) -> None:
         self.fleet.heard(agent, now_ns, clock)
-        self._dirty = True
+        self._grown = True
 
     def lost(self, agent: str, failure: Failure) -> None:
         self._late(self.fleet.lost(agent, failure))
@@ -127,20 +142,26 @@ class Journal:
         return outcome
 
     def tick(self) -> None:
-        """A few times a second: overdue seconds, files flushed once a second, a new snapshot if anything changed."""
-        self._late(self.fleet.tick(time.time_ns()))
+        """A few times a second: overdue seconds, files flushed once a second, a new snapshot if anything changed that
+        somebody looks at, or that is to be kept."""
+        now_ns = time.time_ns()
+        self._late(self.fleet.tick(now_ns))
         now = time.monotonic()
         if self._writer is not None and now - self._flushed >= FLUSH_INTERVAL_S:
             self._flushed = now
             self._writer.flush()
             self._tell_problems(self._writer)
-        if self._dirty or self.fleet.phase is Phase.RUNNING:
+        running = self.fleet.phase is Phase.RUNNING
+        second = self.keeps_past and self.frames.lacks((now_ns - self.fleet.tally.started_ns) / 1e9)
+        wanted = self._read or (running and second)
+        if self._dirty or (wanted and (self._grown or running)):
             self.refresh()
 
     def refresh(self) -> None:
-        self.snapshot = self.fleet.snapshot(time.time_ns())
-        self.frames.add(self.snapshot)
-        self._dirty = False
+        self._dirty = self._grown = self._read = False
+        self._snapshot = self.fleet.snapshot(time.time_ns())
+        if self.keeps_past:
+            self.frames.add(self._snapshot)
 
     def judge(self, outcome: Outcome) -> Outcome:
         """`outcome` by the thresholds, once nothing more is measured. Idempotent."""

@@ -67,6 +67,8 @@ class RunRequest:
     """Of the configuration, where its file has another one."""
     stays: bool = False
     """Whoever takes the run over from us makes us a viewer of it; else we leave in order."""
+    keeps_past: bool = False
+    """For a front that goes back in time: a snapshot of every second is kept."""
 
     @property
     def config_name(self) -> str:

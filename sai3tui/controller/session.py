@@ -83,7 +83,7 @@ class RunSession:
 
     @property
     def frames(self) -> Frames:
-        """The run's past; may be read from anywhere."""
+        """The run's past, if the request is to keep it; may be read from anywhere."""
         return self._journal.frames
 
     def proceed(self) -> None:
