@@ -11,7 +11,8 @@ one of every second is kept, as in the control room. Measured are
 - how long it takes from the first agent that has a barrier's release to the last one.
 
 The same machine is twice as fast in one hour as in another. So each row has a yardstick: the CPU that a fixed piece of
-work (`yardstick`) takes in the controller's process, before the run and after it, and how many of them a report costs.
+work (`yardstick`) takes in the controller's process, once a second while the run goes on, which is not counted as the
+controller's, and how many yardsticks a report costs.
 """
 
 from __future__ import annotations
@@ -194,23 +195,26 @@ async def simulate(count: int, seconds: int) -> None:
 
 
 def yardstick() -> float:
-    """CPU milliseconds of a fixed piece of work of the controller's kinds, the median of 31 times: half of it is pure
-    Python (calls, dicts, sums of small numbers), half of it small numpy calls."""
-    numbers = list(range(1000))
+    """CPU seconds of a fixed piece of work of the controller's kinds: half of it is pure Python (calls, dicts, sums of
+    small numbers), half of it small numpy calls."""
     bins = np.arange(0, 2000, 8)
     counts = np.zeros(2048, dtype=np.uint64)
     one = np.ones(len(bins), dtype=np.uint64)
-    times = []
-    for _ in range(31):
-        began = time.process_time()
-        table: dict[int, int] = {}
-        for number in numbers * 3:
-            table[number] = table.get(number, 0) + min(number, 500)
-        for _ in range(150):
-            counts[bins] += one
-            counts.cumsum().searchsorted(one)
-        times.append(time.process_time() - began)
-    return sorted(times)[len(times) // 2] * 1000
+    began = time.thread_time()
+    table: dict[int, int] = {}
+    for number in range(3000):
+        table[number % 1000] = table.get(number % 1000, 0) + min(number, 500)
+    for _ in range(150):
+        counts[bins] += one
+        counts.cumsum().searchsorted(one)
+    return time.thread_time() - began
+
+
+async def _measure(found: list[tuple[float, float]]) -> None:
+    """Once a second: when, and what the yardstick took."""
+    while True:
+        await asyncio.sleep(1.0)
+        found.append((time.monotonic(), yardstick()))
 
 
 async def control(config: str, results: Path, front: bool) -> dict[str, Any]:
@@ -226,24 +230,28 @@ async def control(config: str, results: Path, front: bool) -> dict[str, Any]:
             used = resource.getrusage(resource.RUSAGE_SELF)
             marks.append((time.monotonic(), used.ru_utime + used.ru_stime))
 
-    before_ms = yardstick()
+    yards: list[tuple[float, float]] = []
     collect_seldom()  # as `--batch` does
     session = RunSession(
         RunRequest(Path("fleet.yaml"), config.encode(), results_root=results, preflight=False, keeps_past=front)
     )
     session.listen(watch)
-    looking = asyncio.create_task(_look(session)) if front else None
+    beside = [asyncio.create_task(_measure(yards))]
+    if front:
+        beside.append(asyncio.create_task(_look(session)))
     outcome = await session.run()
-    if looking is not None:
-        looking.cancel()
+    for task in beside:
+        task.cancel()
     wall, cpu = (marks[-1][place] - marks[0][place] for place in (0, 1))
+    measured = [took for at, took in yards if marks[0][0] <= at <= marks[-1][0]]
+    cpu -= sum(measured)
     return {
         "status": outcome.status,
         "failure": outcome.failure.sentence() if outcome.failure else "",
         "reports": len(delays),
         "cores": cpu / wall,
         "report_ms": cpu * 1000 / max(1, len(delays)),
-        "yard_ms": (before_ms + yardstick()) / 2,
+        "yard_ms": float(np.median(measured)) * 1000,
         "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "delay_ms": [float(np.percentile(delays, q)) for q in (50, 99, 100)] if delays else [],
     }
