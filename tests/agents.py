@@ -86,10 +86,10 @@ def running_agent(
 
 
 @asynccontextmanager
-async def agent_in_process(tmp_path: Path, *allowed: Path) -> AsyncIterator[tuple[str, RunThread]]:
-    """The address of an agent in this process, on this loop, and the thread of its runs."""
+async def agent_in_process(tmp_path: Path, *allowed: Path, port: int = 0) -> AsyncIterator[tuple[str, RunThread]]:
+    """The address of an agent in this process, on this loop, and the thread of its runs. `port` 0: a free one."""
     server = make_server(NO_ACCESS)
-    port = add_port(server, "127.0.0.1", 0, NO_ACCESS)
+    port = add_port(server, "127.0.0.1", port, NO_ACCESS)
     with RunThread() as thread:
         async with asyncio.TaskGroup() as runs:
             limits = AgentLimits(tmp_path / "data", allowed, allow_custom=True)

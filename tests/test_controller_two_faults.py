@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ import pytest
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.events import AgentState, StateChanged, WorkHandedOver
 from sai3tui.results.tally import Item
-from tests.agents import agent_in_process
+from tests.agents import agent_in_process, running_agent
+from tests.e2e import ended, started
 from tests.test_controller_attach import attached, finished, going, in_stage, session_for
 from tests.waiting import wait_until_async
 
@@ -68,6 +69,27 @@ async def test_what_a_lost_agent_left_is_done_though_its_controller_leaves_too(t
         assert (snapshot.stages[0].done, snapshot.stages[0].planned) == (OBJECTS, OBJECTS)
 
 
+async def test_an_agent_that_was_started_anew_is_lost_at_once_and_what_it_did_counts_once(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    async with agent_in_process(tmp_path / "a2", target) as (stays, _):
+        async with agent_in_process(tmp_path / "a1", target) as (address, _):
+            first = session_for(tmp_path, config_for(target, [address, stays], "all_or_nothing"), preflight=False)
+            async with going(first) as leading:
+                assert await wait_until_async(in_stage(first, 1), 60)
+                first.request_detach("gone")
+                await asyncio.wait_for(leading, 60)
+        async with agent_in_process(tmp_path / "a1", target, port=int(address.rpartition(":")[2])) as (again, _):
+            assert again == address
+            second = attached(tmp_path, first.snapshot().results_dir)
+            # A silence of 90 s would be more than a minute.
+            outcome = await asyncio.wait_for(second.run(), 60)
+            snapshot = second.snapshot()
+        assert (outcome.status, outcome.exit_code, outcome.failure) == ("incomplete", 6, None)
+        assert made(target) == OBJECTS
+        assert (snapshot.stages[0].done, snapshot.stages[0].planned) == (OBJECTS, OBJECTS)
+        assert any("does not know this run any more" in line.text for line in snapshot.log)
+
+
 LATE = """\
 target: file://{target}/
 workload: [{{op: put, path: "new/", object_size: 1000, weight: 1}}]
@@ -121,3 +143,49 @@ async def _unsaid(link: AgentLink, stage_index: int, reason: str) -> None:
 
 def states(items: list[Item]) -> list[tuple[str, AgentState, int]]:
     return [(item.agent, item.state, item.stage_index) for item in items if isinstance(item, StateChanged)]
+
+
+KILLED = 6000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("barrier", "by", "handed_on"),
+    [
+        ("all_or_nothing", "directory", True),
+        ("best_effort", "directory", False),
+        ("all_or_nothing", "agent", False),
+        ("best_effort", "agent", True),
+    ],
+)
+async def test_an_agent_is_killed_and_then_the_controller_in_the_same_stage(
+    tmp_path: Path, barrier: str, by: str, handed_on: bool
+) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    with ExitStack() as stack:
+        agents = [
+            stack.enter_context(running_agent(tmp_path, "--allow-path", str(target), name=name))
+            for name in ("a1", "a2", "a3")
+        ]
+        config = tmp_path / "pair.yaml"
+        config.write_bytes(config_for(target, [agent.address for agent in agents], barrier, KILLED))
+        arguments = ["--batch", str(config), "--json", "--no-preflight", "--results", str(tmp_path / "results")]
+        controller = stack.enter_context(started(arguments))
+        assert await wait_until_async(lambda: (target / "data").exists() and made(target) > KILLED // 20, 60)
+        agents[0].child.process.kill()
+        (results,) = tmp_path.glob("results/sai3-*")
+        if handed_on:
+            log = results / "events.jsonl"
+            assert await wait_until_async(lambda: "WorkHandedOver" in log.read_text(), 60)
+        controller.kill()
+        controller.wait()
+        where = str(results) if by == "directory" else agents[1].address
+        coming = ["attach", "--batch", "--json", "--results", str(tmp_path / "later"), where]
+        done = await asyncio.to_thread(ended, stack.enter_context(started(coming)))
+        assert (done.code, done.result["status"]) == (6, "incomplete"), done.stderr
+        assert made(target) == KILLED
+        assert done.stage("prepare")["status"] == "done"
+        if by == "directory":
+            assert done.stage("prepare")["objects"] == KILLED
