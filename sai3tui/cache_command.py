@@ -17,9 +17,11 @@ from sai3tui.config.model import Namespace
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import NamespaceFrom, Resolved, ResolvedAgent
 from sai3tui.config.units import format_count
+from sai3tui.controller.coordinator import space_of_agent
 from sai3tui.errors import ConfigError, ResourceError
 from sai3tui.state.generations import Known
 from sai3tui.state.layout import LayoutCache
+from sai3tui.state.scratch import is_scratch
 from sai3tui.state.states import ObjectState, wanted
 from sai3tui.storage.control import open_control
 from sai3tui.storage.open import endpoint_from_location
@@ -35,12 +37,12 @@ SETTLED = (Namespace.SHARED, Namespace.INDEPENDENT)
 @dataclass(frozen=True, slots=True)
 class Place:
     """One state cache: its layout, whose it is (an agent's or the controller's) and where it stands. `space`: of the
-    controller's, the number of the agent whose objects these are, where agents have objects of their own."""
+    controller's, whose objects these are (`space_of_agent`), where agents have objects of their own."""
 
     layout: str
     owner: str
     directory: Path
-    space: int | None = None
+    space: str = ""
 
 
 def show(root: Path, layout: str, json: bool, out: TextIO) -> int:
@@ -111,13 +113,15 @@ def places(root: Path, layouts: frozenset[str] = frozenset()) -> list[Place]:
     found = []
     for data in sorted(root.rglob("data.mdb")):
         parts = data.relative_to(root).parts
+        if is_scratch(data):
+            continue
         if "cache" in parts[:-2]:
             at = parts.index("cache")
             found.append(Place(parts[at + 1], "/".join(parts[:at]) or "agent", data.parent))
         elif "coordinator" in parts[:-3]:
             at = parts.index("coordinator")
             space = parts[at + 2]
-            found.append(Place(parts[at + 1], f"controller, space {space}", data.parent, int(space)))
+            found.append(Place(parts[at + 1], f"controller, space {space}", data.parent, space))
     return [place for place in found if not layouts or place.layout in layouts]
 
 
@@ -192,9 +196,10 @@ def _agent_of(place: Place, resolved: Resolved) -> ResolvedAgent:
     roots = {tuple(each.location for each in agent.endpoints) for agent in agents}
     if resolved.shared or len(roots) == 1:
         return agents[0]
-    if place.space is not None and place.space < len(agents):
-        return agents[place.space]
-    named = [agent for agent in agents if place.owner == f"agent-{agent.address.rpartition(':')[2]}"]
+    if place.space:
+        named = [agent for agent in agents if space_of_agent(resolved, agent.id) == place.space]
+    else:
+        named = [agent for agent in agents if place.owner == f"agent-{agent.address.rpartition(':')[2]}"]
     if len(named) != 1:
         hint = "verify on the controller's host, whose caches are in the order of the agents"
         raise ConfigError(f"{place.directory} does not say which agent of the configuration it is of", hint=hint)

@@ -146,7 +146,11 @@ class Driver:
         self._resolved = load_resolved(config, "test.yaml").resolved
         self._coordinator = (
             Coordinator(
-                self._resolved, fresh=fresh, directory=None, note=lambda level, text, code: self.told.append(text)
+                self._resolved,
+                run_id="r",
+                fresh=fresh,
+                directory=None,
+                note=lambda level, text, code: self.told.append(text),
             )
             if self._resolved is not None
             else None

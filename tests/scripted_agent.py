@@ -132,6 +132,9 @@ class ScriptedAgent(AgentServicer):
         return
         yield
 
+    async def OnRecord(self, request, context):
+        return pb.OnRecordReply()
+
     async def Run(self, request_iterator, context):
         out: asyncio.Queue[pb.AgentMessage | None] = asyncio.Queue()
         out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), seated=pb.Seated(leads=True)))

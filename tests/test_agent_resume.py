@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import grpc
 import pytest
 
 from sai3tui.agent.owner import MARKER
+from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
 from tests.resuming import children, config_of, recorded, versions
 from tests.servers import ServerUnderTest
@@ -57,6 +59,40 @@ async def test_what_was_recorded_created_before_a_kill_is_not_put_again(
     after = versions(s3_server, bucket)
     assert len(after) == OBJECTS
     assert {key for key in before if before[key] != after[key]} <= creating
+
+
+@pytest.mark.parametrize("emptied", [pytest.param(1, marks=pytest.mark.slow), 4])
+async def test_what_was_removed_after_an_interrupted_prepare_is_written_again(
+    s3_server: ServerUnderTest, tmp_path: Path, emptied: int
+) -> None:
+    """All of it, or each fourth object; also with force_overwrite, where nobody looks at what there is."""
+    bucket = s3_server.bucket(f"agent-emptied-{emptied}")
+    config = config_of(s3_server, bucket, "force_overwrite: true")
+    with running_agent(tmp_path, environ=s3_server.environ()) as agent:
+        async with stub_of(agent) as stub:
+            running = asyncio.ensure_future(Driver(stub, config).run())
+            assert await wait_until_async(lambda: 100 < len(versions(s3_server, bucket)) < OBJECTS, 30)
+            await stub.Abort(pb.AbortRequest(wait_ms=20_000))
+            await asyncio.wait({running})
+        created, _ = await recorded_after(agent, config)
+        gone_by_hand = sorted(created)[::emptied]
+        client = s3_server.client()
+        for key in gone_by_hand:
+            client.delete_object(Bucket=bucket, Key=key)
+        before = versions(s3_server, bucket)
+        driver = await finish(agent, config, "run-2")
+    after = versions(s3_server, bucket)
+    assert len(after) == OBJECTS
+    assert {key for key in created if before.get(key) != after[key]} == set(gone_by_hand)
+    assert driver.summary("prepare").objects.existed == len(created) - len(gone_by_hand)
+    assert any("gone" in note for note in driver.notes)
+
+
+async def recorded_after(agent: AgentUnderTest, config: str) -> tuple[set[str], set[str]]:
+    """What is on record at an agent that goes on: in a copy of its cache, which it may have open."""
+    copy = AgentUnderTest(agent.child, agent.address, agent.data_dir.with_name("copied"))
+    shutil.copytree(agent.data_dir, copy.data_dir)
+    return await recorded(copy, config)
 
 
 async def finish(stub_agent: AgentUnderTest, config: str, run_id: str, **options: bool) -> Driver:

@@ -56,3 +56,21 @@ async def test_followers_see_everything_once_and_end_with_the_spool() -> None:
         spool.close()
     assert first.result() == list(range(1, 52))
     assert second.result() == list(range(2, 52))
+
+
+async def test_what_the_course_of_a_run_was_is_kept_whatever_else_is_dropped() -> None:
+    spool = Spool("r", report_bytes=1, other_bytes=1)
+    course = [
+        pb.AgentMessage(assigned=pb.Assignment(epoch=1)),
+        pb.AgentMessage(released=pb.Release()),
+        pb.AgentMessage(arrived=pb.Arrived()),
+        pb.AgentMessage(state=pb.StateChanged(state=pb.RUNNING)),
+        pb.AgentMessage(surveyed=pb.Surveyed(epoch=1)),
+    ]
+    for message in course:
+        spool.append(message)
+        spool.append(note("x" * 1000))
+        spool.append(report(1))
+    kept = [m.WhichOneof("body") for m in spool.since(0)]
+    assert kept == ["assigned", "released", "arrived", "state", "surveyed", "note", "report"]
+    assert spool.dropped == 2 * len(course) - 2

@@ -9,8 +9,13 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
+import pytest
+
+import sai3tui.agent.service as agent_service
+from sai3tui.agent.spool import Spool
 from sai3tui.controller.lead import shown_name
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
@@ -199,6 +204,35 @@ async def test_a_controller_that_dies_is_made_up_for_from_what_agents_kept(tmp_p
         outcome, _ = await finished(attached(tmp_path, directory))
         assert (outcome.status, outcome.failure) == ("success", None)
         check_whole(directory)
+
+
+async def test_who_comes_later_knows_of_objects_what_agents_have_on_record_and_says_what_they_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After hours, reports of the prepare are not kept any more; here all but the last one. Its controller's cache is
+    on another host."""
+    monkeypatch.setattr(agent_service, "Spool", partial(Spool, report_bytes=1, other_bytes=1))
+    target = tmp_path / "target"
+    async with agent_in_process(tmp_path, target) as (address, _):
+        text = CONFIG.format(
+            target=target,
+            objects=OBJECTS,
+            agents=f'    - {{id: a1, address: "{address}"}}\n',
+            seconds=2,
+            timeout=600,
+        )
+        first = session_for(tmp_path, text.encode(), preflight=False)
+        async with going(first) as running:
+            assert await wait_until_async(in_stage(first, 2), 60)
+            first.request_detach("gone")
+            await asyncio.wait_for(running, 60)
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another-host"))
+        outcome, snapshot = await finished(attached(tmp_path, address))
+    assert (outcome.exit_code, outcome.failure) == (0, None)
+    cleanup = snapshot.stages[2]
+    assert (cleanup.done, cleanup.total_ops) == (OBJECTS, OBJECTS)
+    assert [path for path in target.rglob("*") if path.is_file()] == []
+    assert [line.agent for line in snapshot.log if "no longer kept" in line.text] == ["a1"]
 
 
 async def test_agents_alone_tell_the_whole_run(tmp_path: Path) -> None:

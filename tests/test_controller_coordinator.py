@@ -45,6 +45,13 @@ def inventory(created: int, *, complete: bool = False) -> pb.Inventory:
     return pb.Inventory(generations=[known_to_proto(known)])
 
 
+def coordinator_of(
+    config: str | Resolved, directory: Path | None = None, *, fresh: bool = False, run_id: str = "r"
+) -> Coordinator:
+    of = resolved(config) if isinstance(config, str) else config
+    return Coordinator(of, run_id=run_id, fresh=fresh, directory=directory, note=lambda *_: None)
+
+
 def arrive(coordinator: Coordinator, agent: str, told: pb.Inventory | None = None) -> None:
     coordinator.take(agent, pb.AgentMessage(arrived=pb.Arrived(stage_index=0, inventory=told)))
 
@@ -52,7 +59,7 @@ def arrive(coordinator: Coordinator, agent: str, told: pb.Inventory | None = Non
 async def first_orders(
     flags: str, told: pb.Inventory | None, *, fresh: bool = False
 ) -> tuple[Coordinator, list[Order]]:
-    coordinator = Coordinator(resolved(flags), fresh=fresh, directory=None, note=lambda *_: None)
+    coordinator = coordinator_of(flags, fresh=fresh)
     arrive(coordinator, "a", told)
     arrive(coordinator, "b")
     coordinator.ready()
@@ -66,6 +73,8 @@ async def first_orders(
         ("skip_verification: true", None, False, "adopt"),
         ("force_overwrite: false", inventory(100), False, "repair"),
         ("skip_verification: true", inventory(60, complete=True), False, "repair"),
+        ("force_overwrite: true", inventory(60), False, "resume"),
+        ("skip_verification: true", inventory(60), False, "resume"),
     ],
 )
 async def test_one_agent_looks_for_all(flags: str, told: pb.Inventory | None, fresh: bool, survey: str) -> None:
@@ -96,8 +105,7 @@ async def test_one_agent_looks_for_all(flags: str, told: pb.Inventory | None, fr
     [
         ("force_overwrite: true", None, False, 1, 0),
         ("force_overwrite: true", inventory(100, complete=True), False, 5, 0),
-        ("force_overwrite: true", inventory(60), False, 4, 60),
-        ("skip_verification: true", inventory(60), False, 4, 60),
+        ("force_overwrite: true", inventory(0), False, 4, 0),
         ("force_overwrite: false", inventory(60), True, 5, 0),
         ("force_overwrite: false", None, True, 1, 0),
     ],
@@ -156,7 +164,7 @@ READY = [(agent, pb.AgentMessage(assigned=echo_of(pb.Assignment(epoch=0)))) for 
 
 
 def come_later(said: list[tuple[str, pb.AgentMessage]], flags: str, tmp_path: Path) -> Coordinator:
-    later = Coordinator(resolved(flags), fresh=False, directory=tmp_path, note=lambda *_: None)
+    later = coordinator_of(flags, tmp_path)
     for agent, message in said:
         assert later.take(agent, message) == []
     return later
@@ -219,6 +227,108 @@ async def test_the_work_of_an_agent_that_cannot_say_what_it_was_told_is_inferred
     await later.close()
 
 
+def of_record(order: pb.Assignment, created: int, sequence: int = 9) -> pb.OnRecordReply:
+    """What an agent has on record that has created the first so many objects of what it got."""
+    known = known_from_proto(order.generation)
+    held = known.record.holdings[0]
+    ks = np.arange(held.first_k, held.first_k + created, dtype=np.int64)
+    known.states(held.set_id, held.slot).set(ks, ObjectState.CREATED)
+    return pb.OnRecordReply(inventory=pb.Inventory(generations=[known_to_proto(known)]), sequence=sequence)
+
+
+async def test_what_agents_have_on_record_says_more_than_their_reports() -> None:
+    first, orders = await first_orders("force_overwrite: true", None)
+    await first.close()
+    told = dict(orders)
+    later = coordinator_of("force_overwrite: true")
+    for agent, message in READY + [(agent, echo(order)) for agent, order in orders]:
+        later.take(agent, message)
+    await later.come({"a": of_record(told["a"], 50), "b": of_record(told["b"], 30)})
+    assert later.resume(["a", "b"]) == []
+    # A report from before, which comes after all: it takes nothing back.
+    early = pb.Report(stage_index=1, states=states_of(told["b"], ObjectState.CREATING))
+    later.take("b", pb.AgentMessage(sequence=9, report=early))
+    handed, given = later.lose("b", ["a"])
+    assert handed.objects == 20
+    assert known_from_proto(given[0][1].generation).total(ObjectState.CREATED) == 30
+    await later.close()
+
+
+INDEPENDENT = """\
+multi_endpoint: {namespace: independent, endpoints: ["s3://10.0.0.1/bucket/"]}
+concurrency: 4
+prepare:
+  force_overwrite: true
+  ensure_objects: [{base_uri: "data/", count: 100, size_spec: 1000}]
+workload: [{op: get, path: "data/*", weight: 1}]
+distributed:
+  stages:
+    - {name: prepare, order: 1, type: prepare, completion: tasks_done}
+  agents: [AGENTS]
+"""
+
+
+async def test_of_agents_with_objects_of_their_own_each_is_known_by_name_and_place(tmp_path: Path) -> None:
+    """Not by its number in the list, which another configuration of the same objects may have changed."""
+    places = [f'{{id: {name}, address: "127.0.0.1:{number}"}}' for number, name in enumerate("ab", 1)]
+    ways = [", ".join(order) for order in (places, places[::-1])]
+    orders = [load_resolved(INDEPENDENT.replace("AGENTS", way), "test.yaml").require() for way in ways]
+    first = coordinator_of(orders[0], tmp_path)
+    for agent in "ab":
+        arrive(first, agent)
+    first.ready()
+    for agent, order in first.begin(1, StageType.PREPARE, ["a", "b"]):
+        known = known_from_proto(of_record(order, {"a": 90, "b": 10}[agent]).inventory.generations[0])
+        states = pb.StateChanges(generation=known.record.number, states=slots_to_proto(known.slots))
+        first.take(agent, pb.AgentMessage(report=pb.Report(stage_index=1, states=states)))
+    first.over()
+    await first.close()
+
+    async def begun(of: Resolved) -> dict[str, tuple[str, int]]:
+        later = coordinator_of(of, tmp_path, run_id="later")
+        for agent in "ab":
+            arrive(later, agent)
+        later.ready()
+        orders = dict(later.begin(1, StageType.PREPARE, ["a", "b"]))
+        later.over()
+        await later.close()
+        created = {a: known_from_proto(order.generation).total(ObjectState.CREATED) for a, order in orders.items()}
+        return {agent: (order.survey, created[agent]) for agent, order in orders.items()}
+
+    # In another order agents have other places for their objects: of these nothing is on record.
+    assert await begun(orders[1]) == {"a": ("", 0), "b": ("", 0)}
+    # Each has to look at its own storage first: who has that name may be another host by now.
+    assert await begun(orders[0]) == {"a": ("resume", 90), "b": ("resume", 10)}
+
+
+@pytest.mark.parametrize("over", [True, False])
+async def test_the_cache_of_a_controller_whose_run_went_on_without_it_is_in_doubt(tmp_path: Path, over: bool) -> None:
+    first = coordinator_of("force_overwrite: true", tmp_path)
+    for agent in "ab":
+        arrive(first, agent)
+    first.ready()
+    orders = first.begin(1, StageType.PREPARE, ["a", "b"])
+    first.take("a", done(orders[0][1]))
+    if over:
+        first.over()
+    await first.close()
+
+    async def looks(run_id: str, told: pb.Inventory | None = None) -> str:
+        later = coordinator_of("force_overwrite: true", tmp_path, run_id=run_id)
+        arrive(later, "a", told)
+        arrive(later, "b")
+        later.ready()
+        (_, order), *_ = later.begin(1, StageType.PREPARE, ["a", "b"])
+        later.over()
+        await later.close()
+        return order.survey
+
+    assert await looks("another") == ("resume" if over else "confirm")
+    # That it has ended is no answer. The agent has it on record itself, or it is the same run: nothing is in doubt.
+    assert await looks("another", of_record(orders[0][1], 50).inventory) == "resume"
+    assert await looks("r") == "resume"
+
+
 @pytest.mark.parametrize("dealt", [False, True])
 async def test_what_was_found_on_the_storage_is_known_to_who_comes_later(tmp_path: Path, dealt: bool) -> None:
     first, orders = await first_orders("force_overwrite: false", None)
@@ -247,7 +357,7 @@ async def test_what_was_found_on_the_storage_is_known_to_who_comes_later(tmp_pat
 async def test_agents_are_told_at_the_beginning_how_far_their_names_are_taken(tmp_path: Path) -> None:
     """Else they would take the same ones again, and cleanup would not know of all that exist."""
     names = {NamePool("uploads/", 1, 65536, slot): NamesTaken((100 * (slot + 1),)) for slot in range(3)}
-    first = Coordinator(resolved("force_overwrite: true"), fresh=False, directory=None, note=lambda *_: None)
+    first = coordinator_of("force_overwrite: true")
     arrive(first, "a", pb.Inventory(names=names_to_rows(names)))
     arrive(first, "b")
     orders = first.ready()
@@ -274,7 +384,7 @@ THREE = CONFIG.replace('"127.0.0.1:2"}]', '"127.0.0.1:2"}, {id: c, address: "127
 async def test_work_that_was_handed_over_before_is_not_done_again(heard: str) -> None:
     """Who comes later knows what a lost agent had done if anybody has heard of what became of its work."""
     config = load_resolved(THREE.replace("FLAGS", "force_overwrite: true"), "test.yaml").require()
-    first, later = (Coordinator(config, fresh=False, directory=None, note=lambda *_: None) for _ in range(2))
+    first, later = (coordinator_of(config) for _ in range(2))
     for agent in "abc":
         arrive(first, agent)
     first.ready()
@@ -309,7 +419,7 @@ async def test_work_that_was_handed_over_before_is_not_done_again(heard: str) ->
 
 async def test_of_names_that_were_handed_over_those_nobody_heard_of_are_left() -> None:
     config = load_resolved(THREE.replace("FLAGS", "force_overwrite: true"), "test.yaml").require()
-    first, later = (Coordinator(config, fresh=False, directory=None, note=lambda *_: None) for _ in range(2))
+    first, later = (coordinator_of(config) for _ in range(2))
     names = {NamePool("uploads/", 1, 65536 + number, 0): NamesTaken((100,)) for number in range(2)}
     arrive(first, "a", pb.Inventory(names=names_to_rows(names)))
     for agent in "bc":

@@ -16,7 +16,7 @@ from sai3tui.controller.space import TO_CREATE, Space
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state import wire
 from sai3tui.state.deal import deal, hand_over, work_in
-from sai3tui.state.generations import Generation, Holding, Known, unite
+from sai3tui.state.generations import Generation, Holding, Known, told_to, unite
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.states import CHUNK, ObjectState, SlotStates
 from sai3tui.state.wire import known_from_proto, known_to_proto, slots_from_proto, slots_to_proto
@@ -110,6 +110,32 @@ def test_the_later_epoch_is_right_and_the_earlier_one_fills_in() -> None:
         assert [states.get(k) for k in (0, 1, 2, 3, 4, 9)] == [CREATED, DELETED, CREATED, CREATING, PLANNED, CREATED]
 
 
+def test_what_was_known_before_somebody_looked_at_the_storage_counts_no_more() -> None:
+    old = claim(1, 3, {0: CREATED, 1: CREATED, 2: DELETED})
+    old.record = replace(old.record, complete=True)
+    looked = claim(1, 4, {1: CREATED})
+    looked.record = replace(looked.record, surveyed=4)
+    later = claim(1, 5, {2: CREATED})
+    for order in ([old, looked, later], [later, looked, old]):
+        known = unite(order)[1]
+        assert [known.states(0, 0).get(k) for k in (0, 1, 2)] == [PLANNED, CREATED, CREATED]
+        assert (known.record.surveyed, known.record.complete) == (4, False)
+    assert Generation.from_json(looked.record.to_json()) == looked.record
+    assert known_from_proto(known_to_proto(looked)).record == looked.record
+
+
+def test_who_is_told_of_objects_keeps_what_it_has_recorded_itself() -> None:
+    mine = claim(1, 3, {0: CREATED, 1: CREATED, 2: CREATING, 50: CREATED})
+    told = claim(1, 4, {1: DELETED, 2: CREATED})
+    told.record = replace(told.record, holdings=(Holding(0, 0, 0, 50, 4),))
+    states = told_to(mine, told).states(0, 0)
+    assert [states.get(k) for k in (0, 1, 2, 50)] == [CREATED, DELETED, CREATED, PLANNED]
+    assert told.states(0, 0).get(0) is PLANNED
+    assert told_to(None, told) is told
+    told.record = replace(told.record, surveyed=4)
+    assert told_to(mine, told).states(0, 0).get(0) is PLANNED
+
+
 def test_generations_are_kept_apart_and_slots_of_another_number_are_the_same_objects() -> None:
     one = claim(1, 1, {0: CREATED, 1: CREATED, 7: CREATED})
     half = claim(1, 2, {3: CREATING}, slots=2, slot=1)
@@ -176,19 +202,19 @@ async def test_a_lost_agent_is_fenced_and_what_it_writes_after_that_is_counted()
     space = Space(["a", "b", "c"], {0: 300}, 7, cache)
     record = space.begin().record
     space.assign(["a", "b", "c"], TO_CREATE)
-    space.changed("b", 1, changed(record, 0, 1, range(40), CREATED), {})
+    space.changed("b", 1, changed(record, 0, 1, range(40), CREATED))
     handed = space.lose("b", ["a", "c"], TO_CREATE)
     assert handed.objects == 60
     assert set(handed.to) == {"a", "c"}
     assert sum(each.end_k - each.first_k for held in handed.to.values() for each in held) == 60
     # The one that counts as lost goes on: no progress, but objects that two have written.
-    space.changed("b", 1, changed(record, 0, 1, range(55), CREATED), {})
+    space.changed("b", 1, changed(record, 0, 1, range(55), CREATED))
     assert space.twice == {"b": 15}
     assert space.latest is not None
     assert space.latest.total(CREATED) == 40
     for name, slot in (("a", 0), ("c", 2)):
-        space.changed(name, 1, changed(record, 0, slot, range(100), CREATED), {})
-        space.changed(name, 1, changed(record, 0, 1, range(100), CREATED), {})
+        space.changed(name, 1, changed(record, 0, slot, range(100), CREATED))
+        space.changed(name, 1, changed(record, 0, 1, range(100), CREATED))
     assert space.finished()
     assert space.latest.total(CREATED) == 300
     await cache.close()
@@ -203,7 +229,7 @@ async def test_a_survivor_that_is_lost_too_hands_on_what_it_was_given(tmp_path: 
     handed = space.lose("b", ["c"], TO_CREATE)
     assert handed.objects == 150
     for slot in range(3):
-        space.changed("c", 1, changed(record, 0, slot, range(100), CREATED), {})
+        space.changed("c", 1, changed(record, 0, slot, range(100), CREATED))
     assert space.finished()
     await cache.close()
     # The controller's cache knows it all in a later run, also without any agent's.

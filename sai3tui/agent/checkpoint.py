@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import tarfile
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -19,6 +18,7 @@ from sai3tui.errors import ResourceError, Sai3Error, StorageError
 from sai3tui.events import Level
 from sai3tui.state.generations import Generation, Known
 from sai3tui.state.layout import LayoutCache
+from sai3tui.state.scratch import scratch
 from sai3tui.storage.control import Control
 from sai3tui.storage.fileops import StoppedError
 from sai3tui.storage.stoppable import Stopped, stoppable
@@ -130,9 +130,9 @@ class Checkpoints:
                 yield int(generation), key, size
 
     async def _unpacked(self, data: bytes) -> list[Known]:
-        with tempfile.TemporaryDirectory(prefix="restore-", dir=self._cache.directory.parent) as directory:
-            await asyncio.to_thread(unpack, data, Path(directory))
-            other = LayoutCache.open(Path(directory), 0)
+        with scratch(self._cache.directory.parent, "restore") as directory:
+            await asyncio.to_thread(unpack, data, directory)
+            other = LayoutCache.open(directory, 0)
             try:
                 return other.known()
             finally:
@@ -149,9 +149,9 @@ def pack(cache: LayoutCache, stopped: Stopped = lambda: False) -> bytes:
     """What the cache has committed, as a compressed archive. Raises ResourceError, or StoppedError when `stopped` says
     so."""
     try:
-        with tempfile.TemporaryDirectory(prefix="checkpoint-", dir=cache.directory.parent) as directory:
-            cache.copy_to(Path(directory), stopped)
-            return _compress(Path(directory) / MEMBER, stopped)
+        with scratch(cache.directory.parent, "checkpoint") as directory:
+            cache.copy_to(directory, stopped)
+            return _compress(directory / MEMBER, stopped)
     except OSError as error:
         raise ResourceError(f"cannot make a copy of {cache.directory}") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from sai3tui.config.units import format_count
 from sai3tui.errors import ErrorContext, ResourceError
 from sai3tui.events import Level
 from sai3tui.state.layout import LayoutCache
+from sai3tui.state.scratch import scratch
 from sai3tui.state.states import ObjectState
 from sai3tui.storage.control import Control
 
@@ -63,7 +63,12 @@ async def _told(setup: RunSetup, control: Control, recorded: int | None) -> Told
         message += f"; cleanup would delete {known} that this agent has on record, and what the run makes"
     else:
         message += "; no stage cleans up"
-    return Told(message, f"{known} of this layout on record at this agent; others stay")
+    evidence = f"{known} of this layout on record at this agent; others stay"
+    if recorded and not there:
+        message = f"nothing is there, although {known} object(s) of this layout are on record at this agent"
+        advice = "if they were removed by hand: prepare looks for them and creates what is gone, --fresh begins anew"
+        return Told(message, evidence, Level.WARNING, advice)
+    return Told(message, evidence)
 
 
 async def _count(setup: RunSetup, control: Control) -> int:
@@ -87,9 +92,9 @@ def on_disk(directory: Path) -> int | None:
         if file.stat().st_size > MOST_CACHE_BYTES:
             return None
         # A process may open it once only, and a run may begin, or somebody else check, while this is at it.
-        with tempfile.TemporaryDirectory(prefix="preflight-", dir=directory.parent) as copy:
+        with scratch(directory.parent, "preflight") as copy:
             shutil.copy(file, copy)
-            return asyncio.run(_add_up(Path(copy)))
+            return asyncio.run(_add_up(copy))
     except OSError as error:
         context = ErrorContext(uri=str(directory))
         raise ResourceError(f"the state cache in {directory} cannot be read", context=context) from error

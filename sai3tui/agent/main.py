@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import resource
@@ -12,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -21,7 +19,10 @@ from pathlib import Path
 from platformdirs import user_data_dir
 
 from sai3tui.access import TOKEN_VARIABLE, Access, Role, load_access
-from sai3tui.errors import ErrorContext, ResourceError, printable
+from sai3tui.agent.data_lock import locked
+from sai3tui.errors import printable
+from sai3tui.state.layout import caches_of
+from sai3tui.state.scratch import clear
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ async def _serve(host: str, port: int, access: Access, options: AgentOptions, *,
     server = make_server(access)
     port = add_port(server, host, port, access)
     data_dir = (options.data_dir or Path(user_data_dir("sai3tui")) / f"agent-{port}").absolute()
-    with _locked(data_dir), RunThread() as thread:
+    with locked(data_dir, "data directory", "choose another one with --data-dir"), RunThread() as thread:
+        clear(caches_of(data_dir))
         async with asyncio.TaskGroup() as runs:
             allowed = tuple(path.absolute() for path in options.allow_path)
             limits = AgentLimits(data_dir, allowed, allow_custom=options.allow_custom)
@@ -110,30 +112,6 @@ def _load_clients() -> None:
     service_models()
     # A client would load it when it is made.
     import_module("aioboto3.s3.inject")
-
-
-@contextlib.contextmanager
-def _locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data directory, which two agents cannot share. Raises ResourceError."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        file = (data_dir / "lock").open("w")
-    except OSError as error:
-        raise ResourceError(
-            f"the data directory {data_dir} cannot be used",
-            hint="choose another one with --data-dir",
-            context=ErrorContext(uri=str(data_dir)),
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ResourceError(
-                f"the data directory {data_dir} is in use by another agent",
-                hint="choose another one with --data-dir",
-                context=ErrorContext(uri=str(data_dir)),
-            ) from error
-        yield
 
 
 def _raise_descriptor_limit() -> None:

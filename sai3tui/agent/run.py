@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sai3tui.agent.checkpoint import Checkpoints
 from sai3tui.agent.checks_data import on_record
 from sai3tui.agent.controller_clock import ClockReadings
 from sai3tui.agent.controls import Controls
 from sai3tui.agent.course import ABORT_GRACE_S, ABORT_SLACK_S, Course
+from sai3tui.agent.data_lock import locked
 from sai3tui.agent.left_uploads import LeftUploads, makes_parts
 from sai3tui.agent.owner import ForeignPrefixError, claim
 from sai3tui.agent.pool import WorkerPool
@@ -29,6 +30,7 @@ from sai3tui.errors import Failure, ResourceError, Sai3Error, StorageError, fail
 from sai3tui.events import AgentState, Level, Objects
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state.layout import LayoutCache
+from sai3tui.state.scratch import clear
 from sai3tui.state.wire import known_to_proto, names_to_rows
 from sai3tui.storage.credentials import region_of
 
@@ -109,6 +111,20 @@ class AgentRun:
         if reading is not None and self._pool is not None:
             self._pool.tell_clock(reading)
 
+    async def on_record(self) -> pb.OnRecordReply:
+        """What this agent knows of the objects, all of which will be known after a crash, too."""
+        cache = self._voice.cache
+        if cache is None:
+            return pb.OnRecordReply()
+        with contextlib.suppress(ResourceError):  # that the disk fails is said by the run itself
+            await cache.flush()
+        if self._voice.cache is not cache:
+            return pb.OnRecordReply()
+        known = [*cache.known(), *self._course.assignments.untaken()]
+        names = names_to_rows(cache.reserved())
+        inventory = pb.Inventory(generations=[known_to_proto(each) for each in reversed(known)], names=names)
+        return pb.OnRecordReply(inventory=inventory, sequence=self.spool.last_sequence)
+
     def objects(self) -> Objects:
         """What the current stage has done so far."""
         return self._player.objects()
@@ -181,7 +197,8 @@ class AgentRun:
 
     async def _guarded(self) -> Failure | None:
         try:
-            await self._body()
+            with _held(self.setup):
+                await self._body()
         except Sai3Error as error:
             logger.debug("the run failed", exc_info=True)
             return self._voice.placed(error.failure())
@@ -303,3 +320,16 @@ class AgentRun:
         if ready is not None:
             await take_over(cache, ready)
             await cache.adopt_names(ready.names)
+
+
+@contextlib.contextmanager
+def _held(setup: RunSetup) -> Iterator[None]:
+    """Hold the directory of the state cache, where that is not the agent's own data directory: another agent of that
+    name may be told to use it too. Raises ResourceError."""
+    if not setup.agent.kv_cache_dir:
+        yield
+        return
+    caches = setup.cache_dir.parent
+    with locked(caches.parent, "directory of state caches", "give each agent a kv_cache_dir of its own"):
+        clear(caches)
+        yield

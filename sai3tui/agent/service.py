@@ -36,7 +36,7 @@ from sai3tui.tasks import end_task
 
 logger = logging.getLogger(__name__)
 
-CAPABILITIES = ("s3", "file", "validation", "prepare", "execute", "cleanup", "subscribe", "fetch-log")
+CAPABILITIES = ("s3", "file", "validation", "prepare", "execute", "cleanup", "subscribe", "fetch-log", "on-record")
 FIRST_MESSAGE_S = 10.0
 MAX_DETAILS = 1000
 """Bytes of a refusal in words, of which some become three: gRPC takes 8 KiB of metadata in all."""
@@ -206,6 +206,15 @@ class AgentService(AgentServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no run {request.run_id!r} is known here: {known}")
         for message in spool.since(request.cursor):
             yield message
+
+    async def OnRecord(
+        self, request: pb.OnRecordRequest, context: grpc.aio.ServicerContext[pb.OnRecordRequest, pb.OnRecordReply]
+    ) -> pb.OnRecordReply:
+        del context
+        run = self._run
+        if run is None or run.setup.run_id != request.run_id:
+            return pb.OnRecordReply()
+        return await self._thread.run(run.on_record())
 
     # --- ending ---
 

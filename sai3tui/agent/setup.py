@@ -149,7 +149,8 @@ def make_setup(
     _check_leave(resolved, agent, limits)
     forwarded = received(environ, spec.credentials, encrypted=encrypted)
     environ = {**environ, **forwarded}
-    root = Path(agent.kv_cache_dir) if agent.kv_cache_dir else limits.data_dir
+    # Agents of one host may be told the same directory.
+    root = Path(agent.kv_cache_dir) / agent.id if agent.kv_cache_dir else limits.data_dir
     return RunSetup(
         run_id=spec.run_id,
         resolved=resolved,
@@ -185,7 +186,8 @@ def _check_leave(resolved: Resolved, agent: ResolvedAgent, limits: AgentLimits) 
             for prefix in sorted({"", *below}):
                 check_allowed(location.prefix + prefix, limits.allow_path, location.uri)
     if agent.kv_cache_dir:
-        check_allowed(agent.kv_cache_dir, (limits.data_dir, *limits.allow_path), agent.kv_cache_dir)
+        place = str(Path(agent.kv_cache_dir) / agent.id)
+        check_allowed(place, (limits.data_dir, *limits.allow_path), agent.kv_cache_dir)
     if resolved.config.op_log_path:
         oplog_stem(resolved.config.op_log_path, agent.id, limits)
     for stage in resolved.stages:

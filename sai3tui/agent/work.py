@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sai3tui.errors import Sai3Error
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.state.generations import Generation, Holding, Known, overlay
+from sai3tui.state.generations import Generation, Holding, Known, overlay, told_to
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.names import NamePool, NamesTaken
 from sai3tui.state.wire import known_from_proto, names_from_rows
@@ -50,12 +50,14 @@ def echo_of(message: pb.Assignment) -> pb.Assignment:
 
 
 async def take_over(cache: LayoutCache, work: Work) -> Generation | None:
-    """Put on record what is to be done, before any of it is begun. Raises ResourceError."""
+    """Put on record what is to be done, before any of it is begun. What is on record already is lost only to what the
+    controller knows better. Raises ResourceError."""
     if work.known is None:
         return None
     record = work.known.record
     if not work.added:
-        await cache.install(work.known)
+        known = next((each for each in cache.known() if each.record.number == record.number), None)
+        await cache.install(told_to(known, work.known))
         return record
     mine = cache.generations.get(record.number)
     before = mine.holdings if mine is not None else ()
@@ -86,6 +88,11 @@ class Assignments:
         self._waiting.setdefault(stage_index, []).append(work)
         self._stir()
         return True
+
+    def untaken(self) -> list[Known]:
+        """What has been told of objects together with what has not been taken up, the earlier before the later."""
+        works = sorted((work for waiting in self._waiting.values() for work in waiting), key=lambda work: work.epoch)
+        return [work.known for work in works if work.known is not None and not work.survey]
 
     def waiting(self, stage_index: int) -> bool:
         return bool(self._waiting.get(stage_index))

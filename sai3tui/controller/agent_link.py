@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 5.0
 BUSY_TIMEOUT_S = 8.0
 CALL_TIMEOUT_S = 10.0
+RECORD_TIMEOUT_S = 60.0
 CHECK_TIMEOUT_S = 180.0
 GOODBYE_TIMEOUT_S = 5.0
 PING_INTERVAL_S = 1.0
@@ -218,6 +219,13 @@ class AgentLink:
             raise link_error(error, self.id, self.address, "fetching its log") from error
         finally:
             call.cancel()
+
+    async def on_record(self, run_id: str) -> pb.OnRecordReply:
+        """What the agent has on record of the objects of a run in progress. Raises AgentLostError."""
+        try:
+            return await self._stub.OnRecord(pb.OnRecordRequest(run_id=run_id), timeout=RECORD_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise link_error(error, self.id, self.address, "asking what it has on record") from error
 
     async def end_stage(self, stage_index: int) -> None:
         """Have the agent end an execute stage as if its time were up."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sai3tui.config.units import format_count
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.attaching import (
     STATUS_TIMEOUT_S,
@@ -19,6 +20,7 @@ from sai3tui.controller.attaching import (
     made_again,
     results_directory,
     started_again,
+    unknown_messages,
 )
 from sai3tui.controller.conductor import Conductor
 from sai3tui.controller.frames import SECOND_NS, Film, time_of
@@ -104,7 +106,8 @@ class Arrival:
         try:
             streams.open(first, director)
             await streams.seated(SEATED_TIMEOUT_S)
-            await self._bring_up_to_date(order, run, plan, director, present)
+            dropped = {link.id: status.dropped for link, status in here if status is not None}
+            await self._bring_up_to_date(order, run, plan, director, present, dropped)
         except BaseException:
             # The run is not ours: it goes on without us.
             await director.leave()
@@ -157,9 +160,16 @@ class Arrival:
         raise RunStopped(failed(unreachable(failures)))
 
     async def _bring_up_to_date(
-        self, order: AttachOrder, run: RunningRun, plan: RunPlan, director: Conductor | Viewer, links: list[AgentLink]
+        self,
+        order: AttachOrder,
+        run: RunningRun,
+        plan: RunPlan,
+        director: Conductor | Viewer,
+        links: list[AgentLink],
+        dropped: Mapping[str, int],
     ) -> None:
-        """All that has happened goes through the journal, in the order in which it did."""
+        """All that has happened goes through the journal, in the order in which it did; but what agents have dropped
+        and nobody has written down."""
         journal = self._journal
         for link in links:
             self._ground.greet(link)
@@ -177,6 +187,11 @@ class Arrival:
         fetched = events_of(messages, links)
         for agent, error in failures.items():
             journal.note(Level.WARNING, f"its log cannot be had: {error}", agent=agent, code="history")
+        for link in links:
+            lacking = min(dropped.get(link.id, 0), unknown_messages(link.id, messages, history))
+            if lacking:
+                text = f"{format_count(lacking)} of its oldest reports and notes were no longer kept: figures lack them"
+                journal.note(Level.WARNING, text, agent=link.id, code="dropped")
         items: list[Item] = [*history.events, *history.reports]
         items += [item for item in fetched if not history.knows(item)]
         items += told_again(items)
@@ -189,6 +204,8 @@ class Arrival:
             journal.replay(item, known=id(item) in before)
             if journal.keeps_past:
                 film.at(time_of(item), journal.fleet.tally.started_ns, journal.fleet.snapshot)
+        if isinstance(director, Conductor):
+            await director.come()
         director.adopt(items, messages)
         journal.refresh()
 

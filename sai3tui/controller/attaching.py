@@ -23,7 +23,7 @@ from sai3tui.errors import ConfigError, Sai3Error
 from sai3tui.event_codec import agent_event_from_proto
 from sai3tui.events import BarrierReleased, ReleaseSeen, RunStarted, StageFinished
 from sai3tui.proto import sai3tui_pb2 as pb
-from sai3tui.results.history import in_order
+from sai3tui.results.history import History, in_order
 from sai3tui.results.metadata import RunMeta, parse_metadata
 from sai3tui.results.tally import Item
 from sai3tui.results.views import StageInfo
@@ -129,6 +129,12 @@ async def fetch_history(links: Iterable[AgentLink], run_id: str) -> tuple[Messag
         except Sai3Error as error:
             failed[link.id] = error
     return messages, failed
+
+
+def unknown_messages(agent: str, messages: Messages, history: History) -> int:
+    """How many of the messages that an agent has numbered are neither here nor on file."""
+    kept = {sequence for name, sequence in messages if name == agent}
+    return len(set(range(1, max(kept, default=0))) - kept - history.known.get(agent, set()))
 
 
 def events_of(messages: Messages, links: Iterable[AgentLink]) -> list[Item]:

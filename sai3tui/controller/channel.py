@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sai3tui.proto.sai3tui_pb2_grpc import AgentAsyncStub
 
 MOST_MESSAGE_BYTES = 64 * 1024 * 1024
-CALLS = ("Hello", "Preflight", "Run", "Abort", "Status", "FetchLog")
+CALLS = ("Hello", "Preflight", "Run", "Abort", "Status", "FetchLog", "OnRecord")
 
 
 def open_channel(

@@ -25,7 +25,7 @@ from sai3tui.controller.stage_work import StageWork
 from sai3tui.controller.steering import Steering
 from sai3tui.controller.streams import Streams
 from sai3tui.controller.teller import Teller
-from sai3tui.errors import ErrorKind, Failure
+from sai3tui.errors import ErrorKind, Failure, Sai3Error
 from sai3tui.events import (
     AgentState,
     BarrierArrived,
@@ -97,6 +97,22 @@ class Conductor:
         """What agents have found out for all in the current stage, and who."""
 
     # --- coming to a run in progress
+
+    async def come(self) -> None:
+        """Before `adopt`: ask agents what they have on record of objects. Bounded."""
+        links = self._streams.present(self._links)
+        asked = [link.on_record(self._streams.run_id) for link in links]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        records: dict[str, pb.OnRecordReply] = {}
+        for link, answer in zip(links, answers, strict=True):
+            if isinstance(answer, Sai3Error):
+                text = f"what it has on record cannot be had, what it has said counts: {answer.message}"
+                self._journal.note(Level.WARNING, text, agent=link.id, code="history")
+            elif isinstance(answer, BaseException):
+                raise answer
+            elif answer.HasField("inventory"):
+                records[link.id] = answer
+        await self._work.come(records)
 
     def adopt(self, items: Iterable[Item], messages: Messages) -> None:
         """Go on from this history, then with what was held; `messages` are those that agents have kept of it."""
@@ -205,6 +221,8 @@ class Conductor:
             await streams.ended()
         else:
             await streams.leave()
+        if self._taken is None:
+            self._work.over()
         await self.step_down()
         self._check_lead()
 

@@ -7,18 +7,19 @@ handed back as orders; whoever leads the run sends them.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sai3tui.config.model import StageType
 from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_count
+from sai3tui.controller.cache_claim import CacheClaim, Note
 from sai3tui.controller.handed import Handed, HandOver, handed_from_proto, handed_to_proto
-from sai3tui.controller.heard import Heard, as_it_followed
+from sai3tui.controller.heard import NO_RECORDS, Heard, Records, as_it_followed, found_there, remembered
 from sai3tui.controller.space import TO_CREATE, TO_DELETE, Space
 from sai3tui.errors import ResourceError
 from sai3tui.events import Level
@@ -38,7 +39,6 @@ from sai3tui.state.wire import (
 
 logger = logging.getLogger(__name__)
 
-Note = Callable[[Level, str, str], None]
 Order = tuple[str, pb.Assignment]
 """Which agent is to do what."""
 
@@ -60,6 +60,19 @@ READY = 0
 """The number of the assignment that agents get before the first stage."""
 
 
+SHARED_SPACE = "0"
+"""Where the objects are kept on record that all agents share, in the directory of a layout."""
+
+
+def space_of_agent(resolved: Resolved, agent: str) -> str:
+    """Likewise those of one agent, which has objects of its own: whose they are follows from its name and its
+    endpoints, not from its place among the agents of one configuration or another."""
+    found = next(each for each in resolved.agents if each.id == agent)
+    places = [endpoint.location for endpoint in found.endpoints]
+    roots = [[each.scheme, each.host, each.port, each.bucket, each.prefix] for each in places]
+    return hashlib.sha256(json.dumps([found.id, roots]).encode()).hexdigest()[:16]
+
+
 def coordinator_directory(data_dir: Path, layout_hash: str) -> Path:
     """Where the coordinator cache of a layout stands in the controller's data directory."""
     return data_dir / "coordinator" / layout_hash
@@ -78,15 +91,18 @@ class Coordinator:
     `note(level, text, code)` tells whoever watches the run.
     """
 
-    def __init__(self, resolved: Resolved, *, fresh: bool, directory: Path | None, note: Note) -> None:
+    def __init__(self, resolved: Resolved, *, run_id: str, fresh: bool, directory: Path | None, note: Note) -> None:
         self._resolved = resolved
         self._fresh = fresh
-        self._directory = directory
+        self._claim = CacheClaim(directory, run_id, note)
         self._note = note
         self._agents = tuple(agent.id for agent in resolved.agents)
         self._told: dict[str, pb.Inventory] = {}
         self._heard: list[Heard] = []
         """What agents say that another controller has assigned to them, and what they made of it, as they said it."""
+        self._records: Records = NO_RECORDS
+        self._stood: dict[str, int] = {}
+        """By agent: the message up to which we know from its record what became of its objects."""
         self._spaces: list[Space] = []
         self._caches: list[LayoutCache] = []
         self._expected: dict[tuple[int, str], int] = {}
@@ -94,7 +110,6 @@ class Coordinator:
         self._surveying: dict[int, str] = {}
         """By space: who looks at the storage."""
         self._stage: _Stage | None = None
-        self._lock = contextlib.ExitStack()
         self._broken = False
 
     # --- what agents say
@@ -102,9 +117,11 @@ class Coordinator:
     def take(self, agent: str, message: pb.AgentMessage) -> list[Order]:
         """Whatever an agent says; what follows from it. What is only for us is taken out of the message."""
         body = message.WhichOneof("body")
+        news = not 0 < message.sequence <= self._stood.get(agent, 0)
         if body == "report":
             if message.report.HasField("states"):
-                self._changed(agent, message.report.states)
+                if news:
+                    self._changed(agent, message.report.states)
                 message.report.ClearField("states")
         elif body == "arrived":
             arrived = message.arrived
@@ -112,7 +129,8 @@ class Coordinator:
                 self._told[agent] = pb.Inventory.FromString(arrived.inventory.SerializeToString())
                 arrived.ClearField("inventory")
             if arrived.HasField("states"):
-                self._changed(agent, arrived.states)
+                if news:
+                    self._changed(agent, arrived.states)
                 arrived.ClearField("states")
         elif body == "assigned":
             if not self._spaces:
@@ -198,12 +216,18 @@ class Coordinator:
         complete = bool(self._spaces)
         for space in self._spaces:
             complete = space.finished() and complete
+        if complete:
+            self._claim.settle()
         return complete
 
     @property
     def twice(self) -> Mapping[str, int]:
         """Objects that lost agents are known to have written after others had got them to write, by agent."""
         return {agent: count for space in self._spaces for agent, count in space.twice.items()}
+
+    def over(self) -> None:
+        """The run has ended."""
+        self._claim.over()
 
     async def close(self) -> None:
         """Keep what is known and let go of the cache. Idempotent."""
@@ -214,20 +238,36 @@ class Coordinator:
                 except ResourceError as error:
                     self._warn(error)
         finally:
-            self._lock.close()
+            self._claim.close()
 
     # --- a run that another controller began
+
+    async def come(self, records: Records) -> None:
+        """Before `resume`: what agents have on record, which says what became of objects. Reports do as well, but may
+        not be kept any more. Another controller, which leads no more, may be about to let go of the cache here: that is
+        waited for, for a bounded time."""
+        self._records = records
+        await self._claim.wait()
 
     def resume(self, participants: Sequence[str], through: Collection[str] = ()) -> list[Order]:
         """Agents have said all that happened before we came: take over what an earlier controller had made of it.
         `participants` take part in the current stage, of which those that are `through` are known to have done their
         part. Returns what it had no time to order; nothing that it had decided is decided again."""
+        records = self._records
         heard, self._heard = self._heard, []
         assigned = [said for _, said in heard if isinstance(said, pb.Assignment)]
         if not assigned:
             return []
         self._open()
-        self._unite()
+        self._stood = {agent: record.sequence for agent, record in records.items()}
+        self._unite(remembered(heard, records))
+        for agent, said in heard:
+            if isinstance(said, pb.StateChanges):
+                self._names_changed(self._spaces[self._space_of(agent)], said)
+        for space in self._spaces:
+            if all(agent in records for agent in space.agents):
+                rows = [row for agent in space.agents for row in records[agent].inventory.names]
+                space.name_only(names_from_rows(rows))
         last = max(order.stage_index for order in assigned)
         if last:
             self._stage = _Stage(last, self._resolved.stages[last - 1].type, tuple(participants))
@@ -235,14 +275,13 @@ class Coordinator:
         gathered: set[tuple[int, int]] = set()
         for agent, said in as_it_followed(heard, self._space_of):
             if isinstance(said, pb.StateChanges):
-                self._changed(agent, said)
                 continue
             number = self._space_of(agent)
             if isinstance(said, pb.Surveyed):
                 looked[number] = agent, said
                 continue
-            if number in looked and not said.survey:
-                self._learn(number, looked.pop(number)[1])
+            if not said.survey:
+                looked.pop(number, None)
             place = said.stage_index, number
             if self._cleans(said.stage_index) and place not in gathered:
                 gathered.add(place)
@@ -284,11 +323,13 @@ class Coordinator:
         if order.HasField("generation"):
             space.repeat(agent, known_from_proto(order.generation).record, order.epoch, added=order.added)
 
-    def _unite(self) -> None:
+    def _unite(self, later: Iterable[tuple[str, pb.Inventory]] = ()) -> None:
+        """What agents said when they were ready, and `later`."""
+        inventories = [*self._told.items(), *later]
         for space in self._spaces:
-            told = [self._told.get(agent, pb.Inventory()) for agent in space.agents]
+            told = [inventory for agent, inventory in inventories if agent in space.agents]
             known = [each for inventory in told for each in self._read(inventory)]
-            space.unite(known, [names_from_rows(inventory.names) for inventory in told])
+            space.unite(known, [names_from_rows(inventory.names) for inventory in told], doubtful=self._claim.doubtful)
         self._told.clear()
 
     # --- prepare
@@ -305,17 +346,18 @@ class Coordinator:
         if not space.sets:
             return self._orders(space, self._stage.index if self._stage is not None else 0, agents)
         action = self._action(space)
-        if action in (Action.REPAIR, Action.ADOPT, Action.COMPARE):
-            return self._survey(number, space, agents, action)
-        if action is Action.BEGIN:
-            space.begin()
-        elif space.latest is not None:
-            created = format_count(space.latest.total(ObjectState.CREATED))
-            text = f"an unfinished prepare is resumed: {created} objects were created before"
+        if action in (Action.RESUME, Action.CONFIRM) and space.latest is not None:
+            created = space.latest.total(ObjectState.CREATED)
+            text = f"an unfinished prepare is resumed: {format_count(created)} objects were created before"
             if space.latest.record.slots != len(space.agents):
                 text += f", by another number of agents ({space.latest.record.slots})"
             self._note(Level.INFO, text, "resumed")
-        return self._deal(space, agents)
+            if not created:
+                return self._deal(space, agents)
+        if action is Action.BEGIN:
+            space.begin()
+            return self._deal(space, agents)
+        return self._survey(number, space, agents, action)
 
     def _survey(self, number: int, space: Space, agents: list[str], action: Action) -> list[Order]:
         stage_index = self._stage.index if self._stage is not None else 0
@@ -345,7 +387,7 @@ class Coordinator:
         if message.begin:
             self._spaces[number].begin()
         else:
-            self._spaces[number].surveyed(known_from_proto(message.generation))
+            self._spaces[number].surveyed(found_there(message))
 
     def _deal(self, space: Space, agents: Sequence[str]) -> list[Order]:
         if self._stage is None:
@@ -413,7 +455,14 @@ class Coordinator:
             except ValueError as error:
                 logger.warning("agent %s reports states that cannot be: %s", agent, error)
                 return
-            space.changed(agent, changes.generation, slots, names)
+            space.name(names)
+            space.changed(agent, changes.generation, slots)
+
+    def _names_changed(self, space: Space, changes: pb.StateChanges) -> None:
+        try:
+            space.name(names_from_rows(changes.names))
+        except ValueError as error:
+            logger.warning("names that cannot be: %s", error)
 
     def _read(self, inventory: pb.Inventory) -> Iterator[Known]:
         # Of two that are equal the later one counts, and agents put first what is newer.
@@ -430,10 +479,11 @@ class Coordinator:
         sets = {each.set_id: each.count for each in resolved.sets if each.count}
         shared = resolved.shared
         owners = [self._agents] if shared else [(agent,) for agent in self._agents]
-        directory = self._directory if self._claim() else None
+        directory = self._claim.take()
         objects = sum(sets.values())
-        for number, agents in enumerate(owners):
-            cache = self._cache(None if directory is None else directory / str(number), objects)
+        for agents in owners:
+            place = SHARED_SPACE if shared else space_of_agent(resolved, agents[0])
+            cache = self._cache(None if directory is None else directory / place, objects)
             self._caches.append(cache)
             self._spaces.append(Space(agents, sets, resolved.config.seed, cache))
 
@@ -445,27 +495,10 @@ class Coordinator:
                 self._warn(error)
         return LayoutCache.in_memory(directory or Path())
 
-    def _claim(self) -> bool:
-        """Whether the cache is ours: another controller on this host may run the same configuration."""
-        if self._directory is None:
-            return False
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            file = self._lock.enter_context((self._directory / "lock").open("w"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = f"{self._directory} is in use by another run: the progress of lost hosts is not kept beyond this run"
-            self._note(Level.WARNING, text, "coordinator")
-            return False
-        except OSError as error:
-            self._warn(ResourceError(f"cannot use {self._directory}: {error.strerror}"))
-            return False
-        return True
-
     def _look(self) -> None:
         """What is kept here is of use to a later run only: that it cannot be kept is told, and ends nothing."""
         if any(cache.failed for cache in self._caches):
-            self._warn(ResourceError(f"the coordinator cache in {self._directory} cannot be written"))
+            self._warn(ResourceError(f"the coordinator cache in {self._claim.directory} cannot be written"))
 
     def _warn(self, error: ResourceError) -> None:
         if not self._broken:

@@ -171,11 +171,9 @@ class Groundwork:
         """Who knows of the run's objects, as far as that is on record here."""
         made = self._coordinator = Coordinator(
             plan.resolved,
+            run_id=self.run_id,
             fresh=self.request.fresh,
-            # The cache has gone on since the run began: who attaches makes the fleet's state from what agents said.
-            directory=None
-            if self.request.attach is not None
-            else coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash),
+            directory=coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash),
             note=lambda level, text, code: self.journal.note(level, text, code=code),
         )
         return made

@@ -5,9 +5,17 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 from sai3tui.proto import sai3tui_pb2 as pb
+from sai3tui.state.generations import Known, overlay
+from sai3tui.state.wire import known_from_proto, known_to_proto, slots_from_proto
+
+Records = Mapping[str, pb.OnRecordReply]
+"""What agents have on record now."""
+NO_RECORDS: Records = MappingProxyType({})
 
 Said = pb.Assignment | pb.Surveyed | pb.StateChanges
 Heard = tuple[str, Said]
@@ -28,6 +36,44 @@ class _Space:
         looks = sorted(self.looks)
         place = bisect_left(looks, order.epoch)
         return not order.survey and place > 0 and self.answers[looks[place - 1]] > 0
+
+
+def found_there(said: pb.Surveyed) -> Known:
+    """What whoever has looked at the storage knows: of all objects, since it was told to look."""
+    known = known_from_proto(said.generation)
+    everything = tuple(replace(each, epoch=said.epoch) for each in known.everything())
+    return Known(replace(known.record, holdings=everything), known.slots)
+
+
+def remembered(heard: Iterable[Heard], records: Records) -> list[tuple[str, pb.Inventory]]:
+    """What agents know of objects: what they have on record, or, where that cannot be had, what they have said. Who
+    finds something out for all comes first."""
+    found: list[tuple[str, pb.Inventory]] = []
+    said_of: dict[str, Known] = {}
+    for agent, said in heard:
+        if isinstance(said, pb.Surveyed):
+            if not said.begin:
+                found.append((agent, pb.Inventory(generations=[known_to_proto(found_there(said))])))
+        elif agent not in records:
+            _remember(said_of, agent, said)
+    found += [(agent, pb.Inventory(generations=[known_to_proto(known)])) for agent, known in said_of.items()]
+    return found + [(agent, record.inventory) for agent, record in records.items()]
+
+
+def _remember(said_of: dict[str, Known], agent: str, said: pb.Assignment | pb.StateChanges) -> None:
+    known = said_of.get(agent)
+    if isinstance(said, pb.Assignment):
+        if said.survey or not said.HasField("generation"):
+            return
+        record = known_from_proto(said.generation).record
+        if known is None or known.record.number != record.number:
+            said_of[agent] = Known(record)
+        else:
+            before = known.record.holdings if said.added else ()
+            known.record = replace(record, holdings=(*before, *record.holdings))
+    elif known is not None and known.record.number == said.generation:
+        for (set_id, slot), states in slots_from_proto(said.states, known.record).items():
+            overlay(known.states(set_id, slot), states, 0, states.count)
 
 
 def as_it_followed(heard: Iterable[Heard], space_of: Callable[[str], int]) -> list[Heard]:

@@ -16,7 +16,7 @@ from sai3tui.state.deal import deal, hand_over, without, work_in
 from sai3tui.state.decide import Action, decide
 from sai3tui.state.generations import Generation, Holding, Known, Slots, found, in_slots, overlay, unite
 from sai3tui.state.layout import LayoutCache
-from sai3tui.state.names import NamePool, NamesTaken
+from sai3tui.state.names import NO_NAMES, NamePool, NamesTaken
 from sai3tui.state.states import Mask, ObjectState, SlotStates, wanted
 
 TO_CREATE = wanted(ObjectState.PLANNED, ObjectState.CREATING, ObjectState.DELETED)
@@ -49,6 +49,8 @@ class Space:
         self.twice: dict[str, int] = {}
         """Objects that a lost agent has written after others had got them to write."""
         self._revoked: dict[str, _Revoked] = {}
+        self._doubtful = False
+        """The cache knows more than all others, and may be behind what has happened since."""
 
     @property
     def latest(self) -> Known | None:
@@ -56,10 +58,16 @@ class Space:
 
     # --- what is known
 
-    def unite(self, told: Iterable[Known], names: Iterable[Mapping[NamePool, NamesTaken]]) -> None:
-        """Take in what agents and checkpoints know, beside what the cache here does."""
+    def unite(
+        self, told: Iterable[Known], names: Iterable[Mapping[NamePool, NamesTaken]], *, doubtful: bool = False
+    ) -> None:
+        """Take in what agents and checkpoints know, beside what the cache here does, which may be `doubtful`."""
         alike = [each for each in told if each.record.sets == self.sets]
         self.generations = unite([*self._cache.known(), *alike])
+        if doubtful and self.latest is not None:
+            others = unite(alike).get(self.latest.record.number)
+            created = ObjectState.CREATED
+            self._doubtful = others is None or others.total(created) < self.latest.total(created)
         self.epoch = max((known.record.epoch for known in self.generations.values()), default=0)
         for known in self.generations.values():
             self._keep(known)
@@ -71,13 +79,20 @@ class Space:
                     self.names[pool] = taken
         self._cache.note_names(self.names)
 
-    def changed(self, agent: str, generation: int, slots: Slots, names: Mapping[NamePool, NamesTaken]) -> None:
-        """An agent has got on with what it holds. What it no longer holds is only counted."""
+    def name(self, names: Mapping[NamePool, NamesTaken]) -> None:
+        """An agent has taken names, or deleted the objects of a pool."""
         for pool, taken in names.items():
             self.names[pool] = taken
             if not taken.counts:
                 del self.names[pool]
         self._cache.note_names(names)
+
+    def name_only(self, names: Mapping[NamePool, NamesTaken]) -> None:
+        """No other pools but these have any objects."""
+        self.name({**dict.fromkeys(self.names, NO_NAMES), **names})
+
+    def changed(self, agent: str, generation: int, slots: Slots) -> None:
+        """An agent has got on with what it holds. What it no longer holds is only counted."""
         known = self.latest
         if known is None or known.record.number != generation:
             return
@@ -95,7 +110,11 @@ class Space:
     def decide(self, *, fresh: bool, force_overwrite: bool, skip_verification: bool) -> Action:
         """What prepare does with what is known."""
         return decide(
-            found(self.latest), fresh=fresh, force_overwrite=force_overwrite, skip_verification=skip_verification
+            found(self.latest),
+            fresh=fresh,
+            force_overwrite=force_overwrite,
+            skip_verification=skip_verification,
+            doubtful=self._doubtful,
         )
 
     def begin(self) -> Known:
@@ -169,10 +188,15 @@ class Space:
 
     def repeat(self, agent: str, record: Generation, epoch: int, *, added: bool) -> None:
         """Another controller has assigned these holdings; its later words replace earlier ones, unless they were
-        `added`."""
+        `added`. Who held any of it before does so no more."""
         if record.number not in self.generations:
             self._adopt(Known(replace(record, holdings=())))
         before = self.holdings.get(agent, ()) if added else ()
+        if added:
+            self.holdings = {each: tuple(without(held, record.holdings)) for each, held in self.holdings.items()}
+        else:
+            # Whoever deals anew deals everything.
+            self.holdings = {each: held for each, held in self.holdings.items() if not held or held[-1].epoch >= epoch}
         self.holdings[agent] = (*before, *record.holdings)
         self.epoch = max(self.epoch, epoch)
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from sai3tui.config.model import BarrierType, Stage
 from sai3tui.controller.coordinator import Coordinator, Order
+from sai3tui.controller.heard import Records
 from sai3tui.controller.loss import Loss, loss_of
 from sai3tui.controller.planning import RunPlan
 from sai3tui.errors import Failure
@@ -79,6 +80,10 @@ class StageWork:
         if message.WhichOneof("body") == "arrived":
             self._arrived[message.arrived.stage_index, agent] = message.arrived.epoch
 
+    async def come(self, records: Records) -> None:
+        """Before `resume`: what agents have on record of objects. Bounded."""
+        await self._coordinator.come(records)
+
     def resume(self, opened: int | None, participants: Sequence[str], through: Collection[str]) -> bool:
         """All has been replayed; `opened` is the last barrier that opened, for these agents, of which those that are
         `through` have arrived at the next one. What they were told counts, and nothing is decided again. Returns
@@ -135,6 +140,10 @@ class StageWork:
     def finish(self, index: int) -> bool:
         """The barrier after a stage opens: whether all objects of the generation exist."""
         return self._coordinator.finish(index)
+
+    def over(self) -> None:
+        """The run has ended."""
+        self._coordinator.over()
 
     async def close(self) -> None:
         """Idempotent."""

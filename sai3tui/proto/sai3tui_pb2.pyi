@@ -908,10 +908,13 @@ class GenerationStates(_message.Message):
     COMPLETE_FIELD_NUMBER: _builtins.int
     HOLDINGS_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    SURVEYED_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     slots: _builtins.int
     seed: _builtins.int
     complete: _builtins.bool
+    surveyed: _builtins.int
+    """the epoch at which somebody looked at the whole storage: what is older is void"""
     @_builtins.property
     def sets(self) -> _containers.ScalarMap[_builtins.int, _builtins.int]:
         """objects by set id"""
@@ -930,10 +933,11 @@ class GenerationStates(_message.Message):
         complete: _builtins.bool = ...,
         holdings: _abc.Iterable[Global___Holding] | None = ...,
         states: _abc.Iterable[Global___SlotChunks] | None = ...,
+        surveyed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "holdings", b"holdings", "number", b"number", "seed", b"seed", "sets", b"sets", "slots", b"slots", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "holdings", b"holdings", "number", b"number", "seed", b"seed", "sets", b"sets", "slots", b"slots", "states", b"states", "surveyed", b"surveyed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -941,7 +945,7 @@ Global___GenerationStates: _TypeAlias = GenerationStates  # noqa: Y015
 
 @_typing.final
 class Inventory(_message.Message):
-    """What an agent knows of the layout when it is ready: its own state cache, and checkpoints that it has read."""
+    """What an agent knows of the layout: its own state cache, and, when it is ready, checkpoints that it has read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2363,7 +2367,7 @@ class StatusReply(_message.Message):
     stage_name: _builtins.str
     last_sequence: _builtins.int
     dropped: _builtins.int
-    """messages of it that are not kept any more"""
+    """messages of it that are not kept any more: the oldest reports, notes and failures"""
     @_builtins.property
     def objects(self) -> Global___Objects: ...
     @_builtins.property
@@ -2411,3 +2415,50 @@ class FetchLogRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchLogRequest: _TypeAlias = FetchLogRequest  # noqa: Y015
+
+@_typing.final
+class OnRecordRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnRecordRequest: _TypeAlias = OnRecordRequest  # noqa: Y015
+
+@_typing.final
+class OnRecordReply(_message.Message):
+    """`inventory` is absent if the agent is not at that run, or not ready for it yet. With what it has been assigned and
+    has not taken up yet.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVENTORY_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """of the last message before"""
+    @_builtins.property
+    def inventory(self) -> Global___Inventory: ...
+    def __init__(
+        self,
+        *,
+        inventory: Global___Inventory | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnRecordReply: _TypeAlias = OnRecordReply  # noqa: Y015

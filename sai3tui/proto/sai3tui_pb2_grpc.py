@@ -64,6 +64,11 @@ class AgentStub:
                 request_serializer=sai3tui_dot_proto_dot_sai3tui__pb2.FetchLogRequest.SerializeToString,
                 response_deserializer=sai3tui_dot_proto_dot_sai3tui__pb2.AgentMessage.FromString,
                 _registered_method=True)
+        self.OnRecord = channel.unary_unary(
+                '/sai3tui.v1.Agent/OnRecord',
+                request_serializer=sai3tui_dot_proto_dot_sai3tui__pb2.OnRecordRequest.SerializeToString,
+                response_deserializer=sai3tui_dot_proto_dot_sai3tui__pb2.OnRecordReply.FromString,
+                _registered_method=True)
 
 
 class AgentServicer:
@@ -110,6 +115,13 @@ class AgentServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnRecord(self, request, context):
+        """What the agent has on record of the objects of the run in progress: for controllers that come later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +154,11 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.FetchLog,
                     request_deserializer=sai3tui_dot_proto_dot_sai3tui__pb2.FetchLogRequest.FromString,
                     response_serializer=sai3tui_dot_proto_dot_sai3tui__pb2.AgentMessage.SerializeToString,
+            ),
+            'OnRecord': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnRecord,
+                    request_deserializer=sai3tui_dot_proto_dot_sai3tui__pb2.OnRecordRequest.FromString,
+                    response_serializer=sai3tui_dot_proto_dot_sai3tui__pb2.OnRecordReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -306,6 +323,33 @@ class Agent:
             '/sai3tui.v1.Agent/FetchLog',
             sai3tui_dot_proto_dot_sai3tui__pb2.FetchLogRequest.SerializeToString,
             sai3tui_dot_proto_dot_sai3tui__pb2.AgentMessage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sai3tui.v1.Agent/OnRecord',
+            sai3tui_dot_proto_dot_sai3tui__pb2.OnRecordRequest.SerializeToString,
+            sai3tui_dot_proto_dot_sai3tui__pb2.OnRecordReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class AgentStub:
     Status: _grpc.UnaryUnaryMultiCallable[_sai3tui_pb2.StatusRequest, _sai3tui_pb2.StatusReply]
     FetchLog: _grpc.UnaryStreamMultiCallable[_sai3tui_pb2.FetchLogRequest, _sai3tui_pb2.AgentMessage]
     """What the agent sent in the current or last run, from a sequence number on."""
+    OnRecord: _grpc.UnaryUnaryMultiCallable[_sai3tui_pb2.OnRecordRequest, _sai3tui_pb2.OnRecordReply]
+    """What the agent has on record of the objects of the run in progress: for controllers that come later."""
 
 @_typing.type_check_only
 class AgentAsyncStub(AgentStub):
@@ -59,6 +61,8 @@ class AgentAsyncStub(AgentStub):
     Status: _aio.UnaryUnaryMultiCallable[_sai3tui_pb2.StatusRequest, _sai3tui_pb2.StatusReply]  # type: ignore[assignment]
     FetchLog: _aio.UnaryStreamMultiCallable[_sai3tui_pb2.FetchLogRequest, _sai3tui_pb2.AgentMessage]  # type: ignore[assignment]
     """What the agent sent in the current or last run, from a sequence number on."""
+    OnRecord: _aio.UnaryUnaryMultiCallable[_sai3tui_pb2.OnRecordRequest, _sai3tui_pb2.OnRecordReply]  # type: ignore[assignment]
+    """What the agent has on record of the objects of the run in progress: for controllers that come later."""
 
 class AgentServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -107,5 +111,13 @@ class AgentServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_sai3tui_pb2.AgentMessage], _abc.AsyncIterator[_sai3tui_pb2.AgentMessage]]:
         """What the agent sent in the current or last run, from a sequence number on."""
+
+    @_abc_1.abstractmethod
+    def OnRecord(
+        self,
+        request: _sai3tui_pb2.OnRecordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sai3tui_pb2.OnRecordReply, _abc.Awaitable[_sai3tui_pb2.OnRecordReply]]:
+        """What the agent has on record of the objects of the run in progress: for controllers that come later."""
 
 def add_AgentServicer_to_server(servicer: AgentServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

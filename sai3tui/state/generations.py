@@ -34,6 +34,8 @@ class Generation:
     """What is fixed when a generation begins, whether it is complete, and what the keeper of this record holds of it.
 
     `sets` are the sizes of the object sets, by set id; slot s of `slots` has their indices i with i mod slots = s.
+    `surveyed` is the epoch at which somebody has looked at the whole storage last, 0 if nobody has: what was known of
+    the objects before counts no more, whoever says it.
     """
 
     number: int
@@ -42,6 +44,7 @@ class Generation:
     sets: Mapping[int, int] = field(default_factory=dict)
     holdings: tuple[Holding, ...] = ()
     complete: bool = False
+    surveyed: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError for what cannot be: records come from others, too."""
@@ -74,6 +77,7 @@ class Generation:
                 {int(set_id): int(count) for set_id, count in fields["sets"].items()},
                 tuple(Holding(**{name: int(value) for name, value in each.items()}) for each in fields["holdings"]),
                 bool(fields["complete"]),
+                int(fields.get("surveyed", 0)),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a generation record: {text[:200]!r}") from error
@@ -145,7 +149,7 @@ def found(known: Known | None) -> Found:
 def unite(sources: Iterable[Known]) -> dict[int, Known]:
     """Everything that is known, by generation. Where two know of the same objects, whoever has held them later is
     right, and of two that are equal in that the later one of `sources`; the other one fills in what that one does not
-    know. Whoever does not hold objects has nothing to say about them."""
+    know, unless the storage has been looked at since. Whoever does not hold objects has nothing to say about them."""
     by_number: dict[int, list[Known]] = {}
     for source in sources:
         by_number.setdefault(source.record.number, []).append(source)
@@ -154,10 +158,16 @@ def unite(sources: Iterable[Known]) -> dict[int, Known]:
 
 def _united(sources: list[Known]) -> Known:
     newest = max(sources, key=lambda source: source.record.epoch)
-    complete = any(source.record.complete for source in sources)
-    made = Known(replace(newest.record, holdings=(), complete=complete))
+    surveyed = max(source.record.surveyed for source in sources)
+    complete = any(source.record.complete for source in sources if source.record.epoch >= surveyed)
+    made = Known(replace(newest.record, holdings=(), complete=complete, surveyed=surveyed))
     alike = [in_slots(source, newest.record) for source in sources]
-    claims = [(holding, place) for place, source in enumerate(alike) for holding in source.record.holdings]
+    claims = [
+        (holding, place)
+        for place, source in enumerate(alike)
+        for holding in source.record.holdings
+        if holding.epoch >= surveyed
+    ]
     claims.sort(key=lambda claim: (claim[0].epoch, claim[1]))
     for holding, place in claims:
         told = alike[place].slots.get((holding.set_id, holding.slot))
@@ -171,6 +181,27 @@ def overlay(onto: SlotStates, told: SlotStates, first: int, end: int, *, keep: b
     """Take over what `told` says about the objects `first` up to before `end`; `keep`: not where it says nothing."""
     for number, low, states in told.windows(first, min(end, onto.count)):
         onto.put(number, low, states, keep=keep)
+
+
+def told_to(mine: Known | None, told: Known) -> Known:
+    """What somebody knows who is told of a generation, and keeps what it has recorded itself where whoever tells knows
+    nothing, unless the storage has been looked at since."""
+    if mine is None or mine.record.sets != told.record.sets:
+        return told
+    mine = in_slots(mine, told.record)
+    made = Known(told.record, {place: states.copy() for place, states in told.slots.items()})
+    for held in mine.record.holdings:
+        own = mine.slots.get((held.set_id, held.slot))
+        if own is None or held.epoch < told.record.surveyed:
+            continue
+        for given in told.record.holdings:
+            if (given.set_id, given.slot) == (held.set_id, held.slot):
+                first, end = max(held.first_k, given.first_k), min(held.end_k, given.end_k)
+                kept = own.copy()
+                states = made.states(given.set_id, given.slot)
+                overlay(kept, states, first, end, keep=True)
+                overlay(states, kept, first, end)
+    return made
 
 
 def in_slots(source: Known, record: Generation) -> Known:

@@ -26,7 +26,12 @@ _NAMES = b"names/"
 
 def layout_directory(data_dir: Path, layout_hash: str) -> Path:
     """Where the state cache of a layout stands."""
-    return data_dir / "cache" / layout_hash
+    return caches_of(data_dir) / layout_hash
+
+
+def caches_of(data_dir: Path) -> Path:
+    """Where state caches of all layouts stand."""
+    return data_dir / "cache"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ def known_to_proto(known: Known) -> pb.GenerationStates:
         seed=record.seed,
         sets=record.sets,
         complete=record.complete,
+        surveyed=record.surveyed,
         holdings=[holding_to_proto(holding) for holding in record.holdings],
         states=slots_to_proto(known.slots),
     )
@@ -51,7 +52,8 @@ def known_to_proto(known: Known) -> pb.GenerationStates:
 
 def known_from_proto(message: pb.GenerationStates) -> Known:
     holdings = tuple(holding_from_proto(each) for each in message.holdings)
-    record = Generation(message.number, message.slots, message.seed, dict(message.sets), holdings, message.complete)
+    sets = dict(message.sets)
+    record = Generation(message.number, message.slots, message.seed, sets, holdings, message.complete, message.surveyed)
     return Known(record, slots_from_proto(message.states, record))
 
 

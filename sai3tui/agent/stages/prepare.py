@@ -33,7 +33,7 @@ async def run(context: StageContext) -> None:
     await directories.make(context)
     work = await context.next_work()
     if work.survey and work.known is not None:
-        context.surveyed(await survey(context, work.known, Action(work.survey)))
+        context.surveyed(await survey(context, work.known, Action(work.survey), work.epoch))
         work = await context.next_work()
     if not work.holdings:
         context.note(Level.INFO, "this agent has no objects to prepare", "prepare-nothing")

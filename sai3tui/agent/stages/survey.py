@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 
+from sai3tui.agent.run_failures import first_of
 from sai3tui.agent.stages.base import StageContext
 from sai3tui.config.units import format_count
+from sai3tui.errors import ErrorKind, StorageError
 from sai3tui.events import Level
 from sai3tui.state.decide import Action, after_sample
 from sai3tui.state.generations import Known
-from sai3tui.state.states import CHUNK, ObjectState, wanted
+from sai3tui.state.states import CHUNK, ObjectState, SlotStates, wanted
 from sai3tui.storage.control import Control
 from sai3tui.workload.objects import ObjectSet
 from sai3tui.workload.partition import endpoint_of, index_of
@@ -21,9 +24,11 @@ SAMPLERS = 8
 BATCH = 1024
 
 
-async def survey(context: StageContext, known: Known, action: Action) -> Known | None:
+async def survey(context: StageContext, known: Known, action: Action, epoch: int) -> Known | None:
     """Look at the whole index space, for all agents that share it. What is there then is recorded in `known`, which is
     returned; None: nothing of it is of use, and a new generation is to begin. Raises StorageError."""
+    if action in (Action.RESUME, Action.CONFIRM):
+        return await _resume(context, known, action, epoch)
     if action in (Action.ADOPT, Action.REPAIR):
         there, missing = await sample(context, known)
         text = f"{there} of {there + missing} sampled objects exist"
@@ -42,9 +47,38 @@ async def survey(context: StageContext, known: Known, action: Action) -> Known |
                 context.note(Level.INFO, f"{text}: all are written", "sampled")
                 return None
             context.note(Level.WARNING, f"{text}: the storage is listed to find those that are missing", "sampled")
-    existing = await compare(context, known)
+    existing = await compare(context, known, epoch)
     context.note(Level.INFO, f"{format_count(existing)} objects exist already", "listed")
     return known
+
+
+async def _resume(context: StageContext, known: Known, action: Action, epoch: int) -> Known:
+    """What an unfinished prepare goes on from. LIST cannot tell what it wrote from what was there before: nothing is
+    taken as created for being there."""
+    if action is Action.RESUME:
+        there, missing = await _sample_allowed(context, known)
+        if not missing:
+            return known
+        text = f"{missing} of {there + missing} sampled objects that were created are gone or of another size"
+        context.note(Level.WARNING, f"{text}: the storage is listed to find all of them", "drift")
+    before = known.total(ObjectState.CREATED)
+    after = await compare(context, known, epoch, confirm=True)
+    text = f"{format_count(after)} of {format_count(before)} objects that were created before are there"
+    context.note(Level.INFO if after == before else Level.WARNING, text, "confirmed")
+    return known
+
+
+async def _sample_allowed(context: StageContext, known: Known) -> tuple[int, int]:
+    """`sample`, where that is allowed: who may write need not be allowed to look, and can resume all the same."""
+    try:
+        return await sample(context, known)
+    except ExceptionGroup as group:
+        ours, others = group.split(StorageError)
+        if others is not None or ours is None or (first := first_of(ours).failure()).kind is not ErrorKind.PERMISSION:
+            raise
+        text = f"whether what was created before is still there could not be looked at: {first.sentence()}"
+        context.note(Level.WARNING, text, "drift")
+        return 0, 0
 
 
 async def sample(context: StageContext, known: Known) -> tuple[int, int]:
@@ -70,9 +104,10 @@ async def sample(context: StageContext, known: Known) -> tuple[int, int]:
     return there, len(picks) - there
 
 
-async def compare(context: StageContext, known: Known) -> int:
-    """LIST what exists of every set; afterwards exactly what exists with the right size is recorded as created.
-    How many those are. Raises StorageError."""
+async def compare(context: StageContext, known: Known, epoch: int, *, confirm: bool = False) -> int:
+    """LIST what exists of every set; afterwards exactly what exists with the right size is recorded as created; to
+    `confirm`, only as far as it was before. How many those are. Nothing that was known before `epoch` counts any more.
+    Raises StorageError."""
     total = 0
     controls = await context.controls.all()
     shared = context.setup.resolved.shared
@@ -80,6 +115,7 @@ async def compare(context: StageContext, known: Known) -> int:
     looked_at = controls[:1] if shared else controls
     for objects in context.setup.sets:
         slots = [known.states(objects.set_id, slot) for slot in range(known.record.slots)]
+        before = [states.copy() for states in slots]
         for states in slots:
             for ks in states.where(wanted(ObjectState.CREATED, ObjectState.CREATING, ObjectState.DELETED)):
                 states.set(ks, ObjectState.PLANNED)
@@ -95,8 +131,19 @@ async def compare(context: StageContext, known: Known) -> int:
                     _created(known, objects.set_id, batch)
                     batch.clear()
         _created(known, objects.set_id, batch)
+        if confirm:
+            for old, states in zip(before, slots, strict=True):
+                _as_before(old, states)
         total += sum(states.total(ObjectState.CREATED) for states in slots)
+    known.record = replace(known.record, surveyed=epoch)
     return total
+
+
+def _as_before(old: SlotStates, states: SlotStates) -> None:
+    """Objects that were not created before are as they were, whatever is there."""
+    for number in states.chunks():
+        was, found = old.chunk(number), states.chunk(number)
+        states.put(number, 0, np.where(was == ObjectState.CREATED, found, was))
 
 
 def adopt(known: Known) -> None:
