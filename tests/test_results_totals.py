@@ -278,6 +278,20 @@ def test_what_is_done_again_counts_once() -> None:
     assert (stage.done, stage.planned) == (200 + 50, 200 + 100)
 
 
+def test_who_gets_more_to_do_at_a_barrier_tells_of_that_in_another_summary() -> None:
+    tally = Tally(STAGES)
+    tally.apply(BarrierReleased(START, "", 0, START, ("a",)))
+    for number, done in enumerate((4, 9)):
+        report = reported("a", number, done)
+        tally.apply(report)
+        rows = report.ops if number == 0 else tuple(tally.stages[1].agents["a"].ops.rows()) + report.ops
+        summary = StageSummary(1, STAGES[0].name, STAGES[0].type, 2.0, rows, objects=Objects(planned=done, done=done))
+        tally.apply(BarrierArrived(START + (number + 2) * SECOND_NS, "a", 1, summary))
+    stage = tally.stages[1].view(START + 5 * SECOND_NS)
+    assert (stage.done, stage.total_ops) == (9, 4 + 9 + 2 * 3)
+    assert not [line.text for line in tally.log if "lack" in line.text]
+
+
 @given(st.permutations([0, 1, 2]))
 def test_a_summary_says_the_last_word_though_reports_come_after_it(order: list[int]) -> None:
     """Two controllers may estimate an agent's clock differently, and what they wrote is put in order by time."""

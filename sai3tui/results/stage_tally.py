@@ -121,10 +121,14 @@ class StageTally:
         part.arrived_ns = time_ns
         lacking = 0
         if summary is not None:
+            # Who was given more to do after it had arrived tells of that in another summary.
+            again = part.settled
             part.summary = summary
             part.told = summary.objects
             part.attempts = list(summary.failed_attempts)
             lacking = self._settle(part, summary)
+            if again:
+                lacking = 0
         closed = self._aligner.leave(agent) if self._aligner is not None else []
         if self.status is StageStatus.RUNNING:
             self.status = StageStatus.AT_BARRIER
