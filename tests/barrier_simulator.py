@@ -14,7 +14,7 @@ from functools import partial
 
 from sai3tui.config.model import BarrierType
 from sai3tui.controller.barrier import BarrierRule, Fail, Release
-from sai3tui.controller.barriers import Barriers
+from sai3tui.controller.barriers import Barriers, LeaveBehind
 from sai3tui.controller.liveness import Ask, LivenessRule, Lose, Rejoin
 from sai3tui.errors import ErrorKind, Failure
 
@@ -127,6 +127,10 @@ class Simulation:
                     self.after(self._delay(), partial(self._rejoin, self.agents[name]))
                 case Lose(name, _):
                     self.lost[name] = self.now
+                case LeaveBehind(index, names):
+                    for name in names:
+                        # It stops, and waits at the next barrier.
+                        self.after(self._delay(), partial(self._arrive, self.agents[name], index + 1))
                 case Release():
                     self._release(action)
                 case Fail(failure):
@@ -139,9 +143,6 @@ class Simulation:
         self.participants.append(release.arrived)
         for name in release.arrived:
             self.after(self._delay(), partial(self._work, self.agents[name], index + 1))
-        for name in release.late:
-            # Excluded: it stops, and waits at the next barrier.
-            self.after(self._delay(), partial(self._arrive, self.agents[name], index + 1))
         if index < STAGES:
             self._begin(index + 1)
 

@@ -81,6 +81,9 @@ class ScriptedAgent(AgentServicer):
         self.stream_ended_well = 0
         self.pings = 0
         self.ended_early: set[int] = set()
+        self.excluded: set[int] = set()
+        """Stages that it is to stop, as the others have gone on without it."""
+        self._stopped = asyncio.Event()
         self.preflights = 0
         self.working = asyncio.Event()
         self.dying = asyncio.Event()
@@ -160,6 +163,10 @@ class ScriptedAgent(AgentServicer):
             elif kind == "release":
                 self.starts.append((message.release.stage_index, message.release.start_time_ns))
                 await releases.put(message.release)
+            elif kind == "exclude":
+                self.excluded.add(message.exclude.stage_index)
+                self._stopped.set()
+                await releases.put(None)
             elif kind == "end_stage":
                 self.ended_early.add(message.end_stage.stage_index)
             elif kind == "told":
@@ -220,7 +227,13 @@ class ScriptedAgent(AgentServicer):
         self._set(out, AgentState.AT_BARRIER)
         out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=pb.Arrived(stage_index=0)))
         for number, (name, kind, op) in enumerate(self.script.stages, 1):
-            release = await releases.get()
+            release = await self._released(releases, number - 1)
+            if release is None:
+                # It sits this stage out, and takes part again from its barrier on.
+                self._set(out, AgentState.EXCLUDED, number - 1)
+                self._set(out, AgentState.AT_BARRIER, number)
+                out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=pb.Arrived(stage_index=number)))
+                continue
             start = release.start_time_ns
             await asyncio.sleep(max(0.0, (start - self.now()) / 1e9))
             self._set(out, AgentState.RUNNING, number)
@@ -237,8 +250,16 @@ class ScriptedAgent(AgentServicer):
             arrived = pb.Arrived(stage_index=number, summary=summary_to_proto(summary), epoch=epoch)
             self._set(out, AgentState.AT_BARRIER, number)
             out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=arrived))
-        await releases.get()
+        await self._released(releases, len(self.script.stages))
         self._set(out, AgentState.COMPLETED, len(self.script.stages))
+
+    async def _released(self, releases: asyncio.Queue[pb.Release | None], index: int) -> pb.Release | None:
+        """The release of barrier `index`; None once it is left behind there."""
+        while index not in self.excluded:
+            release = await releases.get()
+            if release is not None:
+                return release
+        return None
 
     async def _stage(self, out, number, name, kind, op, start) -> StageSummary | None:
         script = self.script
@@ -267,7 +288,10 @@ class ScriptedAgent(AgentServicer):
                 self.dying.set()
                 await asyncio.Event().wait()
             if number in (script.hang_stage, script.mute_stage):
-                await asyncio.Event().wait()
+                while number not in self.excluded:
+                    await self._stopped.wait()
+                    self._stopped.clear()
+                break
             if number == script.fail_stage:
                 seen = pb.FailureSeen(stage_index=number, count=3, sample=failure_to_proto(script.failure))
                 out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), failure=seen))

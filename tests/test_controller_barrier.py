@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sai3tui.config.model import BarrierType
 from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Decision, Fail, Release, Wait, decide
-from sai3tui.controller.barriers import Action, Barriers, Known, Terms, Waiting
+from sai3tui.controller.barriers import Action, Barriers, Known, LeaveBehind, Terms, Waiting
 from sai3tui.controller.liveness import Ask, LivenessRule, Rejoin
 from sai3tui.errors import ErrorKind, Failure
 from tests.barrier_simulator import END_S, STAGES, Simulation
@@ -100,6 +100,52 @@ def test_a_majority_goes_on_without_the_lost_but_not_below_half() -> None:
     assert isinstance(ask(BarrierType.MAJORITY, here, ("a3", "a4", "a5"), 1.0), Fail)
 
 
+def test_a_majority_is_one_of_all_agents_of_the_run() -> None:
+    rule = BarrierRule(BarrierType.MAJORITY, "2", 10.0)
+    lost = {"a4": GONE}
+    facts = BarrierFacts(FLEET[2:4], 0.0, {"a3": 1.0}, lost, fleet=5)
+    decision = decide(rule, facts, 1.0)
+    assert isinstance(decision, Fail)
+    assert "no majority of the run's 5 agents is left" in decision.failure.message
+    # Who was left behind may come back, and is waited for then.
+    awaited = BarrierFacts(FLEET[2:4], 0.0, {"a3": 1.0}, lost, ("a1", "a2"), fleet=5)
+    assert decide(rule, awaited, 1.0) == Wait(("a1", "a2"), 11.0)
+    assert isinstance(decide(rule, awaited, 11.0), Fail)
+    back = BarrierFacts(FLEET[2:4], 0.0, dict.fromkeys(FLEET[:3], 1.0), lost, ("a1", "a2"), fleet=5)
+    assert isinstance(decide(rule, back, 1.0), Release)
+
+
+def test_those_who_are_here_wait_anew_for_who_has_got_more_to_do() -> None:
+    rule = BarrierRule(BarrierType.BEST_EFFORT, "1", 10.0)
+    facts = BarrierFacts(FLEET, 0.0, {"a1": 1.0}, since=9.0)
+    assert decide(rule, facts, 12.0) == Wait(FLEET[1:], 19.0)
+
+
+def test_who_is_late_is_left_behind_before_the_barrier_opens() -> None:
+    machine = Barriers(FLEET, 0.0)
+    machine.begin(1, BarrierRule(BarrierType.BEST_EFFORT, "1", 10.0), LivenessRule(), FLEET, 0.0)
+    for agent in FLEET[:4]:
+        machine.arrived(agent, 1, 1.0)
+    assert machine.actions(11.0) == [LeaveBehind(1, ("a5",))]
+    # One of the others gets its work.
+    machine.takes_back("a1", 11.0)
+    assert machine.actions(11.0) == []
+    machine.arrived("a5", 1, 12.0)
+    machine.arrived("a1", 1, 13.0)
+    (released,) = machine.actions(13.0)
+    assert isinstance(released, Release)
+    assert (set(released.arrived), released.late) == (set(FLEET[:4]), ("a5",))
+    # It is there though it was left behind: it has not heard of it.
+    machine.begin(2, BarrierRule(BarrierType.BEST_EFFORT, "2", 10.0), LivenessRule(), released.arrived, 13.0)
+    assert machine.actions(13.0) == [LeaveBehind(1, ("a5",))]
+    machine.arrived("a5", 2, 14.0)
+    for agent in FLEET[:4]:
+        machine.arrived(agent, 2, 14.0)
+    (again,) = machine.actions(14.0)
+    assert isinstance(again, Release)
+    assert set(again.arrived) == set(FLEET)
+
+
 def test_late_ones_are_named_when_a_majority_goes_on_without_them() -> None:
     here = dict.fromkeys(("a1", "a2", "a3"), 1.0)
     assert isinstance(ask(BarrierType.MAJORITY, here, (), 10.9), Wait)
@@ -132,7 +178,7 @@ def judge(seed: int) -> str:
         if sim.policy is BarrierType.ALL_OR_NOTHING:
             assert here == list(expected), seed
         elif sim.policy is BarrierType.MAJORITY:
-            assert 2 * len(here) > len(expected), seed
+            assert 2 * len(release.arrived) > len(sim.agents), seed
         assert here, seed
     for name, agent in sim.agents.items():
         # Nobody is given up who was always there; who died is not released for ever.

@@ -6,6 +6,7 @@ import pytest
 
 from sai3tui.config.model import AgentLossPolicy, BarrierType, StageType
 from sai3tui.controller.loss import Loss, loss_of
+from sai3tui.errors import ErrorKind
 
 STRICT, MOST, BEST = BarrierType.ALL_OR_NOTHING, BarrierType.MAJORITY, BarrierType.BEST_EFFORT
 DEFAULT, REDISTRIBUTE, CONTINUE, FAIL = (
@@ -41,3 +42,17 @@ def test_other_work_fails_a_strict_barrier_and_no_other(
 def test_who_says_continue_or_fail_gets_it(barrier: BarrierType, stage: StageType, shared: bool) -> None:
     assert loss_of(barrier, CONTINUE, stage, shared=shared) is Loss.GO_ON
     assert loss_of(barrier, FAIL, stage, shared=shared) is Loss.FAIL
+
+
+@pytest.mark.parametrize("barrier", BarrierType)
+@pytest.mark.parametrize("policy", AgentLossPolicy)
+@pytest.mark.parametrize("stage", StageType)
+@pytest.mark.parametrize("shared", [True, False])
+def test_who_fails_is_lost_to_the_stage_unless_it_read_wrong_data_or_all_are_to_succeed(
+    barrier: BarrierType, policy: AgentLossPolicy, stage: StageType, shared: bool
+) -> None:
+    lost = loss_of(barrier, policy, stage, shared=shared)
+    assert loss_of(barrier, policy, stage, shared=shared, kind=ErrorKind.CORRUPT) is Loss.FAIL
+    assert loss_of(barrier, policy, stage, shared=shared, kind=ErrorKind.RESOURCE) is lost
+    strict = barrier is STRICT and policy is DEFAULT
+    assert loss_of(barrier, policy, stage, shared=shared, kind=ErrorKind.STORAGE) is (Loss.FAIL if strict else lost)

@@ -94,11 +94,12 @@ class Course:
         all."""
         return self._firsts.get(index) in (agent, "")
 
-    async def released(self, index: int) -> int:
-        """When the next stage begins; also returns if there is more to do in this one. An agent that is excluded has
-        nothing to wait for."""
+    async def released(self, index: int, *, works: bool = True) -> int:
+        """When the next stage begins; also returns if there is more to do in this one, if it `works` in it. An agent
+        that is excluded has nothing to wait for."""
+        works = works and index > 0
         await self._patiently(
-            lambda: self.passed(index) or (index > 0 and self.assignments.waiting(index)), f"at barrier {index}"
+            lambda: self.passed(index) or (works and self.assignments.waiting(index)), f"at barrier {index}"
         )
         return self._releases.get(index, 0)
 

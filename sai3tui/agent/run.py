@@ -257,7 +257,7 @@ class AgentRun:
                 for index, stage in enumerate(setup.stages, 1):
                     if index - 1 in self._course.exclusions:
                         self._player.arrive(index, None)
-                        start_ns = await self._course.released(index)
+                        start_ns = await self._course.released(index, works=False)
                     else:
                         start_ns = await self._player.play(index, stage, start_ns, means)
                     if index in self._course.complete and cache.latest is not None:

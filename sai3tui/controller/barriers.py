@@ -16,7 +16,17 @@ from sai3tui.controller.barrier import BarrierFacts, BarrierRule, Decision, Fail
 from sai3tui.controller.liveness import Ask, Liveness, LivenessRule, Lose, Rejoin
 from sai3tui.errors import Failure
 
-Action = Ask | Rejoin | Lose | Release | Fail
+
+@dataclass(frozen=True, slots=True)
+class LeaveBehind:
+    """Go on without these agents, which live: they are to stop stage `index`, and take part again from the next barrier
+    on that they reach in time. The barrier opens once nothing that they leave keeps it shut."""
+
+    index: int
+    agents: tuple[str, ...]
+
+
+Action = Ask | Rejoin | Lose | LeaveBehind | Release | Fail
 
 
 def liveness_rule(barrier: Barrier) -> LivenessRule:
@@ -85,12 +95,19 @@ class Barriers:
         """Agents that are through: they need not live any more."""
         self._excused: set[str] = set()
         self._excluded: list[str] = []
+        """Left behind at a barrier before, and not back."""
+        self._late: list[str] = []
+        """Left behind at the current one."""
         self._left_behind: set[str] = set()
+        self._opened: dict[int, frozenset[str]] = {}
+        self._stragglers: list[tuple[int, str]] = []
+        """Who has come to a barrier that had opened without it, and has to go on to the next one."""
         self._rule: BarrierRule | None = None
         self._liveness = LivenessRule()
         self._index = 0
         self._participants: tuple[str, ...] = ()
         self._began = now
+        self._since = now
         self._longer_s = 0.0
         self._without: set[str] = set()
         self._paused = False
@@ -105,8 +122,8 @@ class Barriers:
     def begin(self, index: int, rule: BarrierRule, liveness: LivenessRule, agents: tuple[str, ...], now: float) -> None:
         """From now on `agents` work towards barrier `index`."""
         self._index, self._rule, self._liveness = index, rule, liveness
-        self._participants = agents
-        self._began = now
+        self._participants = tuple(agent for agent in agents if agent not in self._late)
+        self._began = self._since = now
         self._longer_s = 0.0
         self._without.clear()
         self._anew()
@@ -114,12 +131,23 @@ class Barriers:
     def arrived(self, agent: str, index: int, now: float) -> None:
         self._arrived.setdefault(index, {}).setdefault(agent, now)
         self._wait = None
+        if agent not in self._opened.get(index, (agent,)):
+            self._stragglers.append((index, agent))
 
-    def takes_back(self, agent: str) -> None:
-        """It has got more to do, wherever it had arrived."""
+    def takes_back(self, agent: str, now: float) -> None:
+        """It has got more to do, wherever it had arrived; those who are here wait for it anew."""
+        self._since = now
         for arrived in self._arrived.values():
             arrived.pop(agent, None)
         self._wait = None
+
+    def leave_behind(self, agent: str) -> None:
+        """Nobody waits for it at the current barrier, nor at the next one."""
+        if agent not in self._late:
+            self._participants = tuple(each for each in self._participants if each != agent)
+            self._late.append(agent)
+            self._left_behind.add(agent)
+            self._wait = None
 
     def excuse(self, agent: str) -> None:
         """Nobody waits for this lost agent: others do its work, or it is to be done without it."""
@@ -154,12 +182,20 @@ class Barriers:
         self._lives[agent].give_up(failure)
         self._anew()
 
-    def opened(self, arrived: tuple[str, ...], missing: tuple[str, ...]) -> None:
+    def opened(self, index: int, arrived: tuple[str, ...], missing: tuple[str, ...]) -> None:
         """A barrier that another controller opened."""
         late = [agent for agent in missing if self._lives[agent].lost is None]
         self._left_behind.update(late)
-        self._excluded = [agent for agent in (*self._excluded, *late) if agent not in arrived]
+        self._open(index, arrived, late)
+
+    def _open(self, index: int, arrived: Iterable[str], late: Iterable[str]) -> None:
+        self._opened[index] = frozenset(arrived)
+        here = self._opened[index]
+        self._excluded = [agent for agent in dict.fromkeys((*self._excluded, *late)) if agent not in here]
+        self._late.clear()
         self._wait = None
+        # Who is left behind and here all the same has not heard of it.
+        self._stragglers += [(index, agent) for agent in self._arrived.get(index, ()) if agent not in here]
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -218,15 +254,25 @@ class Barriers:
         if any(isinstance(step, Lose) for step in found):
             # First whoever drives us says what the loss means, and whether anybody is to wait for the work.
             return found
+        found += self.stragglers()
         decision = self._decide(now)
         if isinstance(decision, Release):
-            self._left_behind.update(decision.late)
-            rejoined = set(decision.arrived)
-            self._excluded = [a for a in (*self._excluded, *decision.late) if a not in rejoined]
+            late = tuple(agent for agent in decision.late if agent not in self._late)
+            if late:
+                # Likewise: what they have not done may be for the others.
+                for agent in late:
+                    self.leave_behind(agent)
+                return [*found, LeaveBehind(self._index, late)]
+            self._open(self._index, decision.arrived, decision.late)
         if isinstance(decision, Release | Fail):
             self._rule = None
             found.append(decision)
         return found
+
+    def stragglers(self) -> list[LeaveBehind]:
+        """The part of `actions` about those who come to a barrier that has opened without them. Each is told once."""
+        late, self._stragglers = self._stragglers, []
+        return [LeaveBehind(index, (agent,)) for index, agent in late if agent not in self.lost]
 
     def signs(self, now: float) -> list[Ask | Rejoin | Lose]:
         """The part of `actions` that says who lives, for those who only watch: a barrier opens as others have it."""
@@ -266,6 +312,11 @@ class Barriers:
         return self._lost
 
     @property
+    def late(self) -> tuple[str, ...]:
+        """Who was left behind at the current barrier, which has not opened."""
+        return tuple(self._late)
+
+    @property
     def completed(self) -> frozenset[str]:
         """Agents that have completed the run."""
         return frozenset(self._settled)
@@ -294,7 +345,7 @@ class Barriers:
             _consequence(decide(self._rule, self._facts(), decision.until)) if decision.until is not None else "",
             self._paused,
             decision.paused,
-            tuple(self._excluded),
+            (*self._excluded, *self._late),
             {agent: life.missed(self._liveness, now) for agent, life in self._lives.items()},
             self._liveness.missed_threshold,
         )
@@ -344,6 +395,9 @@ class Barriers:
             self._arrived.get(self._index, {}),
             self.lost,
             tuple(self._excluded),
+            tuple(self._late),
+            len(self._lives),
+            self._since,
             self._longer_s,
             frozenset(self._without),
             self._paused,

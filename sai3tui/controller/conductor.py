@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSteady
 from sai3tui.controller.agent_link import AgentLink, bounded, saying
 from sai3tui.controller.attaching import Messages, as_said
 from sai3tui.controller.barrier import BarrierRule, Fail, Release
-from sai3tui.controller.barriers import Waiting, liveness_rule
+from sai3tui.controller.barriers import LeaveBehind, Waiting, liveness_rule
 from sai3tui.controller.coordinator import Coordinator
 from sai3tui.controller.fencing import Fence
 from sai3tui.controller.journal import Journal
@@ -48,8 +49,6 @@ COMPLETED_TIMEOUT_S = 10.0
 STAGE_GRACE_S = 30.0
 SEATED_TIMEOUT_S = 10.0
 """How long an agent may take to take a stream that is opened again; if it does not, that one breaks off as well."""
-_LOST = frozenset({ErrorKind.AGENT_LOST, ErrorKind.RESOURCE})
-"""Failures that are one host's, and say nothing about what the others can do."""
 
 
 class Displaced(Exception):
@@ -78,6 +77,8 @@ class Conductor:
             self._teller.stop()
         self._fence = Fence(streams, journal)
         self._stage_failures: dict[int, Failure] = {}
+        self._missing: dict[int, Failure] = {}
+        """What was left undone in stages, and why."""
         self._opened: dict[int, BarrierReleased] = {}
         self._finished: set[int] = set()
         self._excluded: set[tuple[str, int]] = set()
@@ -85,7 +86,7 @@ class Conductor:
         self._taken: Lead | None = None
         self._over = False
         """Whether the run is being ended: nobody gets any more work."""
-        self._work = StageWork(plan, coordinator, self._assign, journal.emit)
+        self._work = StageWork(plan.resolved, coordinator, self._machine, self._assign, journal.emit)
         self._sending: asyncio.Task[None] | None = None
         self._complete = False
         """Whether all objects of the generation exist since the last stage, which was a prepare."""
@@ -123,7 +124,7 @@ class Conductor:
         for item in items:
             if isinstance(item, BarrierReleased):
                 self._opened[item.stage_index] = item
-                self._machine.opened(item.arrived, item.missing)
+                self._machine.opened(item.stage_index, item.arrived, item.missing)
             elif isinstance(item, StageFinished):
                 self._finished.add(item.stage_index)
             elif isinstance(item, StateChanged):
@@ -140,6 +141,10 @@ class Conductor:
                 complete = complete or message.released.generation_complete
         self._complete = complete
         for item in items:
+            if isinstance(item, StateChanged) and item.state is AgentState.EXCLUDED and self._is_next(item.stage_index):
+                self._machine.leave_behind(item.agent)
+                self._work.leave_behind(item.agent, now)
+        for item in items:
             if isinstance(item, BarrierArrived):
                 self._arrive(item, now - max(0.0, (now_ns - item.time_ns) / 1e9))
         self._steering.adopt(items)
@@ -148,6 +153,10 @@ class Conductor:
                 # Who led then may have had no time to hand its work on, and those who get it have not heard of it.
                 self._hand_on(agent, failure)
         self._streams.flow(messages)
+
+    def _is_next(self, index: int) -> bool:
+        """Whether barrier `index` is the first one that has not opened."""
+        return index == max(self._opened, default=-1) + 1
 
     def give_up(self, agent: str, failure: Failure) -> None:
         """The agent is not to be had any more."""
@@ -187,7 +196,13 @@ class Conductor:
             await self._release(index, released, config.distributed.start_delay if delayed else 0.0)
             participants = released.arrived
         await self._all_completed()
-        return SUCCESS if self._machine.complete else INCOMPLETE
+        if self._machine.complete:
+            return SUCCESS
+        return replace(INCOMPLETE, failure=next(iter((*self._missing.values(), *self._failed_agents())), None))
+
+    def _failed_agents(self) -> Iterator[Failure]:
+        """Why agents have failed. That others were lost is no failure of the run; its coverage says so."""
+        return (failure for failure in self._machine.lost.values() if failure.kind is not ErrorKind.AGENT_LOST)
 
     def begin_work(self, group: asyncio.TaskGroup) -> None:
         """From now on agents are told what to do, in a task of `group`."""
@@ -213,7 +228,7 @@ class Conductor:
                     continue
                 if agent in streams.left or agent not in streams:
                     continue
-                if ending.clean or agent in lost:
+                if agent in lost or (ending.clean and agent in self._machine.completed):
                     group.create_task(link.goodbye())
                 else:
                     group.create_task(self._abort(link, ending.reason))
@@ -277,19 +292,22 @@ class Conductor:
         except RunStopped as stopped:
             self._finish_stage(index, stage, stopped.ending.failure)
             raise
-        self._complete = self._work.finish(index)
-        self._finish_stage(index, stage, self._stage_failures.get(index))
+        self._complete, missing = self._work.finish(index)
+        if missing is not None:
+            self._missing[index] = missing
+        self._finish_stage(index, stage, missing or self._stage_failures.get(index))
         return released
 
     async def _next_work(self, index: int, released: Release) -> None:
         """Barrier `index` is about to open: tell agents what to do in the stage after it."""
         if index == 0:
-            await self._work.ready()
+            self._work.ready()
         stages = self._plan.resolved.stages
         if index < len(stages):
             lost = self._machine.lost
             present = [agent for agent in released.arrived if agent not in lost]
-            await self._work.begin(index + 1, stages[index], present)
+            self._work.begin(index + 1, stages[index], present)
+        await self._work.sent()
 
     async def _assign(self, agent: str, assignment: pb.Assignment) -> None:
         await self._links[agent].assign(assignment)
@@ -320,6 +338,9 @@ class Conductor:
                     case Lose(agent, failure):
                         self._hand_on(agent, failure)
                         self._tell_loss(agent, failure)
+                    case LeaveBehind(at, late):
+                        for agent in late:
+                            await self._leave_behind(agent, at, now=at == index)
                     case Release() as released:
                         return released
                     case Fail(failure):
@@ -338,8 +359,6 @@ class Conductor:
         self._passed_on.clear()
         self._journal.emit(opened)
         await self._send_release(opened)
-        for agent in released.late:
-            await self._exclude(self._links[agent], index)
 
     async def _send_release(self, opened: BarrierReleased) -> None:
         links = self._streams.present(opened.arrived)
@@ -349,11 +368,15 @@ class Conductor:
         with saying(link, f"release {opened.stage_index}"):
             await link.release(opened, complete=self._complete)
 
-    async def _exclude(self, link: AgentLink, index: int) -> None:
-        again = "" if index == len(self._plan.resolved.stages) else "; it takes part again from the next barrier on"
-        text = f"late at barrier {index} and left behind{again}"
-        self._journal.note(Level.WARNING, text, agent=link.id, code="excluded")
-        await self._send_exclusion(link, index)
+    async def _leave_behind(self, agent: str, index: int, *, now: bool) -> None:
+        """Go on without an agent that is late at barrier `index`: at this moment, or it has not heard of it."""
+        if now:
+            self._work.leave_behind(agent, time.monotonic())
+            again = "" if index == len(self._plan.resolved.stages) else "; it takes part again from the next barrier on"
+            text = f"late at barrier {index} and left behind{again}"
+            self._journal.emit(StateChanged(time.time_ns(), agent, AgentState.EXCLUDED, index, text))
+            self._streams.changed.set()
+        await self._send_exclusion(self._links[agent], index)
 
     async def _exclude_again(self) -> None:
         """Who was left behind before we came is told, unless it has said that it knows."""
@@ -378,6 +401,8 @@ class Conductor:
                 await self._send_release_to(link, opened)
             elif link.id in opened.missing:
                 await self._send_exclusion(link, opened.stage_index)
+        if link.id in self._machine.late:
+            await self._send_exclusion(link, max(self._opened) + 1)
         if self._known_well:
             await self._end_stage(link, self._known_well)
         # Not of a copy: a part that comes meanwhile overtakes those before it, which makes it worthless there.
@@ -390,6 +415,9 @@ class Conductor:
         while late := sorted(set(self._links) - self._machine.completed - set(self._machine.lost)):
             self._streams.changed.clear()
             self._check_lead()
+            for straggler in self._machine.stragglers():
+                for agent in straggler.agents:
+                    await self._leave_behind(agent, straggler.index, now=False)
             left = deadline - time.monotonic()
             if left <= 0:
                 self._journal.note(Level.WARNING, f"{', '.join(late)} did not say that the run is completed")
@@ -411,8 +439,11 @@ class Conductor:
             self._teller.heard(agent, message.told)
 
     def take(self, item: Item) -> None:
-        if isinstance(item, Report | BarrierArrived) and item.agent in self._work.excused:
+        if isinstance(item, Report | BarrierArrived) and self._work.replaced(item.stage_index, item.agent):
             # Others do its work now, which is counted there.
+            if isinstance(item, BarrierArrived):
+                self._machine.arrived(item.agent, item.stage_index, time.monotonic())
+                self._streams.changed.set()
             return
         if isinstance(item, BarrierArrived):
             self._arrive(item, time.monotonic())
@@ -436,7 +467,7 @@ class Conductor:
     def _arrive(self, item: BarrierArrived, at: float) -> None:
         if self._work.through(item.stage_index, item.agent):
             self._machine.arrived(item.agent, item.stage_index, at)
-        if item.summary is not None and item.summary.failure is not None:
+        if item.summary is not None and item.summary.failure is not None and item.agent not in self._machine.late:
             self._stage_failures.setdefault(item.stage_index, item.summary.failure)
         opened = self._opened.get(item.stage_index)
         if opened is not None and item.agent not in opened.arrived and item.agent not in self._machine.lost:
@@ -479,20 +510,15 @@ class Conductor:
             self._hand_on(agent, failure)
 
     def _hand_on(self, agent: str, failure: Failure) -> None:
-        """If the loss is the fault of its host, others may do its work."""
+        """What it leaves is for others, or missing, or the end of the run."""
         self._steering.tell_anew()
         if agent == next(iter(self._links)):
             # It finds things out for all: the others need not wait for that.
             self._pass_on(agent, pb.SharedPart(lost=failure.message))
         if failure.kind is ErrorKind.AGENT_LOST:
             self._fence.stop(self._links[agent])
-        if failure.kind not in _LOST or self._over:
-            return
-        lost = self._machine.lost
-        for name in self._work.lose(agent, failure, [name for name in self._links if name not in lost]):
-            self._machine.takes_back(name)
-        for name in self._work.excused:
-            self._machine.excuse(name)
+        if not self._over:
+            self._work.lose(agent, failure, time.monotonic())
 
     def _tell_loss(self, agent: str, failure: Failure) -> None:
         if agent in self._machine.completed:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sai3tui.config.model import StageType
@@ -83,6 +83,10 @@ class _Stage:
     index: int
     type: StageType
     agents: tuple[str, ...]
+    undone: list[str] = field(default_factory=list)
+    """Agents that are not there any more, and whose work nobody has got."""
+    unseen: dict[str, int] = field(default_factory=dict)
+    """Likewise, where not even the storage was looked at: so many objects may be missing."""
 
 
 class Coordinator:
@@ -177,36 +181,58 @@ class Coordinator:
             orders += self._orders(space, stage_index, present)
         return orders
 
-    def lose(self, agent: str, survivors: Sequence[str]) -> tuple[HandOver, list[Order]]:
-        """An agent is lost in the current stage: its work goes to the survivors, if there is any."""
+    def lose(self, agent: str, survivors: Sequence[str], *, hand_over: bool = True) -> tuple[HandOver, list[Order]]:
+        """An agent is lost in the current stage, or left behind. Its work goes to those survivors that take part in the
+        stage, if it may be handed over; else it stays undone. To look at the storage for all is always another one's
+        turn."""
         stage = self._stage
-        if stage is None or stage.type not in WORK:
+        if stage is None or stage.type not in WORK or agent not in stage.agents:
             return HandOver(0, {}), []
         stage.agents = tuple(each for each in stage.agents if each != agent)
-        for number, space in enumerate(self._spaces):
-            if agent not in space.agents:
-                continue
-            if self._surveying.get(number) == agent:
+        number, space = next((n, space) for n, space in enumerate(self._spaces) if agent in space.agents)
+        left = [each for each in survivors if each in stage.agents and each in space.agents]
+        if number in self._surveying:
+            # Nothing has been dealt yet.
+            if self._surveying[number] == agent:
                 del self._surveying[number]
-                left = [each for each in survivors if each in space.agents]
-                return HandOver(0, {}), self._survey(number, space, left, self._action(space)) if left else []
-            handed = space.lose(agent, [each for each in survivors if each in space.agents], WORK[stage.type])
-            orders = [
-                (
+                if left:
+                    return HandOver(0, {}), self._survey(number, space, left, self._action(space))
+                stage.unseen[agent] = sum(space.sets.values())
+            return HandOver(stage.unseen.get(agent, 0), {}), []
+        handed = space.lose(agent, left if hand_over else (), WORK[stage.type])
+        if handed.objects and not handed.agents:
+            stage.undone.append(agent)
+        orders = [
+            (
+                name,
+                self._order(
+                    space,
+                    stage.index,
                     name,
-                    self._order(
-                        space,
-                        stage.index,
-                        name,
-                        handed.to.get(name, ()),
-                        handed.names.get(name, ()),
-                        part_of=handed_to_proto(agent, handed, space.names),
-                    ),
-                )
-                for name in handed.agents
-            ]
-            return handed, orders
-        return HandOver(0, {}), []
+                    handed.to.get(name, ()),
+                    handed.names.get(name, ()),
+                    part_of=handed_to_proto(agent, handed, space.names),
+                ),
+            )
+            for name in handed.agents
+        ]
+        return handed, orders
+
+    def undone(self) -> dict[str, int]:
+        """How many objects of the current stage are nobody's work any more, by the agent that has left them."""
+        stage = self._stage
+        if stage is None or stage.type not in WORK:
+            return {}
+        take = WORK[stage.type]
+        left = {agent: space.left(agent, take) for agent in stage.undone for space in self._spaces_of(agent)}
+        return {agent: count for agent, count in (stage.unseen | left).items() if count}
+
+    def objects(self) -> int:
+        """Of the object sets, in all spaces together."""
+        return sum(sum(space.sets.values()) for space in self._spaces)
+
+    def _spaces_of(self, agent: str) -> Iterator[Space]:
+        return (space for space in self._spaces if agent in space.agents)
 
     def finish(self, stage_index: int) -> bool:
         """The stage is over: whether all objects of all spaces are created now."""

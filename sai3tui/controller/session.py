@@ -23,6 +23,7 @@ from sai3tui.controller.frames import Frames
 from sai3tui.controller.gate import Gate
 from sai3tui.controller.groundwork import Groundwork
 from sai3tui.controller.journal import OnItem, OnSecond
+from sai3tui.controller.loss import DIVIDED
 from sai3tui.controller.planning import RunPlan
 from sai3tui.controller.request import (
     DETACHED,
@@ -313,7 +314,8 @@ class RunSession:
         resume = ""
         # What ends with us leaves nothing to go on with: neither states nor, in a demo, the configuration.
         lasting = not self.request.owned
-        if lasting and not ending.clean and self._director is not None and self._prepare_unfinished():
+        unfinished = self._undone() if ending.clean else self._prepare_unfinished()
+        if lasting and self._director is not None and unfinished:
             resume = self.request.resume_command(self._journal.fleet.results_dir)
         return Outcome(ending.status, ending.exit_code, ending.failure, "", resume)
 
@@ -322,6 +324,12 @@ class RunSession:
         return any(
             stage.info.type == "prepare" and stage.status is not StageStatus.PENDING for stage in stages
         ) and not all(stage.status is StageStatus.DONE for stage in stages)
+
+    def _undone(self) -> bool:
+        """Whether a stage has failed that does something once to every object, though the run went on."""
+        divided = {kind.value for kind in DIVIDED}
+        stages = self._journal.fleet.tally.stages.values()
+        return any(stage.info.type in divided and stage.status is StageStatus.FAILED for stage in stages)
 
     def _begin_abort(self, ending: Ending) -> None:
         if self._abort is None:

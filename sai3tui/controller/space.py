@@ -161,15 +161,16 @@ class Space:
                     onto.put(number, 0, newer)
 
     def lose(self, agent: str, survivors: Sequence[str], take: Mask) -> HandOver:
-        """An agent is lost: what is left of its work goes to the survivors. Without any, it is only counted."""
+        """An agent is lost: what is left of its work goes to the survivors. Without any it keeps that, as it may yet do
+        some of it."""
         known = self.latest
-        held = self.holdings.pop(agent, ())
-        pools = tuple(pool for pool in self.pools.pop(agent, ()) if pool in self.names)
-        objects = sum(self.names[pool].total for pool in pools)
-        if known is not None:
-            objects += work_in(known, held, take)
+        held = self.holdings.get(agent, ())
+        pools = self._left_pools(agent)
+        objects = self.left(agent, take)
         if not survivors or not (pools or (known is not None and held)):
             return HandOver(objects, {})
+        self.holdings.pop(agent, None)
+        self.pools.pop(agent, None)
         self.epoch += 1
         to: dict[str, tuple[Holding, ...]] = {}
         if known is not None and held:
@@ -185,6 +186,15 @@ class Space:
         for name, given in names.items():
             self.pools[name] = (*self.pools.get(name, ()), *given)
         return HandOver(objects, to, names, held)
+
+    def left(self, agent: str, take: Mask) -> int:
+        """How much of the work of an agent is left, as far as it has said."""
+        known = self.latest
+        objects = sum(self.names[pool].total for pool in self._left_pools(agent))
+        return objects + (work_in(known, self.holdings.get(agent, ()), take) if known is not None else 0)
+
+    def _left_pools(self, agent: str) -> tuple[NamePool, ...]:
+        return tuple(pool for pool in self.pools.get(agent, ()) if pool in self.names)
 
     def repeat(self, agent: str, record: Generation, epoch: int, *, added: bool) -> None:
         """Another controller has assigned these holdings; its later words replace earlier ones, unless they were

@@ -1,4 +1,5 @@
-"""The coordinator in a live run: its orders go out to agents, and what a lost agent leaves goes to the others."""
+"""The coordinator in a live run: its orders go out to agents. What is left by one that is lost, has failed or is late
+goes to the others, or is missing."""
 
 from __future__ import annotations
 
@@ -6,13 +7,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
-from sai3tui.config.model import BarrierType, Stage
+from sai3tui.config.model import BarrierType, Stage, StageType
+from sai3tui.config.resolved import Resolved
+from sai3tui.config.units import format_count
+from sai3tui.controller.barriers import Barriers
 from sai3tui.controller.coordinator import Coordinator, Order
 from sai3tui.controller.heard import Records
 from sai3tui.controller.loss import Loss, loss_of
-from sai3tui.controller.planning import RunPlan
-from sai3tui.errors import Failure
+from sai3tui.controller.handed import HandOver
+from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Event, PutTwice, WorkHandedOver
 from sai3tui.proto import sai3tui_pb2 as pb
 
@@ -21,33 +26,54 @@ logger = logging.getLogger(__name__)
 Send = Callable[[str, pb.Assignment], Awaitable[None]]
 
 
-class StageWork:
-    """Belongs to the session's loop. `send` gives an agent an assignment, `emit` tells the run log.
+_DONE = {StageType.PREPARE: "created", StageType.CLEANUP: "deleted", StageType.VERIFY: "verified"}
 
-    `excused` are lost agents that nobody waits for, because others do their work or it is to be done without them;
-    `fatal` is why the stage has failed although its barrier might be met.
+
+class StageWork:
+    """Belongs to the session's loop. `send` gives an agent an assignment, `emit` tells the run log; `machine` hears who
+    has got more to do, and for whom nobody is to wait any more.
+
+    `fatal` is why the stage has failed although its barrier might be met. Orders wait in `outbox` until they are sent.
     """
 
-    def __init__(self, plan: RunPlan, coordinator: Coordinator, send: Send, emit: Callable[[Event], None]) -> None:
-        self._resolved = plan.resolved
+    def __init__(
+        self,
+        resolved: Resolved,
+        coordinator: Coordinator,
+        machine: Barriers,
+        send: Send,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._resolved = resolved
         self._coordinator = coordinator
+        self._machine = machine
         self._send = send
         self._emit = emit
-        self._outbox: asyncio.Queue[list[Order]] = asyncio.Queue()
+        self.outbox: asyncio.Queue[list[Order]] = asyncio.Queue()
         self._stage: Stage | None = None
         self._index = 0
+        self._agents: tuple[str, ...] = ()
+        """Who takes part in the stage: neither lost nor left behind."""
         self._arrived: dict[tuple[int, str], int] = {}
         """The epoch that an agent had done when it arrived at a barrier."""
+        self._replaced: set[tuple[int, str]] = set()
+        """Stages and agents whose work in them is done by others, or was done before they were lost."""
+        self._away: dict[str, Failure] = {}
+        """Why agents have left the current stage."""
         self._twice: dict[str, int] = {}
         self._unheard: dict[str, list[pb.Assignment]] = {}
         """What agents were told and have not said that they heard: a stream that breaks may have swallowed it."""
-        self.excused: set[str] = set()
         self.fatal: Failure | None = None
 
     async def run(self) -> None:
         """Send what follows from what agents say, until cancelled."""
         while True:
-            await self._deliver(await self._outbox.get())
+            await self._deliver(await self.outbox.get())
+            self.outbox.task_done()
+
+    async def sent(self) -> None:
+        """Until all orders so far have been sent."""
+        await self.outbox.join()
 
     def take(self, agent: str, message: pb.AgentMessage) -> None:
         """Whatever an agent says."""
@@ -57,9 +83,8 @@ class StageWork:
             self._arrived[message.arrived.stage_index, agent] = message.arrived.epoch
         elif body == "assigned":
             self._heard(agent, message.assigned)
-        if orders:
-            self._outbox.put_nowait(orders)
-        if agent in self.excused:
+        self._order(orders)
+        if self.replaced(self._index, agent):
             self._count_twice(agent)
 
     async def say_again(self, agent: str) -> None:
@@ -89,57 +114,129 @@ class StageWork:
         `through` have arrived at the next one. What they were told counts, and nothing is decided again. Returns
         whether all objects of the generation existed at that barrier."""
         orders = self._coordinator.resume(participants, through)
-        if orders:
-            self._outbox.put_nowait(orders)
+        self._order(orders)
         stages = self._resolved.stages
         if opened is None:
             return False
         if opened < len(stages):
-            self._index, self._stage = opened + 1, stages[opened]
+            self._enter(opened + 1, stages[opened], participants)
         return self._coordinator.finish(opened)
 
     def through(self, index: int, agent: str) -> bool:
         """Whether an agent that is at a barrier has done all that it was given to do before it."""
         return self._coordinator.settled(index, agent, self._arrived.get((index, agent), 0))
 
-    async def ready(self) -> None:
+    def replaced(self, index: int, agent: str) -> bool:
+        """Whether what the agent does in stage `index` is counted elsewhere."""
+        return (index, agent) in self._replaced
+
+    def ready(self) -> None:
         """All agents are ready, and the first stage has not begun."""
-        await self._deliver(self._coordinator.ready())
+        self._order(self._coordinator.ready())
 
-    async def begin(self, index: int, stage: Stage, agents: Sequence[str]) -> None:
+    def begin(self, index: int, stage: Stage, agents: Sequence[str]) -> None:
         """A stage is about to begin with these agents."""
-        self._index, self._stage = index, stage
-        await self._deliver(self._coordinator.begin(index, stage.type, agents))
+        self._enter(index, stage, agents)
+        self._order(self._coordinator.begin(index, stage.type, agents))
 
-    def lose(self, agent: str, failure: Failure, survivors: Sequence[str]) -> tuple[str, ...]:
-        """An agent is lost. Returns who has been given some of its work, and is no longer through."""
+    def _enter(self, index: int, stage: Stage, agents: Sequence[str]) -> None:
+        self._index, self._stage, self._agents = index, stage, tuple(agents)
+        self._away.clear()
+
+    def _order(self, orders: list[Order]) -> None:
+        if orders:
+            self.outbox.put_nowait(orders)
+
+    # --- who is not there any more
+
+    def lose(self, agent: str, failure: Failure, now: float) -> None:
+        """An agent is lost, or has failed, of which the machine knows. `now` is on its clock."""
         self._unheard.pop(agent, None)
         stage = self._stage
         if stage is None:
-            return ()
+            return
         resolved = self._resolved
         policy = resolved.config.distributed.on_agent_loss
-        loss = loss_of(stage.barrier.type, policy, stage.type, shared=resolved.shared)
-        if loss is Loss.FAIL or not survivors:
+        loss = loss_of(stage.barrier.type, policy, stage.type, shared=resolved.shared, kind=failure.kind)
+        took_part = self._remove(agent)
+        if failure.kind is ErrorKind.CORRUPT:
+            self.fatal = failure
+        elif loss is Loss.FAIL or (took_part and not self._agents):
             self.fatal = self.fatal or failure
-            return ()
+        if self.fatal is not None or not took_part:
+            return
         if self.through(self._index, agent) and (self._index, agent) in self._arrived:
             # It has done its part of this stage, whatever has become of it since.
-            self.excused.add(agent)
-            return ()
-        handed, orders = self._coordinator.lose(agent, survivors if loss is Loss.HAND_OVER else ())
+            self._excuse(agent)
+            return
+        self._hand_on(stage, agent, failure, now, hand_over=loss is Loss.HAND_OVER)
         if loss is Loss.HAND_OVER or stage.barrier.type is BarrierType.ALL_OR_NOTHING:
-            self.excused.add(agent)
-        if handed.objects:
-            told = WorkHandedOver(time.time_ns(), agent, self._index, handed.objects, tuple(handed.to))
-            self._emit(told)
-        if orders:
-            self._outbox.put_nowait(orders)
-        return tuple(name for name, _ in orders)
+            self._excuse(agent)
 
-    def finish(self, index: int) -> bool:
-        """The barrier after a stage opens: whether all objects of the generation exist."""
-        return self._coordinator.finish(index)
+    def leave_behind(self, agent: str, now: float) -> None:
+        """The others go on without an agent that lives, and is late; the machine knows. `now` is on its clock."""
+        stage = self._stage
+        if stage is None or not self._remove(agent):
+            return
+        resolved = self._resolved
+        policy = resolved.config.distributed.on_agent_loss
+        # That it is gone on without has been decided; of what it leaves the policy decides.
+        loss = loss_of(BarrierType.BEST_EFFORT, policy, stage.type, shared=resolved.shared)
+        text = f"agent {agent} was late at barrier {self._index} ({stage.name}) and was left behind"
+        hint = "look at its log; if it is only slower than the others, raise agent_barrier_timeout"
+        failure = Failure(ErrorKind.TIMEOUT, text, context=ErrorContext(agent=agent, stage=stage.name), hint=hint)
+        handed = self._hand_on(stage, agent, failure, now, hand_over=loss is Loss.HAND_OVER)
+        if handed.agents:
+            self._replaced.add((self._index, agent))
+        elif handed.objects and loss is Loss.FAIL:
+            self.fatal = self.fatal or self._missing(stage)
+
+    def _remove(self, agent: str) -> bool:
+        """Whether the agent took part in the stage until now."""
+        before = self._agents
+        self._agents = tuple(each for each in before if each != agent)
+        return len(self._agents) < len(before)
+
+    def _excuse(self, agent: str) -> None:
+        self._replaced.add((self._index, agent))
+        self._machine.excuse(agent)
+
+    def _hand_on(self, stage: Stage, agent: str, failure: Failure, now: float, *, hand_over: bool) -> HandOver:
+        self._away[agent] = failure
+        lost = self._machine.lost
+        survivors = [each for each in self._agents if each not in lost]
+        handed, orders = self._coordinator.lose(agent, survivors, hand_over=hand_over)
+        if handed.objects:
+            self._emit(WorkHandedOver(time.time_ns(), agent, self._index, handed.objects, handed.agents))
+        self._order(orders)
+        for name, _ in orders:
+            self._machine.takes_back(name, now)
+        return handed
+
+    def finish(self, index: int) -> tuple[bool, Failure | None]:
+        """The barrier after a stage opens: whether all objects of the generation exist, and why the stage has failed if
+        something is left undone in it."""
+        stage = self._stage
+        missing = self._missing(stage) if stage is not None and index == self._index else None
+        return self._coordinator.finish(index), missing
+
+    def _missing(self, stage: Stage) -> Failure | None:
+        """What nobody has done, by whom, and why."""
+        undone = self._coordinator.undone()
+        if not undone:
+            return None
+        first = self._away[next(iter(undone))]
+        count, total = sum(undone.values()), self._coordinator.objects()
+        of = f"of {format_count(total)} " if count <= total else ""
+        shares = ", ".join(f"{format_count(left)} of {agent}" for agent, left in undone.items())
+        return Failure(
+            first.kind,
+            f"stage {stage.name}: {format_count(count)} {of}objects were not {_DONE[stage.type]} ({shares})",
+            tuple(self._away[agent].sentence() for agent in undone),
+            replace(first.context, stage=stage.name),
+            "the command in STATUS.txt goes on with them; on_agent_loss: redistribute has others do them at once, "
+            "where all agents share the objects",
+        )
 
     def over(self) -> None:
         """The run has ended."""

@@ -234,7 +234,9 @@ class Viewer:
             self._machine.settled(item.agent)
         elif item.state is AgentState.RUNNING:
             # It may have been at a barrier, and been given what a lost agent has left.
-            self._machine.takes_back(item.agent)
+            self._machine.takes_back(item.agent, time.monotonic())
+        elif item.state is AgentState.EXCLUDED and item.stage_index == self._machine.index:
+            self._machine.leave_behind(item.agent)
         elif item.state in (AgentState.FAILED, AgentState.LOST):
             if item.state is AgentState.LOST:
                 self._taken_for_lost.add(item.agent)
@@ -263,7 +265,7 @@ class Viewer:
 
     def _open(self, opened: BarrierReleased) -> None:
         self._opened[opened.stage_index] = opened
-        self._machine.opened(opened.arrived, opened.missing)
+        self._machine.opened(opened.stage_index, opened.arrived, opened.missing)
 
     def _begin(self) -> None:
         """Watch the first barrier that has not opened."""
