@@ -143,7 +143,7 @@ class Conductor:
         for item in items:
             if isinstance(item, StateChanged) and item.state is AgentState.EXCLUDED and self._is_next(item.stage_index):
                 self._machine.leave_behind(item.agent)
-                self._work.leave_behind(item.agent, now)
+        self._work.leave_behind(self._machine.late, now)
         for item in items:
             if isinstance(item, BarrierArrived):
                 self._arrive(item, now - max(0.0, (now_ns - item.time_ns) / 1e9))
@@ -339,8 +339,7 @@ class Conductor:
                         self._hand_on(agent, failure)
                         self._tell_loss(agent, failure)
                     case LeaveBehind(at, late):
-                        for agent in late:
-                            await self._leave_behind(agent, at, now=at == index)
+                        await self._leave_behind(late, at, now=at == index)
                     case Release() as released:
                         return released
                     case Fail(failure):
@@ -368,22 +367,25 @@ class Conductor:
         with saying(link, f"release {opened.stage_index}"):
             await link.release(opened, complete=self._complete)
 
-    async def _leave_behind(self, agent: str, index: int, *, now: bool) -> None:
-        """Go on without an agent that is late at barrier `index`: at this moment, or it has not heard of it."""
+    async def _leave_behind(self, agents: Iterable[str], index: int, *, now: bool) -> None:
+        """Go on without agents that are late at barrier `index`: from this moment, or they have not heard of it."""
         if now:
-            self._work.leave_behind(agent, time.monotonic())
+            self._work.leave_behind(agents, time.monotonic())
             again = "" if index == len(self._plan.resolved.stages) else "; it takes part again from the next barrier on"
-            text = f"late at barrier {index} and left behind{again}"
-            self._journal.emit(StateChanged(time.time_ns(), agent, AgentState.EXCLUDED, index, text))
+            for agent in agents:
+                text = f"late at barrier {index} and left behind{again}"
+                self._journal.note(Level.WARNING, text, agent=agent, code="excluded")
+                self._journal.emit(StateChanged(time.time_ns(), agent, AgentState.EXCLUDED, index, text))
             self._streams.changed.set()
-        await self._send_exclusion(self._links[agent], index)
+        for agent in agents:
+            await self._send_exclusion(self._links[agent], index)
 
     async def _exclude_again(self) -> None:
         """Who was left behind before we came is told, unless it has said that it knows."""
         for link in self._streams.present(self._machine.excluded):
             index = max(index for index, opened in self._opened.items() if link.id in opened.missing)
             if (link.id, index) not in self._excluded:
-                await self._exclude(link, index)
+                await self._send_exclusion(link, index)
 
     async def _send_exclusion(self, link: AgentLink, index: int) -> None:
         with saying(link, f"exclusion at barrier {index}"):
@@ -416,8 +418,7 @@ class Conductor:
             self._streams.changed.clear()
             self._check_lead()
             for straggler in self._machine.stragglers():
-                for agent in straggler.agents:
-                    await self._leave_behind(agent, straggler.index, now=False)
+                await self._leave_behind(straggler.agents, straggler.index, now=False)
             left = deadline - time.monotonic()
             if left <= 0:
                 self._journal.note(Level.WARNING, f"{', '.join(late)} did not say that the run is completed")
@@ -469,10 +470,6 @@ class Conductor:
             self._machine.arrived(item.agent, item.stage_index, at)
         if item.summary is not None and item.summary.failure is not None and item.agent not in self._machine.late:
             self._stage_failures.setdefault(item.stage_index, item.summary.failure)
-        opened = self._opened.get(item.stage_index)
-        if opened is not None and item.agent not in opened.arrived and item.agent not in self._machine.lost:
-            # It was late at an earlier one, and the others have gone past this one too before it was there.
-            self._streams.spawn(self._send_exclusion(self._links[item.agent], item.stage_index))
 
     def _state(self, item: StateChanged) -> None:
         failure = self._end_of(item)
@@ -487,7 +484,7 @@ class Conductor:
         link.state = item.state
         if item.state is AgentState.COMPLETED:
             self._machine.settled(item.agent)
-        elif item.state is AgentState.EXCLUDED:
+        elif item.state is AgentState.EXCLUDED and item.sequence:
             self._excluded.add((item.agent, item.stage_index))
         elif item.state in (AgentState.FAILED, AgentState.LOST):
             return failed_there(item)

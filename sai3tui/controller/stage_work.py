@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 from sai3tui.config.model import BarrierType, Stage, StageType
@@ -14,9 +14,9 @@ from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_count
 from sai3tui.controller.barriers import Barriers
 from sai3tui.controller.coordinator import Coordinator, Order
+from sai3tui.controller.handed import HandOver
 from sai3tui.controller.heard import Records
 from sai3tui.controller.loss import Loss, loss_of
-from sai3tui.controller.handed import HandOver
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.events import Event, PutTwice, WorkHandedOver
 from sai3tui.proto import sai3tui_pb2 as pb
@@ -173,11 +173,16 @@ class StageWork:
         if loss is Loss.HAND_OVER or stage.barrier.type is BarrierType.ALL_OR_NOTHING:
             self._excuse(agent)
 
-    def leave_behind(self, agent: str, now: float) -> None:
-        """The others go on without an agent that lives, and is late; the machine knows. `now` is on its clock."""
+    def leave_behind(self, agents: Iterable[str], now: float) -> None:
+        """The others go on without agents that live, and are late; the machine knows. `now` is on its clock."""
         stage = self._stage
-        if stage is None or not self._remove(agent):
-            return
+        # First of all of them: what one leaves is not for another one.
+        late = [agent for agent in agents if self._remove(agent)]
+        if stage is not None:
+            for agent in late:
+                self._leave(stage, agent, now)
+
+    def _leave(self, stage: Stage, agent: str, now: float) -> None:
         resolved = self._resolved
         policy = resolved.config.distributed.on_agent_loss
         # That it is gone on without has been decided; of what it leaves the policy decides.

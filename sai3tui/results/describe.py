@@ -41,6 +41,8 @@ _QUIET_STATES = frozenset(
         AgentState.COMPLETED,
         AgentState.VALIDATING,
         AgentState.ABORTING,
+        # Whoever leads the run says so, and why.
+        AgentState.EXCLUDED,
     }
 )
 
