@@ -132,7 +132,7 @@ class Simulation:
         self.agents = {agent.id: self._agent(agent.id) for agent in self.resolved.agents}
         self.now = 0.0
         self.machine = Barriers(self.agents, 0.0)
-        self.coordinator = Coordinator(self.resolved, fresh=False, directory=None, note=lambda *_: None)
+        self.coordinator = Coordinator(self.resolved, run_id="", fresh=False, directory=None, note=lambda *_: None)
         self.work = StageWork(self.resolved, self.coordinator, self.machine, self._never, lambda _: None)
         self.releases: list[Release] = []
         self.released_at: list[float] = []

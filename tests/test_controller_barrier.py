@@ -197,7 +197,9 @@ async def judge(seed: int) -> str:
         ended = sim.failed_at if sim.failure else sim.released_at[-1]
         if agent.dies + patience < ended:
             assert name in sim.gone, seed
-        if agent.sound and sim.failure is None:
+        there = agent.frozen[1] < ended and agent.dies == agent.fails == float("inf")
+        if there and name not in sim.gone and agent.cut == (0.0, 0.0) and sim.failure is None:
+            # Also who slept while the others went on.
             assert agent.mode == "completed", (seed, name)
         if name in sim.gone and agent.mode == "failed" and name not in sim.lost and agent.fault is ErrorKind.CORRUPT:
             assert sim.failure is not None, seed
@@ -213,7 +215,7 @@ async def judge(seed: int) -> str:
 
 @pytest.mark.parametrize("batch", range(4))
 async def test_simulated_fleets_come_to_an_end_that_the_rules_allow(batch: int) -> None:
-    ends = Counter([await judge(seed) for seed in range(batch * 75, batch * 75 + 75)])
+    ends = Counter([await judge(seed) for seed in range(batch * 40, batch * 40 + 40)])
     assert ends["through"] > 0
     assert ends["AGENT_LOST"] + ends["TIMEOUT"] > 0
 
@@ -323,7 +325,7 @@ HAPPENINGS = st.one_of(
     st.tuples(st.sampled_from(("heard", "unheard", "answered")), AGENT),
     st.tuples(st.just("broke"), AGENT),
     st.tuples(st.just("arrived"), AGENT),
-    st.tuples(st.sampled_from(("takes_back", "excuse", "settled", "release_without")), AGENT),
+    st.tuples(st.sampled_from(("takes_back", "leave_behind", "excuse", "settled", "release_without")), AGENT),
     st.tuples(st.just("gone"), AGENT),
     st.tuples(st.just("opened"), AGENTS, AGENTS),
     st.tuples(st.just("wait_longer"), st.sampled_from((1.0, 30.0))),
@@ -359,6 +361,10 @@ def test_it_does_the_same_as_one_that_looks_at_everybody_each_time(steps: list[t
                     each.broke(agent, GONE, now)
                 case "gone", [agent]:
                     each.gone(agent, GONE)
+                case "takes_back", [agent]:
+                    each.takes_back(agent, now)
+                case "opened", [arrived, missing]:
+                    each.opened(index, arrived, missing)
                 case "arrived", [agent]:
                     each.arrived(agent, index, now)
                 case "begin", [policy, whole_s, liveness, agents]:

@@ -111,7 +111,7 @@ async def test_what_nobody_has_got_to_do_fails_the_stage_with_a_count_and_a_way_
     assert failure.kind is (ErrorKind.AGENT_LOST if script.die_stage else script.failure.kind)
     assert failure.message == "stage prepare: 50 of 100 objects were not created (50 of a1)"
     assert any((ran.agents[0].address if script.die_stage else "bucket") in cause for cause in failure.causes)
-    assert "sai3tui --batch /somewhere/tiny.yaml" in ran.outcome.resume
+    assert ran.outcome.resume == f"sai3tui resume {ran.outcome.results}"
     assert failure.message in ran.status
     assert ran.outcome.resume in ran.status.partition("=== How to go on ===")[2]
 
@@ -164,6 +164,7 @@ async def test_what_a_failed_agent_leaves_goes_to_the_others_and_its_failure_is_
     assert ran.outcome.failure.kind is ErrorKind.NOT_FOUND
     assert "the bucket does not exist" in ran.status.partition("=== What failed ===")[2]
     assert "the bucket does not exist" in ran.status.partition("=== Coverage ===")[2]
+    assert ran.snapshot.coverage == others / (others + 1)
 
 
 def held(assignment: pb.Assignment) -> int:
@@ -223,6 +224,19 @@ async def test_what_a_late_agent_has_not_done_is_done_before_the_barrier_opens(t
     # It sat the second stage out, and was there at its end.
     assert set(opened[2].arrived) == {"a1", "a2"}
     assert late.goodbyes == 1
+    assert ran.snapshot.coverage == 0.5
+
+
+async def test_a_threshold_of_coverage_counts_who_failed_and_who_was_left_behind(tmp_path: Path) -> None:
+    def limited(text: str) -> str:
+        return "thresholds: [{metric: coverage, min: 100%}]\n" + text
+
+    failed = await play(tmp_path, failing(2), Script(), edit=limited)
+    late = await play(tmp_path, Script(hang_stage=1), Script(), timeout=1, edit=limited)
+
+    assert failed.ended == late.ended == ("threshold_missed", 4)
+    values = [[(view.stage, view.value) for view in ran.snapshot.thresholds] for ran in (failed, late)]
+    assert values == [[("prepare", 1.0), ("execute", 0.5)], [("prepare", 0.5), ("execute", 0.5)]]
 
 
 @pytest.mark.slow

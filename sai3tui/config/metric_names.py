@@ -11,7 +11,7 @@ from sai3tui.config.units import UnitError
 
 
 class Quantity(StrEnum):
-    """`ERROR_RATE` is the share of operations that failed, `COVERAGE` that of agents that are still there."""
+    """`ERROR_RATE` is the share of operations that failed, `COVERAGE` that of agents that took part all through."""
 
     THROUGHPUT = "throughput"
     OPS = "ops"

@@ -32,6 +32,7 @@ from sai3tui.results.baseline import Baseline, BaselineView
 from sai3tui.results.figures import endpoint_cells, interval_rates
 from sai3tui.results.reader import endpoint_views
 from sai3tui.results.seconds import FleetSecond
+from sai3tui.results.stage_tally import StageTally
 from sai3tui.results.tally import LOG_LINES, SERIES_SECONDS, Item, Tally
 from sai3tui.results.thresholds import Judge
 from sai3tui.results.views import EndpointCell, EndpointView, Outcome, Rates, StageInfo, StageView
@@ -40,7 +41,6 @@ HISTORY = 60
 SILENT_RATE_NS = 3_000_000_000
 SHORT_NS = 200_000_000
 CUT_TOGETHER = 16
-_GONE = frozenset({AgentState.LOST, AgentState.EXCLUDED})
 
 
 @dataclass(slots=True)
@@ -136,7 +136,8 @@ class Fleet:
             self.judge.report(item)
         self._judge(closed)
         if isinstance(item, StageFinished) and item.stage_index in self.tally.stages:
-            self.judge.settle(self.tally.stages[item.stage_index], self.coverage, item.time_ns)
+            stage = self.tally.stages[item.stage_index]
+            self.judge.settle(stage, self.coverage_of(stage), item.time_ns)
         if isinstance(item, BarrierReleased):
             for known in self.agents.values():
                 known.rates = Rates()
@@ -165,9 +166,16 @@ class Fleet:
 
     @property
     def coverage(self) -> float:
-        """The share of agents that are still part of the run."""
-        here = sum(1 for agent in self.agents.values() if agent.state not in _GONE)
-        return here / len(self.agents) if self.agents else 1.0
+        """The share of agents that have taken part in the run all through: neither lost, failed nor left behind."""
+        return self._covered(self.tally.started_ns)
+
+    def coverage_of(self, stage: StageTally) -> float:
+        """Likewise, from the beginning of this stage on."""
+        return self._covered(stage.start_ns)
+
+    def _covered(self, since_ns: int) -> float:
+        known = self.agents.keys()
+        return len(self.tally.whole_since(since_ns) & known) / len(known) if known and since_ns else 1.0
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -228,7 +236,8 @@ class Fleet:
         """Judge the thresholds after the seconds that are complete now, which are given back."""
         for second in closed:
             self.judge.second(second)
-            self.judge.look(self.tally.stages[second.stage_index], self.coverage, second.end_ns)
+            stage = self.tally.stages[second.stage_index]
+            self.judge.look(stage, self.coverage_of(stage), second.end_ns)
         return closed
 
     def _agent(self, agent: LiveAgent, item: Item) -> None:

@@ -168,7 +168,7 @@ class Journal:
         now, fleet = time.time_ns(), self.fleet
         for stage in fleet.tally.stages.values():
             if stage.live:
-                fleet.judge.settle(stage, fleet.coverage, now)
+                fleet.judge.settle(stage, fleet.coverage_of(stage), now)
         self._tell_crossings()
         return judged(outcome, met=fleet.judge.finish(whole=outcome.status in COMPLETE))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sai3tui.events import AgentState, BarrierReleased, Event, RunFinished, RunStarted, StateChanged
+from sai3tui.events import AbortRequested, AgentState, BarrierReleased, Event, RunFinished, RunStarted, StateChanged
 from sai3tui.results.files import utc_text
 
 _AWAY = frozenset({AgentState.LOST, AgentState.FAILED, AgentState.EXCLUDED, AgentState.ABORTED})
@@ -29,11 +29,18 @@ class CoverageTrack:
     def __init__(self) -> None:
         self._open: dict[str, CoverageSpan] = {}
         self._closed: list[CoverageSpan] = []
+        self._ending = False
+        self._to_the_end: list[CoverageSpan] = []
 
     @property
     def spans(self) -> tuple[CoverageSpan, ...]:
         """By agent, oldest first."""
         return tuple(sorted([*self._closed, *self._open.values()], key=lambda span: (span.agent, span.since_ns)))
+
+    def whole_since(self, since_ns: int) -> frozenset[str]:
+        """Agents that have taken part all the time since then, to the end of the run if it is over."""
+        spans = (*self._open.values(), *self._to_the_end)
+        return frozenset(span.agent for span in spans if span.since_ns <= since_ns)
 
     def apply(self, event: Event) -> None:
         match event:
@@ -46,7 +53,11 @@ class CoverageTrack:
             case StateChanged() if event.state in _AWAY:
                 reason = event.failure.message if event.failure is not None else event.reason
                 self._end(event.agent, event.time_ns, reason or event.state.word)
+            case AbortRequested():
+                # What agents do from now on is what they were told.
+                self._ending = True
             case RunFinished():
+                self._ending = True
                 for agent in tuple(self._open):
                     self._end(agent, event.time_ns, "")
             case _:
@@ -60,6 +71,8 @@ class CoverageTrack:
         span = self._open.pop(agent, None)
         if span is not None:
             self._closed.append(replace(span, until_ns=time_ns, reason=reason))
+            if self._ending:
+                self._to_the_end.append(span)
 
 
 def coverage_json(spans: Iterable[CoverageSpan]) -> list[dict[str, Any]]:

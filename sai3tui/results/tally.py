@@ -131,6 +131,10 @@ class Tally:
         """Which agents took part, and since when."""
         return self._coverage.spans
 
+    def whole_since(self, since_ns: int) -> frozenset[str]:
+        """Agents that have taken part all the time since then (Unix epoch)."""
+        return self._coverage.whole_since(since_ns)
+
     @property
     def failures(self) -> tuple[FailureGroup, ...]:
         return self._failures.groups()
