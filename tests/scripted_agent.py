@@ -71,6 +71,7 @@ class ScriptedAgent(AgentServicer):
     def __init__(self, script: Script) -> None:
         self.script = script
         self.state = AgentState.IDLE
+        self.stage_index = 0
         self.run_id = ""
         self.spec: pb.RunSpec | None = None
         self.starts: list[tuple[int, int]] = []
@@ -194,12 +195,13 @@ class ScriptedAgent(AgentServicer):
             out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), surveyed=surveyed))
         if assignment.added:
             self.added.append(assignment)
+        if self.state is AgentState.AT_BARRIER and self.stage_index == assignment.stage_index and not assignment.survey:
+            # It does not wait for its work, and may be here before it has got any.
             arrived = pb.Arrived(stage_index=assignment.stage_index, epoch=assignment.epoch)
-            if self.state is AgentState.AT_BARRIER:
-                out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=arrived))
+            out.put_nowait(pb.AgentMessage(agent_time_ns=self.now(), arrived=arrived))
 
     def _set(self, out, state: AgentState, stage: int = 0, failure: Failure | None = None) -> None:
-        self.state = state
+        self.state, self.stage_index = state, stage
         changed = pb.StateChanged(state=wire(state), stage_index=stage)
         if failure is not None:
             changed.failure.CopyFrom(failure_to_proto(failure))

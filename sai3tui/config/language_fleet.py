@@ -469,7 +469,7 @@ DISTRIBUTED = BlockSpec(
         Field(
             "on_agent_loss",
             Kind.CHOICE,
-            "What becomes of the work of an agent that is lost.",
+            "What becomes of the work of an agent that is lost, fails or is late.",
             AgentLossPolicy.DEFAULT.value,
             words=words_of(AgentLossPolicy),
             ours=True,
