@@ -51,6 +51,8 @@ class Script:
     die_stage: int = 0
     mute_stage: int = 0
     """From when that stage works it does not answer pings and queries, but lives."""
+    deaf: bool = False
+    """It takes no notice of being left behind."""
     lose_reports: bool = False
     protocol: int = PROTOCOL_VERSION
     busy_run: str = ""
@@ -164,7 +166,7 @@ class ScriptedAgent(AgentServicer):
             elif kind == "release":
                 self.starts.append((message.release.stage_index, message.release.start_time_ns))
                 await releases.put(message.release)
-            elif kind == "exclude":
+            elif kind == "exclude" and not self.script.deaf:
                 self.excluded.add(message.exclude.stage_index)
                 self._stopped.set()
                 await releases.put(None)

@@ -109,7 +109,9 @@ async def test_waiting_longer_moves_the_end_of_the_wait(tmp_path: Path) -> None:
 async def test_a_barrier_opens_without_an_agent_when_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The agent that hangs never says that it is through.
     monkeypatch.setattr("sai3tui.controller.conductor.COMPLETED_TIMEOUT_S", 0.5)
-    async with steering(tmp_path, Script(), Script(hang_stage=1), barrier="all_or_nothing", timeout=600) as it:
+    async with steering(
+        tmp_path, Script(), Script(hang_stage=1, deaf=True), barrier="all_or_nothing", timeout=600
+    ) as it:
         await it.board(1, one_here)
         it.session.release_without("a2")
         board = await it.board(2, lambda b: b.agent("a1") is not None)
