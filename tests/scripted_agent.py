@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
 
+from sai3tui.clock import now_ns
 from sai3tui.config.ops import Op
 from sai3tui.errors import ErrorContext, ErrorKind, Failure
 from sai3tui.event_codec import failure_to_proto, report_to_proto, summary_to_proto
@@ -94,7 +94,7 @@ class ScriptedAgent(AgentServicer):
         self.address = ""
 
     def now(self) -> int:
-        return time.time_ns() + self.script.skew_ns
+        return now_ns() + self.script.skew_ns
 
     async def Hello(self, request, context):
         return pb.HelloReply(

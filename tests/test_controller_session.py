@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -99,6 +100,34 @@ async def test_a_run_succeeds_and_every_figure_is_there(tmp_path: Path) -> None:
     assert [agent.spec.agent_index for agent in agents if agent.spec] == [0, 1]
     assert agents[0].spec is not None
     assert agents[0].spec.layout_hash
+
+
+@pytest.mark.parametrize("step_s", [-7200, 7200])
+async def test_setting_the_hosts_clock_in_the_middle_of_a_run_changes_no_figure(
+    tmp_path: Path, step_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall, clock, step_ns = time.time_ns, time.clock_gettime_ns, 0
+    monkeypatch.setattr(time, "time_ns", lambda: wall() + step_ns)
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda which: clock(which) + step_ns * (which == time.CLOCK_REALTIME))
+
+    def set_clock(item: Event | Report) -> None:
+        nonlocal step_ns
+        if isinstance(item, Report):
+            step_ns = step_s * 10**9
+
+    async with AsyncExitStack() as stack:
+        agents = [await stack.enter_async_context(scripted_agent(Script())) for _ in "ab"]
+        session = RunSession(request(tmp_path, config_text([agent.address for agent in agents])))
+        session.listen(set_clock)
+        outcome = await asyncio.wait_for(session.run(), 30)
+    assert step_ns
+    assert (outcome.status, outcome.failure) == ("success", None)
+    snapshot = session.snapshot()
+    assert 0 < snapshot.elapsed_s < 60
+    assert [stage.total_ops for stage in snapshot.stages] == [200, 200]
+    rows = [row.split("\t") for row in (Path(outcome.results) / "perf_log.tsv").read_text().splitlines()]
+    place = rows[0].index("elapsed_s")
+    assert all(0 <= float(row[place]) < 60 for row in rows[1:])
 
 
 async def test_releases_name_one_moment_on_every_agents_own_clock(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TypeVar
 import grpc
 
 from sai3tui.access import NO_ACCESS, Access
+from sai3tui.clock import now_ns
 from sai3tui.controller.channel import open_channel, open_stub
 from sai3tui.controller.clock import ClockEstimate, ClockFilter
 from sai3tui.controller.grpc_errors import link_error, refusal
@@ -134,7 +135,7 @@ class AgentLink:
         call = self._stub.Preflight(pb.PreflightRequest(spec=spec, step=step), timeout=CHECK_TIMEOUT_S)
         try:
             async for message in call:
-                yield read_finding(message, self.id, time.time_ns())
+                yield read_finding(message, self.id, now_ns())
         except grpc.aio.AioRpcError as error:
             raise link_error(error, self.id, self.address, "preflight") from error
         finally:
@@ -266,7 +267,7 @@ class AgentLink:
 
     async def leader(self) -> Lead:
         """Whom the agent names as the leader, if it can be asked."""
-        now = time.time_ns()
+        now = now_ns()
         try:
             by = (await self._hello()).leader
         except Sai3Error as error:
@@ -288,13 +289,13 @@ class AgentLink:
         await self._channel.close()
 
     async def _hello(self) -> pb.HelloReply:
-        sent = time.time_ns()
+        sent = now_ns()
         request = pb.HelloRequest(package_version=self._version, protocol_version=PROTOCOL_VERSION)
         try:
             reply = await self._stub.Hello(request, timeout=CONNECT_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             raise link_error(error, self.id, self.address, "hello") from error
-        self._clock.add(sent, reply.agent_time_ns, time.time_ns())
+        self._clock.add(sent, reply.agent_time_ns, now_ns())
         return reply
 
     async def _send(self, message: pb.ControllerMessage) -> None:
@@ -314,7 +315,7 @@ class AgentLink:
             while not self._leaving:
                 clock = self.clock
                 ping = pb.Ping(
-                    controller_time_ns=time.time_ns(),
+                    controller_time_ns=now_ns(),
                     clock_offset_ns=clock.offset_ns,
                     clock_drift_ppm=clock.drift_ppm,
                 )
@@ -333,7 +334,7 @@ class AgentLink:
         on_lead: OnLead,
     ) -> None:
         async for message in call:
-            now = time.time_ns()
+            now = now_ns()
             self.seated.set()
             self.cursor = max(self.cursor, message.sequence + 1)
             body = message.WhichOneof("body")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sai3tui.clock import now_ns
 from sai3tui.config.units import format_count
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.attaching import (
@@ -81,7 +82,7 @@ class Arrival:
         present = [link for link in links if link.id not in absent]
         told = [link.hello for link in present if link.hello is not None and link.hello.run_id == run.run_id]
         leader = next((hello.leader for hello in told if hello.leader), "")
-        self.lead = Lead(leader, 0 if leader else time.time_ns())
+        self.lead = Lead(leader, 0 if leader else now_ns())
         if leader and not (order.take_over or order.view):
             if not ground.request.stays:
                 # Not to come to those of its agents that it has not reached yet.
@@ -112,7 +113,7 @@ class Arrival:
             # The run is not ours: it goes on without us.
             await director.leave()
             if not order.view and any(streams.links[agent].seated.is_set() for agent in first):
-                self.lead = Lead("", time.time_ns())
+                self.lead = Lead("", now_ns())
             raise
         for agent, error in absent.items():
             director.give_up(agent, failure_of(error))
@@ -123,7 +124,7 @@ class Arrival:
                 director.answered(link.id, status)
         journal.fleet.detachable = not plan.local or order.view
         if not order.view:
-            journal.emit(Attached(time.time_ns(), "", ground.name))
+            journal.emit(Attached(now_ns(), "", ground.name))
         return director, plan, streams
 
     async def _compare(self, plan: RunPlan, addresses: Mapping[str, str], specs: Sequence[pb.RunSpec]) -> None:

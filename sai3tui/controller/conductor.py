@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from sai3tui.clock import now_ns
 from sai3tui.config.model import Barrier, BarrierType, Stage, StageType, UntilSteady
 from sai3tui.controller.agent_link import AgentLink, bounded, saying
 from sai3tui.controller.attaching import Messages, as_said
@@ -117,7 +118,7 @@ class Conductor:
 
     def adopt(self, items: Iterable[Item], messages: Messages) -> None:
         """Go on from this history, then with what was held; `messages` are those that agents have kept of it."""
-        now, now_ns = time.monotonic(), time.time_ns()
+        now, at_ns = time.monotonic(), now_ns()
         items = list(items)
         for agent, message in as_said(messages, {agent: link.clock.offset_ns for agent, link in self._links.items()}):
             self._work.replay(agent, message)
@@ -146,7 +147,7 @@ class Conductor:
         self._work.leave_behind(self._machine.late, now)
         for item in items:
             if isinstance(item, BarrierArrived):
-                self._arrive(item, now - max(0.0, (now_ns - item.time_ns) / 1e9))
+                self._arrive(item, now - max(0.0, (at_ns - item.time_ns) / 1e9))
         self._steering.adopt(items)
         for agent, failure in self._machine.lost.items():
             if agent in participants:
@@ -217,7 +218,7 @@ class Conductor:
         outcome = Outcome(ending.status, ending.exit_code, ending.failure)
         if ending.clean:
             outcome = self._journal.judge(outcome)
-        finished = RunFinished(time.time_ns(), "", outcome.status, outcome.exit_code, outcome.failure)
+        finished = RunFinished(now_ns(), "", outcome.status, outcome.exit_code, outcome.failure)
         await self._teller.last_word(finished)
         streams.stop_asking()
         lost = self._machine.lost
@@ -315,7 +316,7 @@ class Conductor:
     def _finish_stage(self, index: int, stage: Stage, failure: Failure | None) -> None:
         if index not in self._finished:
             self._finished.add(index)
-            self._journal.emit(StageFinished(time.time_ns(), "", index, stage.name, failure))
+            self._journal.emit(StageFinished(now_ns(), "", index, stage.name, failure))
 
     async def _barrier(
         self, index: int, rule: BarrierRule, barrier: Barrier, participants: tuple[str, ...], stage_type: str
@@ -351,9 +352,9 @@ class Conductor:
 
     async def _release(self, index: int, released: Release, delay_s: float) -> None:
         unsure = max((self._links[agent].clock.uncertainty_ns for agent in released.arrived), default=0)
-        start_ns = time.time_ns() + int(max(delay_s, RELEASE_MARGIN_S) * 1e9) + 2 * unsure
+        start_ns = now_ns() + int(max(delay_s, RELEASE_MARGIN_S) * 1e9) + 2 * unsure
         missing = (*released.late, *released.lost)
-        opened = BarrierReleased(time.time_ns(), "", index, start_ns, released.arrived, missing, released.reason)
+        opened = BarrierReleased(now_ns(), "", index, start_ns, released.arrived, missing, released.reason)
         self._opened[index] = opened
         self._passed_on.clear()
         self._journal.emit(opened)
@@ -375,7 +376,7 @@ class Conductor:
             for agent in agents:
                 text = f"late at barrier {index} and left behind{again}"
                 self._journal.note(Level.WARNING, text, agent=agent, code="excluded")
-                self._journal.emit(StateChanged(time.time_ns(), agent, AgentState.EXCLUDED, index, text))
+                self._journal.emit(StateChanged(now_ns(), agent, AgentState.EXCLUDED, index, text))
             self._streams.changed.set()
         for agent in agents:
             await self._send_exclusion(self._links[agent], index)
@@ -521,7 +522,7 @@ class Conductor:
         if agent in self._machine.completed:
             return
         self._journal.lost(agent, failure)
-        self._journal.emit(StateChanged(time.time_ns(), agent, AgentState.LOST, 0, "", failure))
+        self._journal.emit(StateChanged(now_ns(), agent, AgentState.LOST, 0, "", failure))
         self._streams.changed.set()
 
     async def _abort(self, link: AgentLink, reason: str) -> None:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import platformdirs
 
+from sai3tui.clock import now_ns
 from sai3tui.config.metric_names import parse_metric
 from sai3tui.config.model import Namespace
 from sai3tui.controller.agent_link import AgentLink
@@ -140,7 +141,7 @@ class Groundwork:
         clock = link.clock
         self.journal.emit(
             AgentConnected(
-                time.time_ns(),
+                now_ns(),
                 link.id,
                 link.address,
                 hello.package_version,
@@ -150,7 +151,7 @@ class Groundwork:
                 clock.uncertainty_ns,
             )
         )
-        self.journal.heard(link.id, time.time_ns(), clock)
+        self.journal.heard(link.id, now_ns(), clock)
         if hello.insecure:
             self.journal.fleet.agents[link.id].insecure = True
             text = f"agent {link.id} at {link.address} takes orders from anybody on its network (--insecure)"
@@ -186,7 +187,7 @@ class Groundwork:
             AgentMeta(a.id, addresses[a.id], a.version, a.hostname, a.cores, a.concurrency)
             for a in journal.fleet.agents.values()
         )
-        started = self._started_ns = started_ns or time.time_ns()
+        started = self._started_ns = started_ns or now_ns()
         meta = RunMeta(
             run_id=self.run_id,
             config_name=self.request.config_name,

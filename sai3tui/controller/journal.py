@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sai3tui.clock import now_ns
 from sai3tui.controller.clock import ClockEstimate
 from sai3tui.controller.fleet import Fleet
 from sai3tui.controller.frames import Frames
@@ -38,7 +39,7 @@ class Journal:
         self.fleet = Fleet(config_name)
         self.frames = Frames()
         self.keeps_past = keeps_past
-        self._snapshot: RunSnapshot = self.fleet.snapshot(time.time_ns())
+        self._snapshot: RunSnapshot = self.fleet.snapshot(now_ns())
         self._read = False
         self._listeners: list[tuple[OnItem, OnSecond | None]] = []
         self._backlog: list[tuple[Item, list[FleetSecond]]] = []
@@ -76,7 +77,7 @@ class Journal:
         self._tell_crossings()
 
     def note(self, level: Level, text: str, *, agent: str = "", code: str = "") -> None:
-        self.emit(Note(time.time_ns(), agent, level, text, code))
+        self.emit(Note(now_ns(), agent, level, text, code))
 
     def heard(self, agent: str, now_ns: int, clock: ClockEstimate) -> None:
         self.fleet.heard(agent, now_ns, clock)
@@ -144,28 +145,28 @@ class Journal:
     def tick(self) -> None:
         """A few times a second: overdue seconds, files flushed once a second, a new snapshot if anything changed that
         somebody looks at, or that is to be kept."""
-        now_ns = time.time_ns()
-        self._late(self.fleet.tick(now_ns))
+        at_ns = now_ns()
+        self._late(self.fleet.tick(at_ns))
         now = time.monotonic()
         if self._writer is not None and now - self._flushed >= FLUSH_INTERVAL_S:
             self._flushed = now
             self._writer.flush()
             self._tell_problems(self._writer)
         running = self.fleet.phase is Phase.RUNNING
-        second = self.keeps_past and self.frames.lacks((now_ns - self.fleet.tally.started_ns) / 1e9)
+        second = self.keeps_past and self.frames.lacks((at_ns - self.fleet.tally.started_ns) / 1e9)
         wanted = self._read or (running and second)
         if self._dirty or (wanted and (self._grown or running)):
             self.refresh()
 
     def refresh(self) -> None:
         self._dirty = self._grown = self._read = False
-        self._snapshot = self.fleet.snapshot(time.time_ns())
+        self._snapshot = self.fleet.snapshot(now_ns())
         if self.keeps_past:
             self.frames.add(self._snapshot)
 
     def judge(self, outcome: Outcome) -> Outcome:
         """`outcome` by the thresholds, once nothing more is measured. Idempotent."""
-        now, fleet = time.time_ns(), self.fleet
+        now, fleet = now_ns(), self.fleet
         for stage in fleet.tally.stages.values():
             if stage.live:
                 fleet.judge.settle(stage, fleet.coverage_of(stage), now)
@@ -174,11 +175,11 @@ class Journal:
 
     def over(self, outcome: Outcome) -> None:
         """The run has ended: the last event."""
-        self.emit(RunFinished(time.time_ns(), "", outcome.status, outcome.exit_code, outcome.failure))
+        self.emit(RunFinished(now_ns(), "", outcome.status, outcome.exit_code, outcome.failure))
 
     def finish(self, outcome: Outcome) -> Outcome:
         """The end: the last event, the last files, the last snapshot. Returns the outcome with what writing adds."""
-        outcome, now, fleet = self.judge(outcome), time.time_ns(), self.fleet
+        outcome, now, fleet = self.judge(outcome), now_ns(), self.fleet
         self.over(outcome)
         self.phase(Phase.WRITING)
         writer = self._writer

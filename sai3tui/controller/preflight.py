@@ -6,10 +6,10 @@ The matrix is the findings in the journal's fleet; the newest word on an agent, 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import replace
 
+from sai3tui.clock import now_ns
 from sai3tui.config.model import Namespace
 from sai3tui.config.preflight import OVERRIDABLE
 from sai3tui.config.resolved import NamespaceFrom, Resolved
@@ -132,7 +132,7 @@ class Preflight:
             return
         if level is Level.ERROR and check in self.plan.resolved.config.preflight.warn_only:
             level = Level.WARNING
-        self._emit(Finding(time.time_ns(), link.id, check, link.address, level, message, evidence, advice))
+        self._emit(Finding(now_ns(), link.id, check, link.address, level, message, evidence, advice))
 
     # --- what the agents find
 
@@ -232,7 +232,7 @@ def _places(resolved: Resolved) -> list[tuple[str, str, str]]:
 
 def _unanswered(link: AgentLink, failure: Failure) -> Finding:
     return Finding(
-        time.time_ns(),
+        now_ns(),
         link.id,
         "agent",
         link.address,

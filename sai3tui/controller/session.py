@@ -10,13 +10,13 @@ import asyncio
 import logging
 import secrets
 import threading
-import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sai3tui.clock import now_ns
 from sai3tui.controller.arrival import Arrival
 from sai3tui.controller.conductor import Conductor, Displaced
 from sai3tui.controller.frames import Frames
@@ -278,7 +278,7 @@ class RunSession:
         journal.fleet.lead = displaced.lead
         if not self.request.stays or director is None or course is None:
             return Ending(DETACHED, code, None, displaced.lead.sentence)
-        journal.emit(Detached(time.time_ns(), "", displaced.lead.sentence))
+        journal.emit(Detached(now_ns(), "", displaced.lead.sentence))
         journal.keep_nothing()
         journal.fleet.detachable = True
         journal.phase(Phase.RUNNING)
@@ -296,14 +296,12 @@ class RunSession:
             return None
         self._journal.fleet.waiting = None
         if ending.status == DETACHED or self._watches:
-            self._journal.emit(Detached(time.time_ns(), "", ending.reason))
+            self._journal.emit(Detached(now_ns(), "", ending.reason))
             await self._director.leave()
             return None
         if not ending.clean:
             self._journal.phase(Phase.ABORTING)
-            self._journal.emit(
-                AbortRequested(time.time_ns(), "", "the run failed" if ending.failure else ending.reason)
-            )
+            self._journal.emit(AbortRequested(now_ns(), "", "the run failed" if ending.failure else ending.reason))
         try:
             await self._director.end(ending)
         except Displaced as displaced:
@@ -340,7 +338,7 @@ class RunSession:
         while True:
             await asyncio.sleep(TICK_S)
             self._journal.tick()
-            breach = self._journal.fleet.judge.breach(time.time_ns())
+            breach = self._journal.fleet.judge.breach(now_ns())
             if breach is not None and not self._watches:
                 self._begin_abort(Ending(THRESHOLD_MISSED, EXIT_THRESHOLD, None, f"threshold {breach.sentence}"))
             if self._director is not None:

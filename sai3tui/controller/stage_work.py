@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
+from sai3tui.clock import now_ns
 from sai3tui.config.model import BarrierType, Stage, StageType
 from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_count
@@ -212,7 +212,7 @@ class StageWork:
         survivors = [each for each in self._agents if each not in lost]
         handed, orders = self._coordinator.lose(agent, survivors, hand_over=hand_over)
         if handed.objects:
-            self._emit(WorkHandedOver(time.time_ns(), agent, self._index, handed.objects, handed.agents))
+            self._emit(WorkHandedOver(now_ns(), agent, self._index, handed.objects, handed.agents))
         self._order(orders)
         for name, _ in orders:
             self._machine.takes_back(name, now)
@@ -264,4 +264,4 @@ class StageWork:
         count = self._coordinator.twice.get(agent, 0)
         if count > self._twice.get(agent, 0):
             self._twice[agent] = count
-            self._emit(PutTwice(time.time_ns(), agent, self._index, count))
+            self._emit(PutTwice(now_ns(), agent, self._index, count))

@@ -3,9 +3,9 @@ log, for those who watch, and for who leads the run after us."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
+from sai3tui.clock import now_ns
 from sai3tui.controller.barriers import Barriers, Terms
 from sai3tui.controller.journal import Journal
 from sai3tui.events import BarrierReleased, BarrierWait, Level, Steered
@@ -43,7 +43,7 @@ class Steering:
         self._steer(GO_ON)
 
     def _steer(self, command: str, subject: str = "", seconds: float = 0.0) -> None:
-        asked = Steered(time.time_ns(), "", command, subject, seconds)
+        asked = Steered(now_ns(), "", command, subject, seconds)
         self._do(asked)
         self._journal.emit(asked)
 
@@ -85,10 +85,10 @@ class Steering:
         if terms is None or terms == self._terms:
             return
         self._terms = terms
-        now_ns = time.time_ns()
-        deadline_ns = 0 if terms.until is None else now_ns + int((terms.until - now) * 1e9)
+        at_ns = now_ns()
+        deadline_ns = 0 if terms.until is None else at_ns + int((terms.until - now) * 1e9)
         self._journal.emit(
-            BarrierWait(now_ns, "", terms.index, deadline_ns, terms.shut, terms.held, terms.without, terms.excused)
+            BarrierWait(at_ns, "", terms.index, deadline_ns, terms.shut, terms.held, terms.without, terms.excused)
         )
 
     def tell_anew(self) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 
+from sai3tui.clock import now_ns
 from sai3tui.config.model import Barrier, BarrierType
 from sai3tui.controller.attaching import Messages, made_again
 from sai3tui.controller.barrier import BarrierRule
@@ -70,7 +71,7 @@ class Viewer:
 
     def adopt(self, items: Iterable[Item], messages: Messages) -> None:
         """Go on from this history, then with what was held; `messages` are those that agents have kept of it."""
-        now, now_ns = time.monotonic(), time.time_ns()
+        now, at_ns = time.monotonic(), now_ns()
         for item in items:
             if isinstance(item, Event) and not item.sequence:
                 self._hearsay.know(item)
@@ -86,7 +87,7 @@ class Viewer:
             elif isinstance(item, StateChanged):
                 self._state(item)
             elif isinstance(item, BarrierArrived):
-                self._machine.arrived(item.agent, item.stage_index, now - max(0.0, (now_ns - item.time_ns) / 1e9))
+                self._machine.arrived(item.agent, item.stage_index, now - max(0.0, (at_ns - item.time_ns) / 1e9))
         self._streams.flow(messages)
 
     def give_up(self, agent: str, failure: Failure) -> None:
@@ -149,7 +150,7 @@ class Viewer:
         terms = None
         if self._wait is not None:
             wait = self._wait[1]
-            until = now + (wait.deadline_ns - time.time_ns()) / 1e9 if wait.deadline_ns else None
+            until = now + (wait.deadline_ns - now_ns()) / 1e9 if wait.deadline_ns else None
             terms = Terms(wait.stage_index, until, wait.shut, wait.held, wait.without, wait.excused)
         return self._machine.watched(now, terms, led=bool(lead.by) or not lead.since_ns)
 
