@@ -305,6 +305,7 @@ async def test_who_is_displaced_watches_on_and_may_lead_again(tmp_path: Path) ->
             async with going(second) as leading:
                 assert await wait_until_async(lambda: first.snapshot().viewing and bool(lead_of(first).since_ns), 60)
                 assert await wait_until_async(lambda: second.snapshot().phase is Phase.RUNNING, 60)
+                assert await wait_until_async(lambda: any(isinstance(item, Attached) for item in said), 60)
                 (arrival,) = [item for item in said if isinstance(item, Attached)]
                 assert lead_of(first).by == arrival.controller
                 assert first.snapshot().started_ns < lead_of(first).since_ns <= arrival.time_ns
@@ -317,6 +318,8 @@ async def test_who_is_displaced_watches_on_and_may_lead_again(tmp_path: Path) ->
                 assert (barrier.index, barrier.awaited, barrier.left_s, barrier.at_end) == (2, ("a1",), None, "")
 
                 third = first.successor()
+                taken: list[Item] = []
+                third.listen(taken.append)
                 async with going(third) as taking:
                     assert await wait_until_async(lambda: third.snapshot().phase is Phase.RUNNING, 60)
                     left = await asyncio.wait_for(leading, 60)
@@ -328,6 +331,7 @@ async def test_who_is_displaced_watches_on_and_may_lead_again(tmp_path: Path) ->
                     assert led_words(second.snapshot()).endswith(f"sai3tui attach --view {directory}\n")
                     assert await wait_until_async(lambda: lead_of(first).by == lead_of(second).by, 60)
                     assert not third.snapshot().viewing
+                    assert await wait_until_async(lambda: any(isinstance(item, Attached) for item in taken), 60)
                     third.request_abort("enough")
                     ended = await asyncio.wait_for(taking, 60)
                 assert (ended.status, Path(ended.results)) == ("aborted", directory)
