@@ -282,6 +282,7 @@ async def test_a_second_controller_watches_is_refused_or_takes_over(tmp_path: Pa
         assert len(list((tmp_path / "results").iterdir())) == 1
 
 
+@pytest.mark.slow
 async def test_who_is_displaced_watches_on_and_may_lead_again(tmp_path: Path) -> None:
     target = tmp_path / "target"
     async with agent_in_process(tmp_path, target) as (address, _):

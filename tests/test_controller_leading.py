@@ -68,6 +68,7 @@ async def test_an_abort_in_the_moment_of_being_displaced_is_refused_and_said_so(
                 assert await ended(leading) == ("success", 0, None)
 
 
+@pytest.mark.slow
 async def test_what_an_agent_did_while_its_stream_was_broken_is_said_as_its_log_has_it(tmp_path: Path) -> None:
     async with one_agent(tmp_path) as (address, cable, text), stub_of(address) as stub:
         leader = session_for(tmp_path, text, preflight=False)

@@ -131,6 +131,7 @@ def surveyed(text: str) -> str:
     return text.replace("prepare:\n", "prepare:\n  force_overwrite: false\n", 1)
 
 
+@pytest.mark.slow
 async def test_who_fails_to_look_at_the_storage_is_followed_by_another_one(tmp_path: Path) -> None:
     ran = await play(tmp_path, Blind(failing(1)), Script(), edit=surveyed)
 
@@ -138,6 +139,7 @@ async def test_who_fails_to_look_at_the_storage_is_followed_by_another_one(tmp_p
     assert ran.stages == [StageStatus.DONE, StageStatus.DONE]
 
 
+@pytest.mark.slow
 async def test_if_nobody_can_look_at_the_storage_the_run_ends_with_the_cause(tmp_path: Path) -> None:
     ran = await play(tmp_path, Blind(failing(1)), Blind(failing(1)), edit=surveyed)
 
@@ -183,6 +185,7 @@ async def test_wrong_data_ends_the_run_whatever_the_policy(tmp_path: Path, barri
     assert ran.outcome.failure.message == CORRUPT.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("barrier", "stage"), [("best_effort", 1), ("majority", 2)])
 async def test_on_agent_loss_fail_is_for_agents_that_fail_too(tmp_path: Path, barrier: str, stage: int) -> None:
     ran = await play(tmp_path, failing(stage), Script(), Script(), barrier=barrier, on_loss="fail")
@@ -192,6 +195,7 @@ async def test_on_agent_loss_fail_is_for_agents_that_fail_too(tmp_path: Path, ba
     assert ran.outcome.failure.kind is ErrorKind.NOT_FOUND
 
 
+@pytest.mark.slow
 async def test_on_agent_loss_continue_is_for_agents_that_fail_too(tmp_path: Path) -> None:
     ran = await play(tmp_path, failing(2), Script(), barrier="all_or_nothing", on_loss="continue")
 
@@ -201,6 +205,7 @@ async def test_on_agent_loss_continue_is_for_agents_that_fail_too(tmp_path: Path
     assert ran.outcome.failure.kind is ErrorKind.NOT_FOUND
 
 
+@pytest.mark.slow
 async def test_one_full_disk_is_that_agents_loss(tmp_path: Path) -> None:
     ran = await play(tmp_path, failing(1, FULL), Script(), barrier="all_or_nothing")
 
@@ -227,6 +232,7 @@ async def test_what_a_late_agent_has_not_done_is_done_before_the_barrier_opens(t
     assert ran.snapshot.coverage == 0.5
 
 
+@pytest.mark.slow
 async def test_a_threshold_of_coverage_counts_who_failed_and_who_was_left_behind(tmp_path: Path) -> None:
     def limited(text: str) -> str:
         return "thresholds: [{metric: coverage, min: 100%}]\n" + text
@@ -276,6 +282,7 @@ async def test_who_was_left_behind_gets_no_work_of_the_stage_that_it_sits_out(tm
     assert not ran.agents[2].added
 
 
+@pytest.mark.slow
 async def test_a_majority_is_one_of_all_agents_of_the_run(tmp_path: Path) -> None:
     ran = await play(tmp_path, failing(1), failing(2), Script(), barrier="majority")
 

@@ -69,6 +69,7 @@ async def test_what_a_lost_agent_left_is_done_though_its_controller_leaves_too(t
         assert (snapshot.stages[0].done, snapshot.stages[0].planned) == (OBJECTS, OBJECTS)
 
 
+@pytest.mark.slow
 async def test_an_agent_that_was_started_anew_is_lost_at_once_and_what_it_did_counts_once(tmp_path: Path) -> None:
     target = tmp_path / "target"
     async with agent_in_process(tmp_path / "a2", target) as (stays, _):
@@ -109,6 +110,7 @@ distributed:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone_on", [pytest.param(False, marks=pytest.mark.slow), True])
 async def test_who_was_left_behind_learns_it_from_whoever_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone_on: bool
