@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import grpc
 import psutil
+import pytest
 
 from sai3tui.config.resolve import load_resolved
 from sai3tui.state.layout import LayoutCache
@@ -12,6 +19,7 @@ from sai3tui.state.states import ObjectState
 from sai3tui.workload.objects import layout_hash, object_sets
 from tests.agents import AgentUnderTest
 from tests.servers import ServerUnderTest
+from tests.waiting import gone, wait_until_async
 
 
 def config_of(
@@ -89,3 +97,13 @@ def workers_of(agent: AgentUnderTest) -> list[int]:
 def content_of(server: ServerUnderTest, bucket: str, key: str) -> bytes:
     path: Path = server.data_dir / bucket / key
     return path.read_bytes()
+
+
+async def killed(agent: AgentUnderTest, running: asyncio.Future[Any], processes: Sequence[int]) -> None:
+    """Kill an agent with SIGKILL in the middle of the run that `running` drives; its `processes` end with it."""
+    assert processes
+    os.kill(agent.child.pid, signal.SIGKILL)
+    agent.child.process.wait()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await running
+    assert await wait_until_async(lambda: all(gone(pid) for pid in processes)), "a worker outlived its agent"

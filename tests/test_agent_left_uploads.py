@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import grpc
 import pytest
 from botocore.config import Config as BotoConfig
 from hypothesis import given
@@ -30,10 +29,10 @@ from sai3tui.workload.names import is_new_name, new_name
 from tests.agents import AgentUnderTest, Driver, agent_in_process, running_agent, stub_of
 from tests.fault_proxy import Fault, Seen, fault_proxy, says
 from tests.fault_server import CREDENTIALS
-from tests.resuming import workers_of
+from tests.resuming import killed, workers_of
 from tests.s3_servers import moto, program
 from tests.servers import ServerUnderTest
-from tests.waiting import gone, wait_until, wait_until_async
+from tests.waiting import wait_until_async
 
 CONFIG = """
 concurrency: 3
@@ -286,12 +285,7 @@ async def test_what_a_killed_agent_leaves_open_is_ended_by_the_next_run(
             async with stub_of(agent) as stub:
                 running = asyncio.ensure_future(Driver(stub, config).run(120))
                 await held_back(held, running)
-                workers = workers_of(agent)
-                os.kill(agent.child.pid, signal.SIGKILL)
-                agent.child.process.wait()
-                with pytest.raises(grpc.aio.AioRpcError):
-                    await running
-                assert wait_until(lambda: all(gone(pid) for pid in workers)), "a worker outlived its agent"
+                await killed(agent, running, workers_of(agent))
         held.go_on.set()
         left = uploads(client, bucket)
         assert left

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
 from pathlib import Path
 
-import grpc
 import pytest
 
 from sai3tui.agent.owner import MARKER
 from sai3tui.proto import sai3tui_pb2 as pb
 from tests.agents import AgentUnderTest, Driver, running_agent, stub_of
-from tests.resuming import children, config_of, recorded, versions
+from tests.resuming import children, config_of, killed, recorded, versions
 from tests.servers import ServerUnderTest
-from tests.waiting import gone, wait_until, wait_until_async
+from tests.waiting import wait_until_async
 
 OBJECTS = 800
 
@@ -31,13 +28,7 @@ async def test_what_was_recorded_created_before_a_kill_is_not_put_again(
         async with stub_of(agent) as stub:
             running = asyncio.ensure_future(Driver(stub, config).run())
             assert await wait_until_async(lambda: 100 < len(versions(s3_server, bucket)) < OBJECTS, 30)
-            workers = children(agent)
-            os.kill(agent.child.pid, signal.SIGKILL)
-            agent.child.process.wait()
-            with pytest.raises(grpc.aio.AioRpcError):
-                await running
-    assert workers
-    assert wait_until(lambda: all(gone(pid) for pid in workers)), "a worker outlived its agent"
+            await killed(agent, running, children(agent))
     created, creating = await recorded(agent, config)
     before = versions(s3_server, bucket)
     assert 0 < len(created) < OBJECTS
