@@ -201,7 +201,7 @@ def _agent_of(place: Place, resolved: Resolved) -> ResolvedAgent:
     else:
         named = [agent for agent in agents if place.owner == f"agent-{agent.address.rpartition(':')[2]}"]
     if len(named) != 1:
-        hint = "verify on the controller's host, whose caches are in the order of the agents"
+        hint = "verify on the controller's host, whose caches go by agent"
         raise ConfigError(f"{place.directory} does not say which agent of the configuration it is of", hint=hint)
     return named[0]
 

@@ -112,10 +112,8 @@ class Hears:
     def told_lead(self, agent: str, lead: Lead) -> None:
         self.leads.append(lead.by)
 
-    def gave_up(self, agent: str, failure: Failure) -> None:
+    def give_up(self, agent: str, failure: Failure) -> None:
         self.failures.append(failure)
-
-    def answered(self, agent: str, status: pb.StatusReply) -> None: ...
 
 
 @asynccontextmanager

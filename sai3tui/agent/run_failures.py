@@ -5,13 +5,9 @@ from __future__ import annotations
 import logging
 
 from sai3tui.config.model import Stage
-from sai3tui.errors import ErrorKind, Failure, KnownError, Sai3Error, cause_chain, failure_of
+from sai3tui.errors import ErrorKind, Failure, Sai3Error, cause_chain, failure_of
 
 logger = logging.getLogger(__name__)
-
-
-class StageFailed(KnownError):
-    """A stage failed: carries its failure out of the body."""
 
 
 def first_of(group: BaseExceptionGroup[Sai3Error]) -> Sai3Error:

@@ -29,7 +29,7 @@ class Sharing:
         self._parts: dict[str, list[bytes]] = {}
         self._whole: dict[str, bytes] = {}
         self._taken: set[str] = set()
-        """What this agent has waited for: of that nothing is kept when it is told again."""
+        """What this agent has waited for, or cannot hold: of that nothing is kept when it is told again."""
         self._held = 0
         """Bytes of all parts and of all that is whole."""
         self._lost = ""

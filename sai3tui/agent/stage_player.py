@@ -17,11 +17,11 @@ from sai3tui.agent.exclusion import Excluded
 from sai3tui.agent.lease import Job, LeasedJob, LeaseSource
 from sai3tui.agent.pool import StageTotals, WorkerPool
 from sai3tui.agent.reporter import StageReporter
-from sai3tui.agent.run_failures import StageFailed, first_of, timed_out
+from sai3tui.agent.run_failures import first_of, timed_out
 from sai3tui.agent.setup import RunSetup
 from sai3tui.agent.sharing import Sharing
 from sai3tui.agent.stages import cleanup, custom, execute, prepare, validation, verify
-from sai3tui.agent.stages.base import StageContext
+from sai3tui.agent.stages.base import StageContext, StageError
 from sai3tui.agent.state import StateMachine
 from sai3tui.agent.vitals import VitalsMeter
 from sai3tui.agent.voice import Voice
@@ -212,7 +212,7 @@ class StagePlayer:
         if index in self._course.exclusions:
             return replace(summary, failure=failure)
         if not stage.optional:
-            raise StageFailed(failure)
+            raise StageError(failure)
         text = f"optional stage {stage.name!r} failed: {failure.sentence()}"
         self._voice.note(Level.WARNING, text, "optional-failed")
         return replace(summary, failure=failure)
@@ -272,7 +272,7 @@ class StagePlayer:
         # Of a stage that went on, so that all that is wrong was counted, too: no run is a success that read wrong data.
         failure = corrupt or ended.failure
         if failure is not None:
-            raise StageFailed(self._voice.placed(failure))
+            raise StageError(self._voice.placed(failure))
         if self.setup.is_files and self.setup.config.files.fsync is Fsync.PER_STAGE:
             await self._sync()
 

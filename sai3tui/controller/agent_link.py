@@ -336,7 +336,6 @@ class AgentLink:
         async for message in call:
             now = now_ns()
             self.seated.set()
-            self.cursor = max(self.cursor, message.sequence + 1)
             body = message.WhichOneof("body")
             if body == "pong":
                 pong = message.pong
@@ -344,10 +343,15 @@ class AgentLink:
             elif body == "led":
                 on_lead(self.id, self.lead(message.led))
             on_heard(self.id, now, self.clock)
-            on_message(self.id, message)
-            item = agent_event_from_proto(message, self.id, self.clock.offset_ns)
-            if item is not None:
-                on_item(item)
+            self.take(message, on_message, on_item)
+
+    def take(self, message: pb.AgentMessage, on_message: OnMessage, on_item: OnItem) -> None:
+        """Pass on what the agent has said, by its stream or in its log."""
+        self.cursor = max(self.cursor, message.sequence + 1)
+        on_message(self.id, message)
+        item = agent_event_from_proto(message, self.id, self.clock.offset_ns)
+        if item is not None:
+            on_item(item)
 
     async def _ended(self, call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage]) -> Sai3Error:
         details = await bounded(call.details(), CALL_TIMEOUT_S)

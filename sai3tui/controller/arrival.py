@@ -121,7 +121,7 @@ class Arrival:
             if status is None:
                 director.give_up(link.id, unanswered(link))
             elif status.run_id != run.run_id or status.state == pb.IDLE:
-                director.answered(link.id, status)
+                streams.not_there(link, status)
         journal.fleet.detachable = not plan.local or order.view
         if not order.view:
             journal.emit(Attached(now_ns(), "", ground.name))

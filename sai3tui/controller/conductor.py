@@ -20,7 +20,7 @@ from sai3tui.controller.journal import Journal
 from sai3tui.controller.lead import Lead
 from sai3tui.controller.liveness import Ask, Lose, Rejoin
 from sai3tui.controller.planning import RunPlan
-from sai3tui.controller.refusals import aborted_there, failed_there, forgotten
+from sai3tui.controller.refusals import aborted_there, failed_there
 from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, RunStopped, failed
 from sai3tui.controller.snapshot import Outcome
 from sai3tui.controller.stage_work import StageWork
@@ -458,13 +458,6 @@ class Conductor:
     def told_lead(self, agent: str, lead: Lead) -> None:
         if lead.by and lead.by != self._streams.controller:
             self._taken = lead
-
-    def gave_up(self, agent: str, failure: Failure) -> None:
-        self.give_up(agent, failure)
-
-    def answered(self, agent: str, status: pb.StatusReply) -> None:
-        if agent not in self._machine.completed and agent not in self._machine.lost:
-            self.give_up(agent, forgotten(self._links[agent], status, self._streams.run_id))
 
     def _arrive(self, item: BarrierArrived, at: float) -> None:
         if self._work.through(item.stage_index, item.agent):

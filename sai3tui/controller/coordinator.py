@@ -189,7 +189,8 @@ class Coordinator:
         if stage is None or stage.type not in WORK or agent not in stage.agents:
             return HandOver(0, {}), []
         stage.agents = tuple(each for each in stage.agents if each != agent)
-        number, space = next((n, space) for n, space in enumerate(self._spaces) if agent in space.agents)
+        number = self._space_of(agent)
+        space = self._spaces[number]
         left = [each for each in survivors if each in stage.agents and each in space.agents]
         if number in self._surveying:
             # Nothing has been dealt yet.
@@ -224,15 +225,12 @@ class Coordinator:
         if stage is None or stage.type not in WORK:
             return {}
         take = WORK[stage.type]
-        left = {agent: space.left(agent, take) for agent in stage.undone for space in self._spaces_of(agent)}
+        left = {agent: self._spaces[self._space_of(agent)].left(agent, take) for agent in stage.undone}
         return {agent: count for agent, count in (stage.unseen | left).items() if count}
 
     def objects(self) -> int:
         """Of the object sets, in all spaces together."""
         return sum(sum(space.sets.values()) for space in self._spaces)
-
-    def _spaces_of(self, agent: str) -> Iterator[Space]:
-        return (space for space in self._spaces if agent in space.agents)
 
     def finish(self, stage_index: int) -> bool:
         """The stage is over: whether all objects of all spaces are created now."""

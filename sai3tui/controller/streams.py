@@ -16,10 +16,9 @@ from sai3tui.controller.barriers import Barriers
 from sai3tui.controller.grpc_errors import TakenError
 from sai3tui.controller.journal import Journal
 from sai3tui.controller.lead import Claim, Lead
-from sai3tui.controller.refusals import not_seated
+from sai3tui.controller.refusals import forgotten, not_seated
 from sai3tui.controller.request import RunStopped, failed
 from sai3tui.errors import ErrorKind, Failure, Sai3Error
-from sai3tui.event_codec import agent_event_from_proto
 from sai3tui.events import Level
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.tally import Item
@@ -39,11 +38,8 @@ class Hearer(Protocol):
     def told_lead(self, agent: str, lead: Lead) -> None:
         """Another controller, or none, leads the run at this agent."""
 
-    def gave_up(self, agent: str, failure: Failure) -> None:
-        """It does not have us, and will not."""
-
-    def answered(self, agent: str, status: pb.StatusReply) -> None:
-        """It lives, but is not at our run any more. All that it has said there was heard."""
+    def give_up(self, agent: str, failure: Failure) -> None:
+        """It is not to be had any more."""
 
 
 class Streams:
@@ -192,7 +188,7 @@ class Streams:
             elif failure.kind is ErrorKind.AGENT_LOST:
                 self.machine.broke(link.id, failure, time.monotonic())
             elif self._hearer is not None:
-                self._hearer.gave_up(link.id, failure)
+                self._hearer.give_up(link.id, failure)
         finally:
             self.left.add(link.id)
             self.changed.set()
@@ -224,19 +220,21 @@ class Streams:
                 if status.run_id == self.run_id:
                     await self._catch_up(link)
             except Sai3Error as error:
-                self._hearer.gave_up(link.id, error.failure())
+                self._hearer.give_up(link.id, error.failure())
             else:
-                self._hearer.answered(link.id, status)
+                self.not_there(link, status)
         self.changed.set()
+
+    def not_there(self, link: AgentLink, status: pb.StatusReply) -> None:
+        """An agent lives, but is not at our run any more. All that it has said there was heard."""
+        machine = self.machine
+        if self._hearer is not None and link.id not in machine.completed and link.id not in machine.lost:
+            self._hearer.give_up(link.id, forgotten(link, status, self.run_id))
 
     async def _catch_up(self, link: AgentLink) -> None:
         """The run was over there while we had no stream: its log has what we have missed. Raises Sai3Error."""
         for message in await link.fetch(self.run_id, link.cursor):
-            link.cursor = max(link.cursor, message.sequence + 1)
-            self._hear(link.id, message)
-            item = agent_event_from_proto(message, link.id, link.clock.offset_ns)
-            if item is not None:
-                self._take(item)
+            link.take(message, self._hear, self._take)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Something to say or to ask that nobody waits for; it ends when we leave."""

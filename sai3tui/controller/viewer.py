@@ -15,7 +15,7 @@ from sai3tui.controller.journal import Journal
 from sai3tui.controller.lead import Lead, Leads
 from sai3tui.controller.liveness import Ask, Lose, Rejoin
 from sai3tui.controller.planning import RunPlan
-from sai3tui.controller.refusals import aborted_there, failed_there, forgotten
+from sai3tui.controller.refusals import aborted_there, failed_there
 from sai3tui.controller.request import INCOMPLETE, SUCCESS, Ending, failed
 from sai3tui.controller.snapshot import Outcome, Phase
 from sai3tui.controller.streams import Streams
@@ -191,13 +191,6 @@ class Viewer:
             # It waits as long as it likes.
             self._wait = None
         self._journal.led(lead)
-
-    def gave_up(self, agent: str, failure: Failure) -> None:
-        self.give_up(agent, failure)
-
-    def answered(self, agent: str, status: pb.StatusReply) -> None:
-        if agent not in self._machine.completed and agent not in self._machine.lost:
-            self.give_up(agent, forgotten(self._streams.links[agent], status, self._streams.run_id))
 
     def _told(self, by: str, event: Event) -> None:
         """What the leader has said."""

@@ -35,8 +35,7 @@ async def survey(context: StageContext, known: Known, action: Action, epoch: int
         if action is Action.REPAIR:
             if not missing:
                 return known
-            text = f"{missing} of {there + missing} sampled objects that were created are gone or of another size"
-            context.note(Level.WARNING, f"{text}: the storage is listed to find all of them", "drift")
+            _note_drift(context, there, missing)
         else:
             outcome = after_sample(there, missing)
             if outcome is Action.REPAIR:
@@ -59,13 +58,17 @@ async def _resume(context: StageContext, known: Known, action: Action, epoch: in
         there, missing = await _sample_allowed(context, known)
         if not missing:
             return known
-        text = f"{missing} of {there + missing} sampled objects that were created are gone or of another size"
-        context.note(Level.WARNING, f"{text}: the storage is listed to find all of them", "drift")
+        _note_drift(context, there, missing)
     before = known.total(ObjectState.CREATED)
     after = await compare(context, known, epoch, confirm=True)
     text = f"{format_count(after)} of {format_count(before)} objects that were created before are there"
     context.note(Level.INFO if after == before else Level.WARNING, text, "confirmed")
     return known
+
+
+def _note_drift(context: StageContext, there: int, missing: int) -> None:
+    text = f"{missing} of {there + missing} sampled objects that were created are gone or of another size"
+    context.note(Level.WARNING, f"{text}: the storage is listed to find all of them", "drift")
 
 
 async def _sample_allowed(context: StageContext, known: Known) -> tuple[int, int]:
@@ -115,7 +118,7 @@ async def compare(context: StageContext, known: Known, epoch: int, *, confirm: b
     looked_at = controls[:1] if shared else controls
     for objects in context.setup.sets:
         slots = [known.states(objects.set_id, slot) for slot in range(known.record.slots)]
-        before = [states.copy() for states in slots]
+        before = [states.copy() for states in slots] if confirm else []
         for states in slots:
             for ks in states.where(wanted(ObjectState.CREATED, ObjectState.CREATING, ObjectState.DELETED)):
                 states.set(ks, ObjectState.PLANNED)
