@@ -17,7 +17,7 @@ from sai3tui.config.model import Namespace
 from sai3tui.config.resolve import load_resolved
 from sai3tui.config.resolved import NamespaceFrom, Resolved, ResolvedAgent
 from sai3tui.config.units import format_count
-from sai3tui.controller.coordinator import space_of_agent
+from sai3tui.controller.cache_places import space_of_agent
 from sai3tui.errors import ConfigError, ResourceError
 from sai3tui.state.generations import Known
 from sai3tui.state.layout import LayoutCache

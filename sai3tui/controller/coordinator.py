@@ -7,8 +7,6 @@ handed back as orders; whoever leads the run sends them.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from sai3tui.config.model import StageType
 from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_count
 from sai3tui.controller.cache_claim import CacheClaim, Note
+from sai3tui.controller.cache_places import SHARED_SPACE, space_of_agent
 from sai3tui.controller.handed import Handed, HandOver, handed_from_proto, handed_to_proto
 from sai3tui.controller.heard import NO_RECORDS, Heard, Records, as_it_followed, found_there, remembered
 from sai3tui.controller.space import TO_CREATE, TO_DELETE, Space
@@ -58,24 +57,6 @@ DONE: Mapping[StageType, ObjectState] = {
 
 READY = 0
 """The number of the assignment that agents get before the first stage."""
-
-
-SHARED_SPACE = "0"
-"""Where the objects are kept on record that all agents share, in the directory of a layout."""
-
-
-def space_of_agent(resolved: Resolved, agent: str) -> str:
-    """Likewise those of one agent, which has objects of its own: whose they are follows from its name and its
-    endpoints, not from its place among the agents of one configuration or another."""
-    found = next(each for each in resolved.agents if each.id == agent)
-    places = [endpoint.location for endpoint in found.endpoints]
-    roots = [[each.scheme, each.host, each.port, each.bucket, each.prefix] for each in places]
-    return hashlib.sha256(json.dumps([found.id, roots]).encode()).hexdigest()[:16]
-
-
-def coordinator_directory(data_dir: Path, layout_hash: str) -> Path:
-    """Where the coordinator cache of a layout stands in the controller's data directory."""
-    return data_dir / "coordinator" / layout_hash
 
 
 @dataclass(slots=True)

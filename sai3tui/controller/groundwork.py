@@ -18,7 +18,8 @@ from sai3tui.config.model import Namespace
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.attaching import controller_name
 from sai3tui.controller.barriers import Barriers
-from sai3tui.controller.coordinator import Coordinator, coordinator_directory
+from sai3tui.controller.cache_places import coordinator_directory
+from sai3tui.controller.coordinator import Coordinator
 from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.journal import Journal, clock_facts
 from sai3tui.controller.lead import BEGAN, Claim
