@@ -73,7 +73,7 @@ class Gate:
 
     moment: Moment
     key: str
-    """The object of the second agent that is kept back for BARRIER."""
+    """The object of the agent that is late, which is kept back for BARRIER."""
     at: int = 20
     count: int = 0
     refused: int = 0
@@ -293,8 +293,11 @@ def _workers(pid: int) -> list[int]:
 
 
 @asynccontextmanager
-async def broken(server: ServerUnderTest, bucket: str, tmp_path: Path, moment: Moment) -> AsyncIterator[Broken]:
-    """A fleet of two, frozen at `moment`: nothing goes on before its gate is opened."""
+async def broken(
+    server: ServerUnderTest, bucket: str, tmp_path: Path, moment: Moment, *, late: int = 1
+) -> AsyncIterator[Broken]:
+    """A fleet of two, frozen at `moment`: nothing goes on before its gate is opened. `late`: which agent the other one
+    waits for at the barrier."""
     server.bucket(bucket)
     agents: list[AgentUnderTest] = []
     async with AsyncExitStack() as stack:
@@ -317,7 +320,7 @@ async def broken(server: ServerUnderTest, bucket: str, tmp_path: Path, moment: M
             .replace("AGENTS", f"'{relay.address}', '{agents[1].address}'")
         )
         server.make_directories(bucket, text)
-        gate.key = object_sets(load_resolved(text, "test.yaml").require())[0].key(1)
+        gate.key = object_sets(load_resolved(text, "test.yaml").require())[0].key(late)
         config = tmp_path / "broken.yaml"
         config.write_text(text)
         arguments = ("--batch", str(config), "--json", "--no-preflight", "--results", str(tmp_path / "results"))

@@ -79,6 +79,28 @@ async def test_what_was_removed_after_an_interrupted_prepare_is_written_again(
     assert any("gone" in note for note in driver.notes)
 
 
+async def test_a_prepare_that_was_through_when_it_was_stopped_is_not_begun_anew(
+    s3_server: ServerUnderTest, tmp_path: Path
+) -> None:
+    """All is written, and its barrier has not opened: force_overwrite is for what is finished."""
+    bucket = s3_server.bucket("agent-through")
+    config = config_of(s3_server, bucket, "force_overwrite: true")
+    with running_agent(tmp_path, environ=s3_server.environ()) as agent:
+        async with stub_of(agent) as stub:
+            held = Driver(stub, config, hold=[1])
+            running = asyncio.ensure_future(held.run())
+            assert await wait_until_async(lambda: "at_barrier 1" in held.states, 60)
+            await stub.Abort(pb.AbortRequest(wait_ms=20_000))
+            await asyncio.wait({running})
+        written = versions(s3_server, bucket)
+        assert len(written) == OBJECTS
+        again = (await finish(agent, config, "run-2")).summary("prepare").objects
+        assert (again.done, again.existed, again.generation) == (0, OBJECTS, 1)
+        assert versions(s3_server, bucket) == written
+        anew = (await finish(agent, config, "run-3")).summary("prepare").objects
+        assert (anew.done, anew.existed, anew.generation) == (OBJECTS, 0, 2)
+
+
 async def recorded_after(agent: AgentUnderTest, config: str) -> tuple[set[str], set[str]]:
     """What is on record at an agent that goes on: in a copy of its cache, which it may have open."""
     copy = AgentUnderTest(agent.child, agent.address, agent.data_dir.with_name("copied"))

@@ -37,12 +37,14 @@ def resolved(flags: str = "force_overwrite: false") -> Resolved:
     return load_resolved(CONFIG.replace("FLAGS", flags), "test.yaml").require()
 
 
-def inventory(created: int, *, complete: bool = False) -> pb.Inventory:
-    """What an agent says that has 100 objects in one slot, the first `created` of them created."""
+def inventory(created: int, *, complete: bool = False, restored: bool = False) -> pb.Inventory:
+    """What an agent says that has 100 objects in one slot, the first `created` of them created; `restored`: as a
+    checkpoint tells it."""
     known = Known(Generation(4, 1, 1, {0: 100}, complete=complete))
     known.record = Generation(4, 1, 1, {0: 100}, known.everything(), complete)
     known.states(0, 0).set(np.arange(created, dtype=np.int64), ObjectState.CREATED)
-    return pb.Inventory(generations=[known_to_proto(known)])
+    told = [known_to_proto(known)]
+    return pb.Inventory(restored=told) if restored else pb.Inventory(generations=told)
 
 
 def coordinator_of(
@@ -71,10 +73,13 @@ async def first_orders(
     [
         ("force_overwrite: false", None, False, "compare"),
         ("skip_verification: true", None, False, "adopt"),
-        ("force_overwrite: false", inventory(100), False, "repair"),
+        ("force_overwrite: false", inventory(100, complete=True), False, "repair"),
+        ("force_overwrite: false", inventory(100, restored=True), False, "repair"),
         ("skip_verification: true", inventory(60, complete=True), False, "repair"),
         ("force_overwrite: true", inventory(60), False, "resume"),
         ("skip_verification: true", inventory(60), False, "resume"),
+        ("force_overwrite: true", inventory(60, restored=True), False, "resume"),
+        ("force_overwrite: true", inventory(100), False, "resume"),
     ],
 )
 async def test_one_agent_looks_for_all(flags: str, told: pb.Inventory | None, fresh: bool, survey: str) -> None:
@@ -105,6 +110,7 @@ async def test_one_agent_looks_for_all(flags: str, told: pb.Inventory | None, fr
     [
         ("force_overwrite: true", None, False, 1, 0),
         ("force_overwrite: true", inventory(100, complete=True), False, 5, 0),
+        ("force_overwrite: true", inventory(100, restored=True), False, 5, 0),
         ("force_overwrite: true", inventory(0), False, 4, 0),
         ("force_overwrite: false", inventory(60), True, 5, 0),
         ("force_overwrite: false", None, True, 1, 0),

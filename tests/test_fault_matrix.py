@@ -65,7 +65,7 @@ def section(status: str, name: str) -> list[str]:
     return status.partition(f"=== {name} ===\n")[2].partition("\n===")[0].splitlines()
 
 
-async def goes_on_after(fleet: Broken, done: Done, code: int) -> None:
+async def goes_on_after(fleet: Broken, done: Done, code: int) -> Done:
     """The run has ended; the command that it names brings it to its end, with nothing written needlessly."""
     assert done.code == code, (done.stderr, done.lines[-1:])
     status = told_once(fleet, done)
@@ -87,6 +87,7 @@ async def goes_on_after(fleet: Broken, done: Done, code: int) -> None:
         # What an agent without room on its disk had done was known elsewhere: then nothing is left to resume.
         assert fleet.gate.moment is not Moment.PREPARE
         assert "begins it anew if it has force_overwrite" in status
+    return again
 
 
 # --- rows ---
@@ -237,3 +238,24 @@ async def test_what_is_promised_is_kept(s3_server: ServerUnderTest, tmp_path: Pa
 async def test_what_a_stream_has_swallowed_is_said_again(s3_server: ServerUnderTest, tmp_path: Path) -> None:
     async with broken(s3_server, "matrix-swallowed", tmp_path, Moment.BARRIER) as fleet:
         await swallows(fleet)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_what_was_written_before_anybody_heard_so_is_not_written_again(
+    s3_server: ServerUnderTest, tmp_path: Path
+) -> None:
+    """SIGTERM to all, when all objects are written and the controller has yet to hear of the last ones."""
+    async with broken(s3_server, "matrix-through", tmp_path, Moment.BARRIER, late=0) as fleet:
+        fleet.relay.flows.clear()
+        fleet.gate.opened.set()
+        assert await wait_until_async(lambda: "at barrier 1" in fleet.agents[0].log, 60)
+        fleet.terminate_everything()
+        assert await wait_until_async(lambda: bool(fleet.events("AbortRequested")), 60)
+        fleet.relay.flows.set()
+        done = await fleet.end()
+        assert wait_until(lambda: not any(agent.child.running for agent in fleet.agents), 30)
+        assert done.stage("prepare")["status"] != "done"
+        fleet.start_agents_again()
+        again = await goes_on_after(fleet, done, 143)
+        assert again.stage("prepare")["existed"] == OBJECTS

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sai3tui.agent.source import CREATE, DELETE, TAKE, Purpose, StateSource, TrackedSet
 from sai3tui.errors import ErrorKind, Failure, ResourceError
 from sai3tui.state.decide import Action, Found, after_sample, decide
-from sai3tui.state.generations import Generation, Holding, found, moved
+from sai3tui.state.generations import Generation, Holding, Known, found, moved
 from sai3tui.state.layout import LayoutCache
 from sai3tui.state.names import NamePool, NamesTaken, Span
 from sai3tui.state.states import CHUNK, ObjectState, SlotStates, wanted
@@ -88,6 +88,20 @@ def test_a_sample_decides_between_all_none_and_looking() -> None:
     assert after_sample(8, 0) is Action.REPAIR
     assert after_sample(0, 8) is Action.BEGIN
     assert after_sample(3, 5) is Action.COMPARE
+
+
+def test_a_generation_is_finished_once_the_barrier_after_it_has_opened() -> None:
+    known = Known(Generation(1, 1, 7, {0: 10}))
+    for created in (0, 4, 10):
+        known.states(0, 0).set(np.arange(created), CREATED)
+        assert found(known) is Found.UNFINISHED
+        assert known.whole is (created == 10)
+    known.states(0, 0).set(numbers(3), DELETED)
+    assert known.whole
+    known.record = replace(known.record, complete=True)
+    known.states(0, 0).set(numbers(3), CREATING)
+    assert found(known) is Found.FINISHED
+    assert found(None) is Found.NOTHING
 
 
 RECORD = Generation(1, 2, 7, {0: 1000, 1: 6}, (Holding(0, 1, 0, 500, 3), Holding(1, 1, 0, 3, 3)))

@@ -283,10 +283,13 @@ class AgentRun:
 
     async def _inventory(self, cache: LayoutCache, checkpoints: Checkpoints) -> pb.Inventory:
         """What this agent knows of the layout, what is newer before what may be older."""
-        known = cache.known()
-        if not self.setup.fresh and any(stage.type in ADDED for stage in self.setup.stages):
-            known += await checkpoints.read()
-        return pb.Inventory(generations=[known_to_proto(each) for each in known], names=names_to_rows(cache.reserved()))
+        reads = not self.setup.fresh and any(stage.type in ADDED for stage in self.setup.stages)
+        restored = await checkpoints.read() if reads else []
+        return pb.Inventory(
+            generations=[known_to_proto(each) for each in reversed(cache.known())],
+            names=names_to_rows(cache.reserved()),
+            restored=[known_to_proto(each) for each in restored],
+        )
 
     async def _claim(self, cache: LayoutCache, controls: Controls) -> bool:
         """Mark what the run will write; also without preflight nothing of others is touched without leave. Raises

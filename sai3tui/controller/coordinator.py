@@ -333,8 +333,12 @@ class Coordinator:
         inventories = [*self._told.items(), *later]
         for space in self._spaces:
             told = [inventory for agent, inventory in inventories if agent in space.agents]
-            known = [each for inventory in told for each in self._read(inventory)]
-            space.unite(known, [names_from_rows(inventory.names) for inventory in told], doubtful=self._claim.doubtful)
+            space.unite(
+                [each for inventory in told for each in self._read(inventory.generations)],
+                [names_from_rows(inventory.names) for inventory in told],
+                restored=[each for inventory in told for each in self._read(inventory.restored)],
+                doubtful=self._claim.doubtful,
+            )
         self._told.clear()
 
     # --- prepare
@@ -469,9 +473,9 @@ class Coordinator:
         except ValueError as error:
             logger.warning("names that cannot be: %s", error)
 
-    def _read(self, inventory: pb.Inventory) -> Iterator[Known]:
+    def _read(self, messages: Sequence[pb.GenerationStates]) -> Iterator[Known]:
         # Of two that are equal the later one counts, and agents put first what is newer.
-        for message in reversed(inventory.generations):
+        for message in reversed(messages):
             try:
                 yield known_from_proto(message)
             except ValueError as error:

@@ -59,13 +59,25 @@ class Space:
     # --- what is known
 
     def unite(
-        self, told: Iterable[Known], names: Iterable[Mapping[NamePool, NamesTaken]], *, doubtful: bool = False
+        self,
+        told: Iterable[Known],
+        names: Iterable[Mapping[NamePool, NamesTaken]],
+        *,
+        restored: Iterable[Known] = (),
+        doubtful: bool = False,
     ) -> None:
-        """Take in what agents and checkpoints know, beside what the cache here does, which may be `doubtful`."""
+        """Take in what agents know and what checkpoints do, beside what the cache here does, which may be
+        `doubtful`."""
         alike = [each for each in told if each.record.sets == self.sets]
-        self.generations = unite([*self._cache.known(), *alike])
+        copies = [each for each in restored if each.record.sets == self.sets]
+        mine = self._cache.known()
+        self.generations = unite([*mine, *copies, *alike])
+        for number in self.generations.keys() - {each.record.number for each in (*mine, *alike)}:
+            # Checkpoints are written before the barrier opens: they cannot say that it did.
+            known = self.generations[number]
+            known.record = replace(known.record, complete=known.record.complete or known.whole)
         if doubtful and self.latest is not None:
-            others = unite(alike).get(self.latest.record.number)
+            others = unite([*copies, *alike]).get(self.latest.record.number)
             created = ObjectState.CREATED
             self._doubtful = others is None or others.total(created) < self.latest.total(created)
         self.epoch = max((known.record.epoch for known in self.generations.values()), default=0)
@@ -254,7 +266,7 @@ class Space:
         """Whether every object of the latest generation is created; if so, it is complete and older ones are
         forgotten."""
         known = self.latest
-        if known is None or known.total(ObjectState.PLANNED) or known.total(ObjectState.CREATING):
+        if known is None or not known.whole:
             return False
         known.record = self._cache.complete(known.record)
         self.generations = {known.record.number: known}

@@ -951,23 +951,29 @@ class Inventory(_message.Message):
 
     GENERATIONS_FIELD_NUMBER: _builtins.int
     NAMES_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def generations(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationStates]:
-        """those of later ones before those of earlier ones"""
+        """of its own cache, those of later ones before those of earlier ones"""
 
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """names that PUTs have taken: rows of the state cache"""
+
+    @_builtins.property
+    def restored(self) -> _containers.RepeatedCompositeFieldContainer[Global___GenerationStates]:
+        """of checkpoints"""
 
     def __init__(
         self,
         *,
         generations: _abc.Iterable[Global___GenerationStates] | None = ...,
         names: _abc.Iterable[_builtins.bytes] | None = ...,
+        restored: _abc.Iterable[Global___GenerationStates] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generations", b"generations", "names", b"names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generations", b"generations", "names", b"names", "restored", b"restored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

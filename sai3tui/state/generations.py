@@ -109,6 +109,11 @@ class Known:
             known += sum(self.record.sets.values()) - sum(states.count for states in self.slots.values())
         return known
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left to create, whether or not everybody knows that yet."""
+        return not self.total(ObjectState.PLANNED) and not self.total(ObjectState.CREATING)
+
     def held(self, state: ObjectState) -> int:
         """How many objects of what is held are in `state`."""
         mask = wanted(state)
@@ -139,11 +144,11 @@ class Known:
 
 
 def found(known: Known | None) -> Found:
-    """The column of the decision table that a generation is in."""
+    """The column of the decision table that a generation is in. One whose objects are all created is unfinished until
+    the barrier after its prepare has opened: whoever interrupts it there wants nothing written again."""
     if known is None:
         return Found.NOTHING
-    unfinished = known.total(ObjectState.PLANNED) + known.total(ObjectState.CREATING)
-    return Found.FINISHED if known.record.complete or not unfinished else Found.UNFINISHED
+    return Found.FINISHED if known.record.complete else Found.UNFINISHED
 
 
 def unite(sources: Iterable[Known]) -> dict[int, Known]:
