@@ -171,11 +171,13 @@ class Groundwork:
 
     def coordinator(self, plan: RunPlan) -> Coordinator:
         """Who knows of the run's objects, as far as that is on record here."""
+        directory = coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash)
         made = self._coordinator = Coordinator(
             plan.resolved,
             run_id=self.run_id,
             fresh=self.request.fresh,
-            directory=coordinator_directory(platformdirs.user_data_path("sai3tui"), plan.layout_hash),
+            # What ends with us takes its objects along: a record of them would only mislead the next one of its kind.
+            directory=None if self.request.owned else directory,
             note=lambda level, text, code: self.journal.note(level, text, code=code),
         )
         return made
