@@ -79,6 +79,7 @@ async def test_what_was_removed_after_an_interrupted_prepare_is_written_again(
     assert any("gone" in note for note in driver.notes)
 
 
+@pytest.mark.slow
 async def test_a_prepare_that_was_through_when_it_was_stopped_is_not_begun_anew(
     s3_server: ServerUnderTest, tmp_path: Path
 ) -> None:
