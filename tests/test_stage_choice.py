@@ -96,23 +96,24 @@ def test_only_one_of_them_makes_sense(command: list[str], capsys: pytest.Capture
 
 def test_a_run_is_resumed_with_the_same_choice() -> None:
     request = RunRequest(Path("c.yaml"), b"", only=StageChoice.SKIP_PREPARE)
-    assert request.resume_command() == "sai3tui --batch c.yaml --skip-prepare"
+    assert request.resume_command("", StageChoice.SKIP_PREPARE) == "sai3tui --batch c.yaml --skip-prepare"
 
 
 def test_a_run_whose_configuration_is_not_here_is_resumed_from_the_copy_in_its_results(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     request = RunRequest(config, b"", baseline=Path("before"))
-    assert request.resume_command("runs/sai3-1-c") == "sai3tui resume runs/sai3-1-c --baseline before"
+    assert request.resume_command("runs/sai3-1-c", StageChoice.ALL) == "sai3tui resume runs/sai3-1-c --baseline before"
     config.touch()
-    assert request.resume_command("runs/sai3-1-c") == f"sai3tui --batch {config} --baseline before"
+    assert request.resume_command("runs/sai3-1-c", StageChoice.ALL) == f"sai3tui --batch {config} --baseline before"
     # Of a run that we came to, a file of that name here need not be the same.
     came = replace(request, attach=AttachOrder(("a1:7167",)))
-    assert came.resume_command("runs/sai3-1-c") == "sai3tui resume runs/sai3-1-c --baseline before"
+    assert came.resume_command("runs/sai3-1-c", StageChoice.ALL) == "sai3tui resume runs/sai3-1-c --baseline before"
 
 
 def test_a_run_that_was_resumed_is_resumed_again_from_where_it_was_first_and_keeps_its_name() -> None:
     request = RunRequest(Path("runs/sai3-1-c/config.yaml"), b"", resumed=Path("runs/sai3-1-c"), name="c.yaml")
-    assert request.resume_command() == "sai3tui resume runs/sai3-1-c"
+    assert request.resume_command("", StageChoice.ALL) == "sai3tui resume runs/sai3-1-c"
+    assert request.resume_command("", StageChoice.CLEANUP_ONLY) == "sai3tui resume runs/sai3-1-c --cleanup-only"
     assert request.config_name == "c.yaml"
 
 

@@ -255,6 +255,7 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     add_json(parser, "JSON lines on stdout and nothing else")
     add_baseline(parser)
     add_access(parser)
+    add_stage_choice(parser)
     parser.set_defaults(command=_resume)
 
 
@@ -271,7 +272,7 @@ def _resume(options: argparse.Namespace) -> int:
             json=options.json,
             results=options.directory.parent,
             agents=again.agents_override,
-            only=StageChoice(again.only),
+            only=StageChoice(options.only or again.only),
             verbose=options.verbose,
             access=access(options),
             baseline=options.baseline,

@@ -78,26 +78,24 @@ class RunRequest:
     def root(self) -> Path:
         return self.results_root if self.results_root is not None else Path.cwd()
 
-    def resume_command(self, results: str = "") -> str:
-        """The command line that runs this again; what is recorded as created is not created again then. By its
-        `results` directory, if the configuration is not here: of a run that we came to, its path is another host's."""
+    def resume_command(self, results: str, only: StageChoice) -> str:
+        """The command line that runs this again, or those of its stages that `only` leaves; what is recorded as created
+        is not created again then. By its `results` directory, if the configuration is not here: of a run that we came
+        to, its path is another host's."""
+        rest = [] if only is StageChoice.ALL else [f"--{only.value}"]
         copy = str(self.resumed) if self.resumed is not None else results
         if self.resumed is not None or (results and (self.attach is not None or not self.config_path.is_file())):
-            return shlex.join(["sai3tui", "resume", copy, *self.access.options(), *self._compared])
-        words = ["sai3tui", "--batch", str(self.config_path)]
-        if self.results_root is not None:
-            words += ["--results", str(self.results_root)]
-        if self.agents_override:
-            words += ["--agents", ",".join(self.agents_override)]
-        if self.only is not StageChoice.ALL:
-            words.append(f"--{self.only.value}")
-        if not self.preflight:
-            words.append("--no-preflight")
-        return shlex.join([*words, *self.access.options(), *self._compared])
-
-    @property
-    def _compared(self) -> list[str]:
-        return ["--baseline", str(self.baseline)] if self.baseline is not None else []
+            words = ["sai3tui", "resume", copy]
+        else:
+            words = ["sai3tui", "--batch", str(self.config_path)]
+            if self.results_root is not None:
+                words += ["--results", str(self.results_root)]
+            if self.agents_override:
+                words += ["--agents", ",".join(self.agents_override)]
+            if not self.preflight:
+                rest.append("--no-preflight")
+        compared = ["--baseline", str(self.baseline)] if self.baseline is not None else []
+        return shlex.join([*words, *rest, *self.access.options(), *compared])
 
 
 @dataclass(frozen=True, slots=True)

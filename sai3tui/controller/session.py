@@ -46,6 +46,7 @@ from sai3tui.errors import Sai3Error, failure_of
 from sai3tui.events import AbortRequested, Detached, Level
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.directory import check_root
+from sai3tui.results.going_on import what_is_left
 from sai3tui.results.views import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -312,22 +313,24 @@ class RunSession:
         resume = ""
         # What ends with us leaves nothing to go on with: neither states nor, in a demo, the configuration.
         lasting = not self.request.owned
-        unfinished = self._undone() if ending.clean else self._prepare_unfinished()
-        if lasting and self._director is not None and unfinished:
-            resume = self.request.resume_command(self._journal.fleet.results_dir)
+        if lasting and self._director is not None and self._worth_going_on(clean=ending.clean):
+            left = what_is_left(self._progress(), self.request.only)
+            resume = self.request.resume_command(self._journal.fleet.results_dir, left)
         return Outcome(ending.status, ending.exit_code, ending.failure, "", resume)
 
-    def _prepare_unfinished(self) -> bool:
-        stages = self._journal.fleet.tally.stages.values()
-        return any(
-            stage.info.type == "prepare" and stage.status is not StageStatus.PENDING for stage in stages
-        ) and not all(stage.status is StageStatus.DONE for stage in stages)
+    def _progress(self) -> list[tuple[str, StageStatus]]:
+        return [(stage.info.type, stage.status) for stage in self._journal.fleet.tally.stages.values()]
 
-    def _undone(self) -> bool:
-        """Whether a stage has failed that does something once to every object, though the run went on."""
+    def _worth_going_on(self, *, clean: bool) -> bool:
+        """Whether a stage that does something once to every object has more to do, or what it did can be used again.
+        `clean`: all stages were gone through, though one of those may have failed."""
         divided = {kind.value for kind in DIVIDED}
-        stages = self._journal.fleet.tally.stages.values()
-        return any(stage.info.type in divided and stage.status is StageStatus.FAILED for stage in stages)
+        once = [status for kind, status in self._progress() if kind in divided]
+        if clean:
+            return StageStatus.FAILED in once
+        return any(status is not StageStatus.PENDING for status in once) and any(
+            status is not StageStatus.DONE for _, status in self._progress()
+        )
 
     def _begin_abort(self, ending: Ending) -> None:
         if self._abort is None:

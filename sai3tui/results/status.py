@@ -12,6 +12,7 @@ from sai3tui.results.coverage import CoverageSpan, coverage_lines
 from sai3tui.results.describe import failure_lines
 from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
+from sai3tui.results.going_on import how_to_go_on
 from sai3tui.results.metadata import AgentMeta, RunMeta
 from sai3tui.results.passport import clock_text
 from sai3tui.results.steady import known_to
@@ -150,14 +151,6 @@ def _agent_line(agent: AgentMeta, known: Mapping[str, Any]) -> str:
     return text + (f", {clock}" if clock else "")
 
 
-def how_to_go_on(stages: Iterable[StageView]) -> str:
-    """What the command that runs it again does with what was prepared."""
-    prepared = [stage.status for stage in stages if stage.type == "prepare"]
-    if all(status is StageStatus.DONE for status in prepared):
-        return "Prepare was through; this begins it anew if it has force_overwrite (not with --skip-prepare):"
-    return "What was created is recorded and will not be created again:"
-
-
 def status_text(
     meta: RunMeta,
     outcome: Outcome,
@@ -212,7 +205,7 @@ def status_text(
         lines += [
             "",
             "=== How to go on ===",
-            how_to_go_on(stages),
+            how_to_go_on((stage.type, stage.status) for stage in stages),
             outcome.resume,
         ]
     files = sorted(path.name for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
