@@ -83,7 +83,7 @@ async def goes_on_after(fleet: Broken, done: Done, code: int) -> Done:
         assert "--cleanup-only" in arguments
         assert "this does cleanup alone" in status
         assert not any(stage["type"] == "prepare" for stage in again.result["stages"])
-        return
+        return again
     assert again.stage("prepare")["objects"] == OBJECTS
     if done.stage("prepare")["status"] != "done":
         assert "will not be created again" in status
