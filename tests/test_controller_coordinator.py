@@ -443,3 +443,58 @@ async def test_of_names_that_were_handed_over_those_nobody_heard_of_are_left() -
     assert again.objects == 100
     assert again.names == {"b": handed.names["c"]}
     await later.close()
+
+
+@pytest.mark.parametrize("complete", [True, False])
+async def test_who_comes_to_a_cleanup_has_all_deleted_that_only_a_lost_agent_had_known(complete: bool) -> None:
+    names = {NamePool("uploads/", 1, 65536, 0): NamesTaken((100,))}
+    told = pb.Inventory(generations=inventory(100, complete=complete).generations, names=names_to_rows(names))
+    first, later = (coordinator_of("force_overwrite: true") for _ in range(2))
+    arrive(first, "a", told)
+    arrive(first, "b")
+    ready = dict(first.ready())
+    orders = dict(first.begin(2, StageType.CLEANUP, ["a", "b"]))
+    await first.close()
+    for given in (ready, orders):
+        later.take("b", echo(given["b"]))
+    await later.come({"b": of_record(orders["b"], 0)})
+    assert later.resume(["a", "b"], current=2) == []
+    handed, again = later.lose("a", ["b"])
+    assert handed.objects == 50 + 100
+    assert held_by(again) == 50
+    assert names_from_rows(again[0][1].names) == names
+    await later.close()
+
+
+async def test_if_the_agent_that_looks_at_the_storage_and_its_controller_are_lost_another_one_looks() -> None:
+    """Nobody who is left has heard that anybody was told to."""
+    later = coordinator_of("force_overwrite: false")
+    for agent, message in READY[1:]:
+        later.take(agent, message)
+    given = later.resume(["a", "b"], current=1)
+    assert [(agent, order.survey) for agent, order in given] == [("a", "compare")]
+    _, again = later.lose("a", ["b"])
+    assert [(agent, order.survey) for agent, order in again] == [("b", "compare")]
+    await later.close()
+
+
+@pytest.mark.parametrize(("op", "verified"), [("get", 100), ("delete", 50)])
+async def test_objects_of_a_lost_agent_are_there_since_a_barrier_opened_with_all_of_them(
+    op: str, verified: int
+) -> None:
+    """Unless the workload has deleted some of them."""
+    text = CONFIG.replace("FLAGS", "force_overwrite: true").replace("op: get", f"op: {op}")
+    config = load_resolved(text.replace("type: cleanup", "type: verify"), "test.yaml").require()
+    first, later = (coordinator_of(config) for _ in range(2))
+    for agent in "ab":
+        arrive(first, agent)
+    first.ready()
+    orders = first.begin(1, StageType.PREPARE, ["a", "b"])
+    await first.close()
+    later.take("b", echo(dict(orders)["b"]))
+    later.take("b", done(dict(orders)["b"]))
+    later.take("b", pb.AgentMessage(released=pb.Release(stage_index=1, generation_complete=True)))
+    given = later.resume(["a", "b"], "a", current=2)
+    assert [agent for agent, _ in given] == ["a", "b"]
+    assert sum(known_from_proto(order.generation).held(ObjectState.CREATED) for _, order in given) == verified
+    await later.close()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sai3tui.config.model import StageType
+from sai3tui.config.ops import Op
 from sai3tui.config.resolved import Resolved
 from sai3tui.config.units import format_count
 from sai3tui.controller.cache_claim import CacheClaim, Note
@@ -86,6 +87,9 @@ class Coordinator:
         self._heard: list[Heard] = []
         """What agents say that another controller has assigned to them, and what they made of it, as they said it."""
         self._records: Records = NO_RECORDS
+        self._whole = 0
+        """The last barrier that is known to have opened with all objects of the generation created; of a run that
+        another controller began."""
         self._stood: dict[str, int] = {}
         """By agent: the message up to which we know from its record what became of its objects."""
         self._spaces: list[Space] = []
@@ -117,6 +121,9 @@ class Coordinator:
                 if news:
                     self._changed(agent, arrived.states)
                 arrived.ClearField("states")
+        elif body == "released":
+            if message.released.generation_complete:
+                self._whole = max(self._whole, message.released.stage_index)
         elif body == "assigned":
             if not self._spaces:
                 self._heard.append((agent, pb.Assignment.FromString(message.assigned.SerializeToString())))
@@ -254,10 +261,13 @@ class Coordinator:
         self._records = records
         await self._claim.wait()
 
-    def resume(self, participants: Sequence[str], through: Collection[str] = ()) -> list[Order]:
+    def resume(
+        self, participants: Sequence[str], through: Collection[str] = (), *, current: int = READY
+    ) -> list[Order]:
         """Agents have said all that happened before we came: take over what an earlier controller had made of it.
-        `participants` take part in the current stage, of which those that are `through` are known to have done their
-        part. Returns what it had no time to order; nothing that it had decided is decided again."""
+        `participants` take part in the `current` stage, of which those that are `through` are known to have done their
+        part. Returns what it had no time to order, or what nobody can have got who is still there; nothing else that
+        it had decided is decided again."""
         records = self._records
         heard, self._heard = self._heard, []
         assigned = [said for _, said in heard if isinstance(said, pb.Assignment)]
@@ -292,9 +302,30 @@ class Coordinator:
                 gathered.add(place)
                 self._spaces[number].gather()
             self._repeat(number, agent, said)
+        self._presume(current)
+        current_type = self._resolved.stages[current - 1].type if current else None
+        if current > last and current_type is not None and current_type in WORK:
+            # Whoever was to look at the storage for all is gone, and with it that it had been told to.
+            return self.begin(current, current_type, participants)
         given = {(order.handed_over.agent, order.epoch): order for order in assigned if order.stage_index == last}
         self._infer([handed_from_proto(order) for order in given.values() if order.added], through)
+        if self._cleans(last):
+            others = {each.agent: each for order in assigned if order.stage_index == last for each in order.others}
+            speaking = {agent for agent, said in heard if isinstance(said, pb.Assignment) and said.stage_index == last}
+            handed = {order.handed_over.agent for order in given.values()}
+            for agent in others.keys() - speaking - handed - set(through):
+                self._spaces[self._space_of(agent)].silent_names(agent, names_from_rows(others[agent].names))
         return [order for agent, said in looked.values() for order in self._surveyed(agent, said)]
+
+    def _presume(self, current: int) -> None:
+        """Objects of a complete generation exist, also where nobody is left who knows it; unless something may have
+        deleted them since."""
+        stages = self._resolved.stages
+        begun_since = any(stage.type is StageType.PREPARE for stage in stages[self._whole : current])
+        whole = bool(self._whole) and not begun_since
+        kept = all(op.op is not Op.DELETE for op in self._resolved.config.entries)
+        for space in self._spaces:
+            space.presume(ObjectState.CREATED if whole and kept else ObjectState.CREATING, whole=whole)
 
     def _infer(self, handed: Sequence[Handed], through: Collection[str]) -> None:
         stage = self._stage
@@ -410,10 +441,15 @@ class Coordinator:
         # Before the first stage agents are told how far their names are taken, in cleanup which ones to delete.
         pools = self._pools_of(space) if stage_index == READY or self._cleans(stage_index) else {}
         space.pools = pools if stage_index != READY else {}
-        return [
+        orders = [
             (agent, self._order(space, stage_index, agent, space.holdings.get(agent, ()), pools.get(agent, ())))
             for agent in agents
         ]
+        if stage_index != READY:
+            held = {agent: pb.NamesHeld(agent=agent, names=order.names) for agent, order in orders if order.names}
+            for agent, order in orders:
+                order.others.extend(each for name, each in held.items() if name != agent)
+        return orders
 
     def _order(
         self,

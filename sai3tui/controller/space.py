@@ -245,9 +245,28 @@ class Space:
             rest = without(known.everything(), taken)
             working = [agent for agent in silent if agent not in through]
             if working:
+                if done is ObjectState.DELETED:
+                    # What is not known of any more may exist: to delete what does not is harmless.
+                    known.bring(rest, wanted(ObjectState.PLANNED), ObjectState.CREATING)
                 self._gets_back(working[0], rest)
             else:
                 known.bring(rest, take, done)
+        self._cache.flush_soon()
+
+    def silent_names(self, agent: str, names: Mapping[NamePool, NamesTaken]) -> None:
+        """In cleanup an agent had to delete these, which cannot say any more how far it has got."""
+        self.pools[agent] = tuple(dict.fromkeys((*self.pools.get(agent, ()), *names)))
+        self.names = {**names, **self.names}
+
+    def presume(self, state: ObjectState, *, whole: bool) -> None:
+        """Of a generation that was complete once, as its record or whoever says that it is `whole` knows, objects of
+        which nothing is known are in this state."""
+        known = self.latest
+        if known is None or not (whole or known.record.complete):
+            return
+        if not known.record.complete:
+            known.record = self._cache.complete(known.record)
+        known.bring(known.everything(), wanted(ObjectState.PLANNED), state)
         self._cache.flush_soon()
 
     def _gets_back(self, agent: str, holdings: Iterable[Holding]) -> None:

@@ -113,9 +113,9 @@ class StageWork:
         """All has been replayed; `opened` is the last barrier that opened, for these agents, of which those that are
         `through` have arrived at the next one. What they were told counts, and nothing is decided again. Returns
         whether all objects of the generation existed at that barrier."""
-        orders = self._coordinator.resume(participants, through)
-        self._order(orders)
         stages = self._resolved.stages
+        current = opened + 1 if opened is not None and opened < len(stages) else 0
+        self._order(self._coordinator.resume(participants, through, current=current))
         if opened is None:
             return False
         if opened < len(stages):

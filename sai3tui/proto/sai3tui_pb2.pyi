@@ -1023,6 +1023,7 @@ class Assignment(_message.Message):
     SURVEY_FIELD_NUMBER: _builtins.int
     ADDED_FIELD_NUMBER: _builtins.int
     HANDED_OVER_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     epoch: _builtins.int
     survey: _builtins.str
@@ -1039,6 +1040,10 @@ class Assignment(_message.Message):
     def handed_over(self) -> Global___HandedOver:
         """with `added`: what that is a part of, for controllers that come later"""
 
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamesHeld]:
+        """in cleanup: whose objects other agents have to delete, for the same reason"""
+
     def __init__(
         self,
         *,
@@ -1049,14 +1054,40 @@ class Assignment(_message.Message):
         survey: _builtins.str = ...,
         added: _builtins.bool = ...,
         handed_over: Global___HandedOver | None = ...,
+        others: _abc.Iterable[Global___NamesHeld] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "handed_over", b"handed_over"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "epoch", b"epoch", "generation", b"generation", "handed_over", b"handed_over", "names", b"names", "stage_index", b"stage_index", "survey", b"survey"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "epoch", b"epoch", "generation", b"generation", "handed_over", b"handed_over", "names", b"names", "others", b"others", "stage_index", b"stage_index", "survey", b"survey"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Assignment: _TypeAlias = Assignment  # noqa: Y015
+
+@_typing.final
+class NamesHeld(_message.Message):
+    """Names that PUTs have taken, of which an agent has to delete the objects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    agent: _builtins.str
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        agent: _builtins.str = ...,
+        names: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "names", b"names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NamesHeld: _TypeAlias = NamesHeld  # noqa: Y015
 
 @_typing.final
 class HandedOver(_message.Message):
