@@ -16,6 +16,7 @@ import pytest
 
 import sai3tui.agent.service as agent_service
 from sai3tui.agent.spool import Spool
+from sai3tui.controller.agent_link import AgentLink
 from sai3tui.controller.lead import shown_name
 from sai3tui.controller.request import AttachOrder, RunRequest
 from sai3tui.controller.session import RunSession
@@ -31,6 +32,7 @@ from sai3tui.events import (
     Steered,
 )
 from sai3tui.handover import led_words
+from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.events_log import read_events
 from sai3tui.results.history import read_history
 from sai3tui.results.oplog import OplogProblem, read_oplog
@@ -227,8 +229,20 @@ async def test_who_comes_later_knows_of_objects_what_agents_have_on_record_and_s
             first.request_detach("gone")
             await asyncio.wait_for(running, 60)
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "another-host"))
-        outcome, snapshot = await finished(attached(tmp_path, address))
+        second = attached(tmp_path, address)
+        on_record = AgentLink.on_record
+        seen: list[Phase] = []
+
+        async def asked(link: AgentLink, run_id: str) -> pb.OnRecordReply:
+            # Of the run all is known by now but this.
+            assert await wait_until_async(lambda: second.snapshot().stage_index == 2, 60)
+            seen.append(second.snapshot().phase)
+            return await on_record(link, run_id)
+
+        monkeypatch.setattr(AgentLink, "on_record", asked)
+        outcome, snapshot = await finished(second)
     assert (outcome.exit_code, outcome.failure) == (0, None)
+    assert seen == [Phase.CONNECTING]
     cleanup = snapshot.stages[2]
     assert (cleanup.done, cleanup.total_ops) == (OBJECTS, OBJECTS)
     assert [path for path in target.rglob("*") if path.is_file()] == []

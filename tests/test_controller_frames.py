@@ -13,7 +13,7 @@ from sai3tui.controller.fleet import LiveAgent
 from sai3tui.controller.frames import LEAST_FRAMES, Frames, lines_until
 from sai3tui.controller.hosts import by_host
 from sai3tui.controller.journal import Journal
-from sai3tui.controller.snapshot import AgentView, LogLine, Rates, RunSnapshot, Series
+from sai3tui.controller.snapshot import AgentView, LogLine, Phase, Rates, RunSnapshot, Series
 from sai3tui.events import BarrierReleased, Level, Objects, Report, RunStarted, Vitals
 from sai3tui.metrics.saturation import Sample, nearest_limit
 from sai3tui.results.views import StageInfo
@@ -116,6 +116,7 @@ def test_snapshots_are_made_for_who_reads_them_and_of_what_happens() -> None:
     journal = Journal("fleet.yaml")
     journal.fleet.plan("r", (StageInfo(1, "load", "execute"),), (LiveAgent("a", "10.0.0.1:7167"),))
     journal.emit(RunStarted(now_ns, agents=("a",)))
+    journal.phase(Phase.RUNNING)
     journal.emit(BarrierReleased(now_ns, start_ns=now_ns, arrived=("a",)))
     journal.tick()
     said = journal.snapshot
@@ -143,6 +144,7 @@ def test_the_past_is_kept_for_a_front_that_goes_back_in_time_whether_it_reads_or
     journal = Journal("fleet.yaml", keeps_past=True)
     journal.fleet.plan("r", (StageInfo(1, "load", "execute"),), (LiveAgent("a", "10.0.0.1:7167"),))
     journal.emit(RunStarted(time.time_ns() - 5 * 10**9, agents=("a",)))
+    journal.phase(Phase.RUNNING)
     journal.tick()
     journal.tick()
     assert journal.frames.span[0] >= 5.0

@@ -98,6 +98,27 @@ class Refusing(AgentServicer):
         await context.abort(self.code, self.words)
 
 
+WORDS = 8
+"""More than that many large ones no stream takes before anybody listens."""
+
+
+class Busy(AgentServicer):
+    """Takes a stream, and listens on it once it `listens`."""
+
+    def __init__(self) -> None:
+        self.listens = asyncio.Event()
+        self.heard: list[str | None] = []
+
+    async def Run(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
+        requests = aiter(request_iterator)
+        await anext(requests)
+        await context.write(pb.AgentMessage(run_id="run-1", seated=pb.Seated(leads=True)))
+        await self.listens.wait()
+        async for message in requests:
+            if not message.HasField("ping"):
+                self.heard.append(message.WhichOneof("body"))
+
+
 class Hears:
     """What a hearer is told of who leads, and of agents that are not to be had."""
 
@@ -153,3 +174,48 @@ async def test_who_comes_back_to_an_agent_that_another_one_leads_by_now_has_not_
         streams.rejoin("a1")
         assert await wait_until_async(lambda: bool(hears.leads or hears.failures), 60)
     assert (hears.leads, hears.failures) == (["bert"], [])
+
+
+async def test_who_is_stopped_in_the_middle_of_a_word_does_not_end_the_stream() -> None:
+    agent = Busy()  # type: ignore[abstract]
+    async with streams_to(agent) as streams:
+        link = streams.links["a1"]
+        streams.open({"a1": pb.ControllerMessage(run_id="run-1", subscribe=pb.Subscribe(cursor=1, lead=True))}, Hears())
+        await streams.seated(60)
+        # More than is taken from who does not listen.
+        for _ in range(WORDS):
+            streams.spawn(link.share(pb.SharedPart(lost="x" * 2_000_000)))
+        await asyncio.sleep(0)
+        asked = asyncio.create_task(link.end_stage(1))
+        done, _ = await asyncio.wait({asked}, timeout=0.2)
+        assert not done
+        streams.stop_asking()
+        asked.cancel()
+        await asyncio.wait({asked})
+        agent.listens.set()
+        await asyncio.wait_for(link.exclude(1, "late"), 60)
+        assert await wait_until_async(lambda: len(agent.heard) == WORDS + 2, 60)
+        assert agent.heard == [*["shared"] * WORDS, "end_stage", "exclude"]
+        assert not streams.left
+        await streams.leave()
+
+
+async def test_a_stream_that_does_not_end_in_time_is_not_taken_for_the_one_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+
+    async def follow(link: AgentLink, run_id: str, *_: object) -> None:
+        opened.append(run_id)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AgentLink, "follow", follow)
+    monkeypatch.setattr("sai3tui.controller.streams.STREAM_END_TIMEOUT_S", 0.01)
+    async with streams_to(Busy()) as streams:  # type: ignore[abstract]
+        streams.open({"a1": pb.ControllerMessage()}, Hears())
+        assert await wait_until_async(lambda: len(opened) == 1, 60)
+        await streams.open_again()
+        assert await wait_until_async(lambda: len(opened) == 2, 60)
+        assert not streams.left
+        await streams.leave()
+        assert streams.left == {"a1"}

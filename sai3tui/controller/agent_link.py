@@ -77,6 +77,7 @@ class AgentLink:
         self._run_id = ""
         self._leaving = False
         self._write_lock = asyncio.Lock()
+        self._writing: set[asyncio.Task[None]] = set()
         self._channel = open_channel(
             address, access, keepalive_interval_s=keepalive_interval_s, keepalive_timeout_s=keepalive_timeout_s
         )
@@ -173,6 +174,8 @@ class AgentLink:
         finally:
             await end_task(pinging)
             call.cancel()
+            for writing in tuple(self._writing):
+                writing.cancel()
         if not self._leaving:
             raise await self._ended(call)
 
@@ -206,6 +209,9 @@ class AgentLink:
         self._leaving = True
         if self._call is not None:
             self._call.cancel()
+            for writing in tuple(self._writing):
+                # One that waits for a stream which is not open yet would never hear that it was cancelled.
+                writing.cancel()
 
     def come_back(self) -> None:
         """After `leave`, before another `follow`."""
@@ -299,9 +305,28 @@ class AgentLink:
         return reply
 
     async def _send(self, message: pb.ControllerMessage) -> None:
+        """Whoever is cancelled in it has said it all the same: grpc.aio ends a stream together with a write to it that
+        is cancelled. Raises InvalidStateError if the stream ends meanwhile."""
         call = self._call
         if call is None:
             raise StateError(f"no run is open with agent {self.id}")
+        writing = asyncio.create_task(self._write(call, message))
+        self._writing.add(writing)
+        writing.add_done_callback(self._written)
+        await asyncio.wait({writing})
+        if writing.cancelled():
+            raise asyncio.InvalidStateError(f"the stream to agent {self.id} has ended")
+        writing.result()
+
+    def _written(self, writing: asyncio.Task[None]) -> None:
+        self._writing.discard(writing)
+        if not writing.cancelled():
+            # Who has said it may not be there any more to hear how that ended.
+            writing.exception()
+
+    async def _write(
+        self, call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage], message: pb.ControllerMessage
+    ) -> None:
         async with self._write_lock:
             self._sequence += 1
             message.run_id = self._run_id

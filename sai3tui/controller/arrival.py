@@ -30,6 +30,7 @@ from sai3tui.controller.lead import Claim, Lead
 from sai3tui.controller.planning import RunPlan
 from sai3tui.controller.refusals import led, unanswered, unreachable
 from sai3tui.controller.request import AttachOrder, RunStopped, failed
+from sai3tui.controller.snapshot import Phase, RunSnapshot
 from sai3tui.controller.streams import Streams
 from sai3tui.controller.told import told_again
 from sai3tui.controller.viewer import Viewer
@@ -200,11 +201,15 @@ class Arrival:
         before = {id(item) for item in (*history.events, *history.reports)}
         items = in_order(items)
         span_ns = time_of(items[-1]) - run.started_ns if items else 0
+
+        def running(at_ns: int) -> RunSnapshot:
+            return replace(journal.fleet.snapshot(at_ns), phase=Phase.RUNNING)
+
         film = Film(journal.frames, max(SECOND_NS, span_ns // MOST_FRAMES))
         for item in items:
             journal.replay(item, known=id(item) in before)
             if journal.keeps_past:
-                film.at(time_of(item), journal.fleet.tally.started_ns, journal.fleet.snapshot)
+                film.at(time_of(item), journal.fleet.tally.started_ns, running)
         if isinstance(director, Conductor):
             await director.come()
         director.adopt(items, messages)

@@ -22,7 +22,6 @@ from sai3tui.events import (
     Finding,
     Report,
     RunFinished,
-    RunStarted,
     StageFinished,
     StateChanged,
     Vitals,
@@ -138,12 +137,7 @@ class Fleet:
         if isinstance(item, StageFinished) and item.stage_index in self.tally.stages:
             stage = self.tally.stages[item.stage_index]
             self.judge.settle(stage, self.coverage_of(stage), item.time_ns)
-        if isinstance(item, BarrierReleased):
-            for known in self.agents.values():
-                known.rates = Rates()
-        elif isinstance(item, RunStarted):
-            self.phase = Phase.RUNNING
-        elif isinstance(item, RunFinished):
+        if isinstance(item, BarrierReleased | RunFinished):
             for known in self.agents.values():
                 known.rates = Rates()
         return closed

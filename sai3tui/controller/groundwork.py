@@ -27,6 +27,7 @@ from sai3tui.controller.local_agent import LocalAgent
 from sai3tui.controller.planning import RunPlan, plan_run
 from sai3tui.controller.refusals import unreachable
 from sai3tui.controller.request import RunRequest, RunStopped, failed
+from sai3tui.controller.snapshot import Phase
 from sai3tui.controller.streams import Streams
 from sai3tui.errors import ConfigError, Sai3Error
 from sai3tui.events import AgentConnected, Level, RunStarted
@@ -228,7 +229,7 @@ class Groundwork:
                 started, "", self.run_id, self.request.config_name, plan.layout_hash, ids, self.request.preflight
             )
         )
-        journal.refresh()
+        journal.phase(Phase.RUNNING)
 
     def spec(self, plan: RunPlan, number: int) -> pb.RunSpec:
         """What the agent with this number is told of the run."""

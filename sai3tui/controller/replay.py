@@ -46,7 +46,7 @@ def load_replay(path: Path) -> Replay:
         for a in meta.agents
     )
     fleet.plan(meta.run_id, meta.stages, agents, series_seconds=None, log_lines=None)
-    fleet.results_dir = str(path)
+    fleet.results_dir, fleet.phase = str(path), Phase.RUNNING
     fleet.notices = meta.notices
     frames = Frames()
     film = Film(frames)

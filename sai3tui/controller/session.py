@@ -247,7 +247,8 @@ class RunSession:
             streams.open({link.id: _start(ground, plan, n) for n, link in enumerate(ground.links)}, director)
             self._journal.fleet.detachable = not (plan.local or self.request.owned)
         self._director, self._course = director, (plan, streams)
-        if order is not None:
+        if self._journal.fleet.phase is Phase.CONNECTING:
+            # Not sooner: until then nobody leads or watches here, whatever has been read of the run.
             self._journal.phase(Phase.RUNNING)
         try:
             return await director.play()

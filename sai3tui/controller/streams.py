@@ -269,9 +269,12 @@ class Streams:
         """Until the streams have ended, by themselves or because their time is up."""
         waiting = [task for task in self._tasks.values() if not task.done()]
         if waiting:
-            await asyncio.wait(waiting, timeout=STREAM_END_TIMEOUT_S)
-        for task in self._tasks.values():
-            task.cancel()
+            _, waiting_yet = await asyncio.wait(waiting, timeout=STREAM_END_TIMEOUT_S)
+            for task in waiting_yet:
+                task.cancel()
+            if waiting_yet:
+                # Not to be taken for streams that are opened in their place.
+                await asyncio.wait(waiting_yet)
 
     def present(self, agents: Iterable[str]) -> list[AgentLink]:
         """Links of those that have a stream and are not lost."""
