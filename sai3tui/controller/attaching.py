@@ -7,11 +7,12 @@ has what its last controller wrote, the agents' logs have the rest. What a contr
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
 import secrets
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,15 +120,23 @@ Messages = Mapping[tuple[str, int], pb.AgentMessage]
 """What agents have kept, by agent and sequence number."""
 
 
-async def fetch_history(links: Iterable[AgentLink], run_id: str) -> tuple[Messages, dict[str, Sai3Error]]:
-    """What the agents' logs have of a run, and who could not be asked."""
+async def fetch_history(links: Sequence[AgentLink], run_id: str) -> tuple[Messages, dict[str, Sai3Error]]:
+    """What the agents' logs have of a run, and who could not be asked. All are asked at once: one that is silent holds
+    nobody up longer than it takes to give it up."""
+
+    async def told(link: AgentLink) -> list[pb.AgentMessage] | Sai3Error:
+        try:
+            return await link.fetch(run_id)
+        except Sai3Error as error:
+            return error
+
     messages: dict[tuple[str, int], pb.AgentMessage] = {}
     failed: dict[str, Sai3Error] = {}
-    for link in links:
-        try:
-            messages |= {(link.id, message.sequence): message for message in await link.fetch(run_id)}
-        except Sai3Error as error:
-            failed[link.id] = error
+    for link, answer in zip(links, await asyncio.gather(*map(told, links)), strict=True):
+        if isinstance(answer, Sai3Error):
+            failed[link.id] = answer
+        else:
+            messages |= {(link.id, message.sequence): message for message in answer}
     return messages, failed
 
 
