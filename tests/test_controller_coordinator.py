@@ -478,13 +478,17 @@ async def test_if_the_agent_that_looks_at_the_storage_and_its_controller_are_los
     await later.close()
 
 
-@pytest.mark.parametrize(("op", "verified"), [("get", 100), ("delete", 50)])
+@pytest.mark.parametrize(("op", "cleaned", "verified"), [("get", False, 100), ("delete", False, 50), ("get", True, 50)])
 async def test_objects_of_a_lost_agent_are_there_since_a_barrier_opened_with_all_of_them(
-    op: str, verified: int
+    op: str, cleaned: bool, verified: int
 ) -> None:
-    """Unless the workload has deleted some of them."""
+    """Unless the workload or a cleanup has deleted some of them."""
     text = CONFIG.replace("FLAGS", "force_overwrite: true").replace("op: get", f"op: {op}")
-    config = load_resolved(text.replace("type: cleanup", "type: verify"), "test.yaml").require()
+    verify = "    - {name: verify, order: 3, type: verify, completion: tasks_done}\n"
+    text = text.replace("  agents:", f"{verify}  agents:")
+    if not cleaned:
+        text = text.replace("type: cleanup", "type: verify")
+    config = load_resolved(text, "test.yaml").require()
     first, later = (coordinator_of(config) for _ in range(2))
     for agent in "ab":
         arrive(first, agent)
@@ -494,7 +498,7 @@ async def test_objects_of_a_lost_agent_are_there_since_a_barrier_opened_with_all
     later.take("b", echo(dict(orders)["b"]))
     later.take("b", done(dict(orders)["b"]))
     later.take("b", pb.AgentMessage(released=pb.Release(stage_index=1, generation_complete=True)))
-    given = later.resume(["a", "b"], "a", current=2)
+    given = later.resume(["a", "b"], "a", current=3)
     assert [agent for agent, _ in given] == ["a", "b"]
     assert sum(known_from_proto(order.generation).held(ObjectState.CREATED) for _, order in given) == verified
     await later.close()

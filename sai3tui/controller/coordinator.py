@@ -321,11 +321,11 @@ class Coordinator:
         """Objects of a complete generation exist, also where nobody is left who knows it; unless something may have
         deleted them since."""
         stages = self._resolved.stages
-        begun_since = any(stage.type is StageType.PREPARE for stage in stages[self._whole : current])
-        whole = bool(self._whole) and not begun_since
-        kept = all(op.op is not Op.DELETE for op in self._resolved.config.entries)
+        since = {stage.type for stage in stages[self._whole : current]}
+        whole = bool(self._whole) and StageType.PREPARE not in since
+        deletes = StageType.CLEANUP in since or any(op.op is Op.DELETE for op in self._resolved.config.entries)
         for space in self._spaces:
-            space.presume(ObjectState.CREATED if whole and kept else ObjectState.CREATING, whole=whole)
+            space.presume(ObjectState.CREATED if whole and not deletes else ObjectState.CREATING, whole=whole)
 
     def _infer(self, handed: Sequence[Handed], through: Collection[str]) -> None:
         stage = self._stage
