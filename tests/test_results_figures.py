@@ -349,7 +349,26 @@ def test_what_an_agent_did_before_it_was_lost_is_no_zero() -> None:
     prepare = tally.views(START + 3 * SECOND_NS)[0]
     assert prepare.unreported == ("a",)
     assert ">= 7" in stage_table([prepare])[1]
-    assert any("what a did between" in line for line in stage_notes([prepare]))
+    assert any("what a did after the last report" in line for line in stage_notes([prepare]))
+
+
+def test_what_is_not_known_of_stages_before_an_agent_was_lost_is_no_zero() -> None:
+    """Its controller is gone too: nobody has heard what `c` did, and of `a` in the second stage."""
+    tally = Tally(STAGES)
+    tally.apply(BarrierReleased(START, "", 0, START, ("a", "b", "c")))
+    for agent in "ab":
+        tally.apply(BarrierArrived(START + SECOND_NS, agent, 1, summary(stats(Op.PUT, 7), 1.0)))
+    tally.apply(StageFinished(START + SECOND_NS, "", 1, "prepare"))
+    tally.apply(BarrierReleased(START + SECOND_NS, "", 1, START + SECOND_NS, ("a", "b")))
+    for agent in "ac":
+        tally.apply(StateChanged(START + 2 * SECOND_NS, agent, AgentState.LOST, 0, "gone"))
+    tally.apply(BarrierArrived(START + 2 * SECOND_NS, "b", 2, summary(stats(Op.GET, 5), 1.0)))
+    tally.apply(StageFinished(START + 2 * SECOND_NS, "", 2, "execute"))
+    tally.apply(RunFinished(START + 2 * SECOND_NS, "", "incomplete", 6))
+    prepare, execute = tally.views(START + 3 * SECOND_NS)
+    assert prepare.unreported == ("c",)
+    assert ">= 14" in stage_table([prepare])[1]
+    assert execute.unreported == ("a",)
 
 
 def test_a_stage_that_was_aborted_did_not_fail() -> None:

@@ -12,6 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sai3tui.agent.listen import MAX_RECEIVED_BYTES
 from sai3tui.controller.space import TO_CREATE, Space
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.state import wire
@@ -158,6 +159,18 @@ def test_states_survive_the_wire(count: int, slots: int, created: float, seed: i
     assert again.record == known.record
     for place, states in known.slots.items():
         assert again.slots[place].packed() == states.packed()
+
+
+def test_an_agent_can_be_told_the_states_of_60_million_objects_at_once_however_they_are_mixed() -> None:
+    """What does not fit into a message is refused, and the agent is lost."""
+    count = 1_000_000
+    known = Known(Generation(1, 1, 7, {0: count}))
+    mixed = np.random.default_rng(7).integers(0, len(ObjectState), count)
+    for state in (CREATING, CREATED, DELETED):
+        known.states(0, 0).set(np.flatnonzero(mixed == state).astype(np.int64), state)
+    size = known_to_proto(known).ByteSize()
+    assert size >= count // 4  # all states are there, and random ones cannot be compressed
+    assert 60 * size < MAX_RECEIVED_BYTES
 
 
 @pytest.mark.parametrize("count", [1 << 50, 1 << 62, (1 << 64) - 1])

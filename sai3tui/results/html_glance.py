@@ -14,7 +14,7 @@ from sai3tui.results.figures import MIB, per_second
 from sai3tui.results.files import utc_text
 from sai3tui.results.html_parts import facts
 from sai3tui.results.reader import RunRecord
-from sai3tui.results.status import steady_text
+from sai3tui.results.status import steady_text, unreported_text
 from sai3tui.results.threshold_text import verdict
 from sai3tui.results.thresholds import show_value
 from sai3tui.results.views import StageStatus, StageView
@@ -114,7 +114,7 @@ def _sure(stages: Sequence[StageView]) -> list[str]:
         elif stage.total_ops:
             lines.append(f"{stage.name} did not settle: its mean depends on when it was measured")
         if stage.unreported:
-            lines.append(f"{stage.name}: what {', '.join(stage.unreported)} did last before being lost is not counted")
+            lines.append(f"{stage.name}: {unreported_text(stage)}")
         if stage.attribution.cause is Cause.CLIENT:
             limited.append(stage.name)
     if limited:
@@ -144,7 +144,7 @@ def _wrong(record: RunRecord) -> list[str]:
             lines.append(f"{stage.name}: {_plural(stage.errors, 'operation')} failed")
         if stage.retries:
             lines.append(f"{stage.name}: {_plural(stage.retries, 'attempt')} failed and were made again")
-        lines += [f"{agent} was lost in {stage.name}" for agent in stage.unreported]
+        lines += [f"{agent} was lost: not all that it did in {stage.name} is counted" for agent in stage.unreported]
     for group in record.failures[:MOST_CAUSES]:
         lines.append(f"{group.count:,} x {group.sample.sentence()}")
     return lines

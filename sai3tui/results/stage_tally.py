@@ -135,8 +135,12 @@ class StageTally:
         return closed, lacking
 
     def lost(self, agent: str) -> None:
-        """The agent says nothing any more."""
-        self._agent(agent).lost = True
+        """The agent says nothing any more. Of a stage before, that counts if nothing is known of what it did there: it
+        had told that to a controller which is gone."""
+        part = self.agents.get(agent)
+        unheard = part is None or not (part.reported_ns or part.summary is not None)
+        if agent in self.participants and (self.live or unheard):
+            self._agent(agent).lost = True
 
     def handed_over(self, agent: str, objects: int, *, given: bool) -> None:
         """A lost agent has left so many objects; if they are `given` to others, they count as planned there."""

@@ -65,9 +65,9 @@ def limit_notes(stage: StageView) -> list[str]:
 
 
 def unreported_text(stage: StageView) -> str:
-    """Of agents that were lost in a stage."""
+    """Of agents that were lost, in the stage or before anybody here had heard what they did in it."""
     return (
-        f"what {', '.join(stage.unreported)} did between the last report and being lost is not counted: the figures are"
+        f"what {', '.join(stage.unreported)} did after the last report that is known is not counted: the figures are"
         " what was done at the least"
     )
 

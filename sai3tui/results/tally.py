@@ -207,9 +207,9 @@ class Tally:
             case FailureSeen():
                 self._failures.add(event.sample, event.count, event.agent, event.time_ns)
             case StateChanged():
-                stage = self.stages.get(self.stage_index)
-                if event.state is AgentState.LOST and stage is not None and stage.live:
-                    stage.lost(event.agent)
+                if event.state is AgentState.LOST:
+                    for stage in self.stages.values():
+                        stage.lost(event.agent)
                 if event.failure is not None and event.failure not in self._failures:
                     self._failures.add(event.failure, 1, event.agent, event.time_ns)
             case RunFinished():
