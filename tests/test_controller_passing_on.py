@@ -1,4 +1,4 @@
-"""What one agent finds out for all reaches those too whose streams broke off in the middle of it."""
+"""What agents are told reaches them: also if a stream breaks off in the middle of it, or the controller leaves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from sai3tui.agent import sharing
 from sai3tui.agent.sharing import Sharing
+from sai3tui.controller import conductor
 from sai3tui.controller.barriers import Barriers
 from sai3tui.controller.conductor import Conductor
 from sai3tui.errors import AgentLostError
@@ -47,22 +48,78 @@ async def test_parts_that_come_while_others_are_said_again_are_not_lost() -> Non
     plan: Any = SimpleNamespace(resolved=None, local=True)
     journal: Any = SimpleNamespace(emit=None, listen=lambda on_item: None)
     coordinator: Any = SimpleNamespace(take=lambda _agent, _message: [])
-    conductor = Conductor(plan, streams, journal, coordinator)
+    leads = Conductor(plan, streams, journal, coordinator)
 
     def told(number: int) -> None:
         part = pb.SharedPart(topic="names", number=number, count=4, data=bytes([number]))
-        conductor.hear("a1", pb.AgentMessage(shared=part))
+        leads.hear("a1", pb.AgentMessage(shared=part))
 
     for number in range(3):
         told(number)
     await asyncio.gather(*sent)
     link.seated.set()
-    again = asyncio.create_task(conductor._say_again(link))  # type: ignore[arg-type]
+    again = asyncio.create_task(leads._say_again(link))  # type: ignore[arg-type]
     await link.begun.wait()
     told(3)
     await asyncio.gather(again, *sent)
     async with asyncio.timeout(10):
         assert await link.agent.wait("names") == bytes(range(4))
+
+
+class Leaving:
+    """A controller that goes while what follows from a word of a1 has yet to be said to a2. It notes what it does."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.told = asyncio.Event()
+        self.order = pb.Assignment(stage_index=1, epoch=3, added=True)
+        link = SimpleNamespace(id="a2", assign=self._assign)
+        streams: Any = SimpleNamespace(
+            links={"a2": link},
+            machine=Barriers(["a1", "a2"], time.monotonic()),
+            leave=self._leave,
+            stop_asking=lambda: None,
+        )
+        plan: Any = SimpleNamespace(resolved=None, local=False)
+        journal: Any = SimpleNamespace(emit=None, listen=lambda on_item: None)
+        coordinator: Any = SimpleNamespace(take=self._take, twice={}, close=self._close)
+        self.conductor = Conductor(plan, streams, journal, coordinator)
+
+    def _take(self, agent: str, message: pb.AgentMessage) -> list[tuple[str, pb.Assignment]]:
+        return [("a2", self.order)] if agent == "a1" else []
+
+    async def _assign(self, order: pb.Assignment) -> None:
+        self.done.append(f"told {order.epoch}")
+        self.told.set()
+
+    async def _leave(self) -> None:
+        self.done.append("left")
+
+    async def _close(self) -> None:
+        self.done.append("closed")
+
+
+async def test_whoever_leaves_has_said_what_there_was_to_say_and_was_heard() -> None:
+    leaving = Leaving()
+    async with asyncio.TaskGroup() as group, asyncio.timeout(10):
+        leaving.conductor.begin_work(group)
+        leaving.conductor.hear("a1", pb.AgentMessage(surveyed=pb.Surveyed(stage_index=1)))
+        left = group.create_task(leaving.conductor.leave())
+        await leaving.told.wait()
+        assert not left.done()
+        leaving.conductor.hear("a2", pb.AgentMessage(assigned=leaving.order))
+        await left
+    assert leaving.done == ["told 3", "left", "closed"]
+
+
+async def test_one_that_does_not_answer_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conductor, "LAST_ORDERS_S", 0.01)
+    leaving = Leaving()
+    async with asyncio.TaskGroup() as group, asyncio.timeout(10):
+        leaving.conductor.begin_work(group)
+        leaving.conductor.hear("a1", pb.AgentMessage(surveyed=pb.Surveyed(stage_index=1)))
+        await leaving.conductor.leave()
+    assert leaving.done == ["told 3", "left", "closed"]
 
 
 def parts_of(topic: str, data: bytes) -> list[pb.SharedPart]:

@@ -49,6 +49,7 @@ RELEASE_MARGIN_S = 0.2
 COMPLETED_TIMEOUT_S = 10.0
 STAGE_GRACE_S = 30.0
 SEATED_TIMEOUT_S = 10.0
+LAST_ORDERS_S = 2.0
 """How long an agent may take to take a stream that is opened again; if it does not, that one breaks off as well."""
 
 
@@ -243,7 +244,9 @@ class Conductor:
         self._check_lead()
 
     async def leave(self) -> None:
-        """Go, and leave the run to the agents: they go on to the next barrier and hold there. Bounded."""
+        """Go, and leave the run to the agents: they go on to the next barrier and hold there. Whom work of a lost agent
+        was just handed to has to know: whoever leads next would hand on what that one had done, too. Bounded."""
+        await self._work.heard(LAST_ORDERS_S)
         await self._streams.leave()
         await self.step_down()
 

@@ -63,6 +63,8 @@ class StageWork:
         self._twice: dict[str, int] = {}
         self._unheard: dict[str, list[pb.Assignment]] = {}
         """What agents were told and have not said that they heard: a stream that breaks may have swallowed it."""
+        self._news = asyncio.Event()
+        """An agent has said that it heard an order, or is not waited for any more."""
         self.fatal: Failure | None = None
 
     async def run(self) -> None:
@@ -75,6 +77,18 @@ class StageWork:
         """Until all orders so far have been sent."""
         await self.outbox.join()
 
+    async def heard(self, within_s: float) -> None:
+        """Until agents have said that they heard all orders so far, or the time is up: one may be silent."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.outbox.join()
+                while any(self._unheard.values()):
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            unheard = ", ".join(agent for agent, orders in self._unheard.items() if orders)
+            logger.warning("nothing says that agents have heard their last orders: %s", unheard or "not yet sent")
+
     def take(self, agent: str, message: pb.AgentMessage) -> None:
         """Whatever an agent says."""
         orders = self._coordinator.take(agent, message)
@@ -82,7 +96,7 @@ class StageWork:
         if body == "arrived":
             self._arrived[message.arrived.stage_index, agent] = message.arrived.epoch
         elif body == "assigned":
-            self._heard(agent, message.assigned)
+            self._confirm(agent, message.assigned)
         self._order(orders)
         if self.replaced(self._index, agent):
             self._count_twice(agent)
@@ -92,10 +106,11 @@ class StageWork:
         again = self._unheard.pop(agent, [])
         await self._deliver([(agent, order) for order in again])
 
-    def _heard(self, agent: str, assigned: pb.Assignment) -> None:
+    def _confirm(self, agent: str, assigned: pb.Assignment) -> None:
         told = (assigned.stage_index, assigned.epoch)
         left = [order for order in self._unheard.get(agent, ()) if (order.stage_index, order.epoch) != told]
         self._unheard[agent] = left
+        self._news.set()
 
     # --- coming to a run in progress
 
@@ -152,6 +167,7 @@ class StageWork:
     def lose(self, agent: str, failure: Failure, now: float) -> None:
         """An agent is lost, or has failed, of which the machine knows. `now` is on its clock."""
         self._unheard.pop(agent, None)
+        self._news.set()
         stage = self._stage
         if stage is None:
             return
