@@ -191,3 +191,39 @@ async def test_an_agent_is_killed_and_then_the_controller_in_the_same_stage(
         assert done.stage("prepare")["status"] == "done"
         if by == "directory":
             assert done.stage("prepare")["objects"] == KILLED
+
+
+def cleaned(config: bytes) -> bytes:
+    """With a cleanup at its end."""
+    stage = b"    - {name: cleanup, order: 3, type: cleanup, completion: tasks_done}\n"
+    return config.replace(b"  agents: [", stage + b"  agents: [").replace(b"  force_", b"  cleanup: true\n  force_")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_whoever_comes_by_an_agent_s_address_deletes_what_only_the_dead_ones_knew(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    with ExitStack() as stack:
+        agents = [
+            stack.enter_context(running_agent(tmp_path, "--allow-path", str(target), name=name))
+            for name in ("a1", "a2", "a3")
+        ]
+        config = tmp_path / "pair.yaml"
+        config.write_bytes(cleaned(config_for(target, [agent.address for agent in agents], "all_or_nothing", KILLED)))
+        arguments = ["--batch", str(config), "--json", "--no-preflight", "--results", str(tmp_path / "results")]
+        controller = stack.enter_context(started(arguments))
+        assert await wait_until_async(lambda: (target / "data").exists() and made(target) == KILLED, 120)
+        assert await wait_until_async(lambda: made(target) < KILLED, 60)
+        agents[0].child.process.kill()
+        controller.kill()
+        controller.wait()
+        assert made(target) > 0
+        coming = ["attach", "--batch", "--json", "--results", str(tmp_path / "later"), agents[1].address]
+        done = await asyncio.to_thread(ended, stack.enter_context(started(coming)))
+        assert (done.code, done.result["status"]) == (6, "incomplete"), done.stderr
+        assert made(target) == 0
+        assert done.stage("cleanup")["status"] == "done"
+        # Nobody is left who knows what the first agent did in prepare.
+        status = (done.directory / "STATUS.txt").read_text()
+        assert "prepare: what a1 did after the last report that is known is not counted" in status
