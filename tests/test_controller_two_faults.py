@@ -58,7 +58,8 @@ async def test_what_a_lost_agent_left_is_done_though_its_controller_leaves_too(t
         items: list[Item] = []
         first.listen(items.append)
         async with going(first) as leading:
-            assert await wait_until_async(in_stage(first, 1), 60)
+            # Its first report comes when it may be through.
+            assert await wait_until_async(lambda: (target / "data").exists() and made(target) > OBJECTS // 20, 60)
             await first_agent.aclose()
             assert await wait_until_async(lambda: bool(handed(items)), 60)
             first.request_detach("gone")
