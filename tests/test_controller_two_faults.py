@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from sai3tui.controller.agent_link import AgentLink
 from sai3tui.events import AgentState, StateChanged, WorkHandedOver
 from sai3tui.results.tally import Item
-from tests.agents import agent_in_process, running_agent
+from tests.agents import AgentUnderTest, agent_in_process, running_agent
 from tests.e2e import ended, started
 from tests.test_controller_attach import attached, finished, going, in_stage, session_for
 from tests.waiting import wait_until_async
@@ -151,6 +153,22 @@ def states(items: list[Item]) -> list[tuple[str, AgentState, int]]:
 KILLED = 6000
 
 
+def three_led(
+    stack: ExitStack, tmp_path: Path, config_for_all: Callable[[list[str]], bytes]
+) -> tuple[list[AgentUnderTest], subprocess.Popen[str]]:
+    """Three agents and their controller, each a process, and a target that is there."""
+    target = tmp_path / "target"
+    target.mkdir()
+    agents = [
+        stack.enter_context(running_agent(tmp_path, "--allow-path", str(target), name=name))
+        for name in ("a1", "a2", "a3")
+    ]
+    config = tmp_path / "pair.yaml"
+    config.write_bytes(config_for_all([agent.address for agent in agents]))
+    arguments = ["--batch", str(config), "--json", "--no-preflight", "--results", str(tmp_path / "results")]
+    return agents, stack.enter_context(started(arguments))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
@@ -166,16 +184,10 @@ async def test_an_agent_is_killed_and_then_the_controller_in_the_same_stage(
     tmp_path: Path, barrier: str, by: str, handed_on: bool
 ) -> None:
     target = tmp_path / "target"
-    target.mkdir()
     with ExitStack() as stack:
-        agents = [
-            stack.enter_context(running_agent(tmp_path, "--allow-path", str(target), name=name))
-            for name in ("a1", "a2", "a3")
-        ]
-        config = tmp_path / "pair.yaml"
-        config.write_bytes(config_for(target, [agent.address for agent in agents], barrier, KILLED))
-        arguments = ["--batch", str(config), "--json", "--no-preflight", "--results", str(tmp_path / "results")]
-        controller = stack.enter_context(started(arguments))
+        agents, controller = three_led(
+            stack, tmp_path, lambda addresses: config_for(target, addresses, barrier, KILLED)
+        )
         assert await wait_until_async(lambda: (target / "data").exists() and made(target) > KILLED // 20, 60)
         agents[0].child.process.kill()
         (results,) = tmp_path.glob("results/sai3-*")
@@ -204,16 +216,10 @@ def cleaned(config: bytes) -> bytes:
 @pytest.mark.timeout(300)
 async def test_whoever_comes_by_an_agent_s_address_deletes_what_only_the_dead_ones_knew(tmp_path: Path) -> None:
     target = tmp_path / "target"
-    target.mkdir()
     with ExitStack() as stack:
-        agents = [
-            stack.enter_context(running_agent(tmp_path, "--allow-path", str(target), name=name))
-            for name in ("a1", "a2", "a3")
-        ]
-        config = tmp_path / "pair.yaml"
-        config.write_bytes(cleaned(config_for(target, [agent.address for agent in agents], "all_or_nothing", KILLED)))
-        arguments = ["--batch", str(config), "--json", "--no-preflight", "--results", str(tmp_path / "results")]
-        controller = stack.enter_context(started(arguments))
+        agents, controller = three_led(
+            stack, tmp_path, lambda addresses: cleaned(config_for(target, addresses, "all_or_nothing", KILLED))
+        )
         assert await wait_until_async(lambda: (target / "data").exists() and made(target) == KILLED, 120)
         assert await wait_until_async(lambda: made(target) < KILLED, 60)
         agents[0].child.process.kill()
