@@ -173,9 +173,7 @@ class AgentLink:
                 raise await self._ended(call) from error
         finally:
             await end_task(pinging)
-            call.cancel()
-            for writing in tuple(self._writing):
-                writing.cancel()
+            self._cut(call)
         if not self._leaving:
             raise await self._ended(call)
 
@@ -208,10 +206,7 @@ class AgentLink:
         """Go without a word that would end the run: the agent goes on to its barrier and holds there."""
         self._leaving = True
         if self._call is not None:
-            self._call.cancel()
-            for writing in tuple(self._writing):
-                # One that waits for a stream which is not open yet would never hear that it was cancelled.
-                writing.cancel()
+            self._cut(self._call)
 
     def come_back(self) -> None:
         """After `leave`, before another `follow`."""
@@ -317,6 +312,13 @@ class AgentLink:
         if writing.cancelled():
             raise asyncio.InvalidStateError(f"the stream to agent {self.id} has ended")
         writing.result()
+
+    def _cut(self, call: grpc.aio.StreamStreamCall[pb.ControllerMessage, pb.AgentMessage]) -> None:
+        """End a stream, and what is being said in it: a word that waits for a stream which is not open yet would never
+        hear that this was cancelled."""
+        call.cancel()
+        for writing in self._writing:
+            writing.cancel()
 
     def _written(self, writing: asyncio.Task[None]) -> None:
         self._writing.discard(writing)

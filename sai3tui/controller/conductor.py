@@ -49,8 +49,9 @@ RELEASE_MARGIN_S = 0.2
 COMPLETED_TIMEOUT_S = 10.0
 STAGE_GRACE_S = 30.0
 SEATED_TIMEOUT_S = 10.0
-LAST_ORDERS_S = 2.0
 """How long an agent may take to take a stream that is opened again; if it does not, that one breaks off as well."""
+LAST_ORDERS_S = 2.0
+"""How long whoever leaves waits for agents to say that they have heard what they were told to do."""
 
 
 class Displaced(Exception):

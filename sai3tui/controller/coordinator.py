@@ -310,11 +310,11 @@ class Coordinator:
         given = {(order.handed_over.agent, order.epoch): order for order in assigned if order.stage_index == last}
         self._infer([handed_from_proto(order) for order in given.values() if order.added], through)
         if self._cleans(last):
-            others = {each.agent: each for order in assigned if order.stage_index == last for each in order.others}
+            held = {each.agent: each for order in assigned if order.stage_index == last for each in order.held}
             speaking = {agent for agent, said in heard if isinstance(said, pb.Assignment) and said.stage_index == last}
             handed = {order.handed_over.agent for order in given.values()}
-            for agent in others.keys() - speaking - handed - set(through):
-                self._spaces[self._space_of(agent)].silent_names(agent, names_from_rows(others[agent].names))
+            for agent in held.keys() - speaking - handed - set(through):
+                self._spaces[self._space_of(agent)].silent_names(agent, names_from_rows(held[agent].names))
         return [order for agent, said in looked.values() for order in self._surveyed(agent, said)]
 
     def _presume(self, current: int) -> None:
@@ -446,9 +446,10 @@ class Coordinator:
             for agent in agents
         ]
         if stage_index != READY:
-            held = {agent: pb.NamesHeld(agent=agent, names=order.names) for agent, order in orders if order.names}
-            for agent, order in orders:
-                order.others.extend(each for name, each in held.items() if name != agent)
+            held = [pb.NamesHeld(agent=agent, names=order.names) for agent, order in orders if order.names]
+            everyones = pb.Assignment(held=held)
+            for _, order in orders:
+                order.MergeFrom(everyones)
         return orders
 
     def _order(

@@ -46,7 +46,7 @@ from sai3tui.errors import Sai3Error, failure_of
 from sai3tui.events import AbortRequested, Detached, Level
 from sai3tui.proto import sai3tui_pb2 as pb
 from sai3tui.results.directory import check_root
-from sai3tui.results.going_on import what_is_left
+from sai3tui.results.going_on import Progress, what_is_left
 from sai3tui.results.views import StageStatus
 
 logger = logging.getLogger(__name__)
@@ -314,24 +314,11 @@ class RunSession:
         resume = ""
         # What ends with us leaves nothing to go on with: neither states nor, in a demo, the configuration.
         lasting = not self.request.owned
-        if lasting and self._director is not None and self._worth_going_on(clean=ending.clean):
-            left = what_is_left(self._progress(), self.request.only)
+        stages = [(stage.info.type, stage.status) for stage in self._journal.fleet.tally.stages.values()]
+        if lasting and self._director is not None and _worth_going_on(stages, clean=ending.clean):
+            left = what_is_left(stages, self.request.only)
             resume = self.request.resume_command(self._journal.fleet.results_dir, left)
         return Outcome(ending.status, ending.exit_code, ending.failure, "", resume)
-
-    def _progress(self) -> list[tuple[str, StageStatus]]:
-        return [(stage.info.type, stage.status) for stage in self._journal.fleet.tally.stages.values()]
-
-    def _worth_going_on(self, *, clean: bool) -> bool:
-        """Whether a stage that does something once to every object has more to do, or what it did can be used again.
-        `clean`: all stages were gone through, though one of those may have failed."""
-        divided = {kind.value for kind in DIVIDED}
-        once = [status for kind, status in self._progress() if kind in divided]
-        if clean:
-            return StageStatus.FAILED in once
-        return any(status is not StageStatus.PENDING for status in once) and any(
-            status is not StageStatus.DONE for _, status in self._progress()
-        )
 
     def _begin_abort(self, ending: Ending) -> None:
         if self._abort is None:
@@ -359,3 +346,13 @@ class RunSession:
 
 def _start(ground: Groundwork, plan: RunPlan, number: int) -> pb.ControllerMessage:
     return pb.ControllerMessage(start=ground.spec(plan, number))
+
+
+def _worth_going_on(stages: Progress, *, clean: bool) -> bool:
+    """Whether a stage that does something once to every object has more to do, or what it did can be used again.
+    `clean`: all stages were gone through, though one of those may have failed."""
+    once = [status for kind, status in stages if kind in DIVIDED]
+    if clean:
+        return StageStatus.FAILED in once
+    begun = any(status is not StageStatus.PENDING for status in once)
+    return begun and any(status is not StageStatus.DONE for _, status in stages)

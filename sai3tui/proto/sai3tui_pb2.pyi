@@ -1023,7 +1023,7 @@ class Assignment(_message.Message):
     SURVEY_FIELD_NUMBER: _builtins.int
     ADDED_FIELD_NUMBER: _builtins.int
     HANDED_OVER_FIELD_NUMBER: _builtins.int
-    OTHERS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     stage_index: _builtins.int
     epoch: _builtins.int
     survey: _builtins.str
@@ -1041,8 +1041,8 @@ class Assignment(_message.Message):
         """with `added`: what that is a part of, for controllers that come later"""
 
     @_builtins.property
-    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamesHeld]:
-        """in cleanup: whose objects other agents have to delete, for the same reason"""
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___NamesHeld]:
+        """in cleanup: what every agent has to delete, for the same reason"""
 
     def __init__(
         self,
@@ -1054,11 +1054,11 @@ class Assignment(_message.Message):
         survey: _builtins.str = ...,
         added: _builtins.bool = ...,
         handed_over: Global___HandedOver | None = ...,
-        others: _abc.Iterable[Global___NamesHeld] | None = ...,
+        held: _abc.Iterable[Global___NamesHeld] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "handed_over", b"handed_over"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "epoch", b"epoch", "generation", b"generation", "handed_over", b"handed_over", "names", b"names", "others", b"others", "stage_index", b"stage_index", "survey", b"survey"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "epoch", b"epoch", "generation", b"generation", "handed_over", b"handed_over", "held", b"held", "names", b"names", "stage_index", b"stage_index", "survey", b"survey"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

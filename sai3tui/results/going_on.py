@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sai3tui.config.stage_choice import StageChoice
 from sai3tui.results.views import StageStatus
 
-Progress = Iterable[tuple[str, StageStatus]]
+Progress = Sequence[tuple[str, StageStatus]]
 """Of each stage its type, and how far it came."""
 
 _ALONE = {"cleanup": StageChoice.CLEANUP_ONLY, "verify": StageChoice.VERIFY}
@@ -21,7 +21,6 @@ def what_is_left(stages: Progress, chosen: StageChoice) -> StageChoice:
 
 def how_to_go_on(stages: Progress) -> str:
     """What the command that goes on does with what was prepared."""
-    stages = list(stages)
     left = _only_left(stages)
     if left in _ALONE:
         return f"All stages but {left} are done; this does {left} alone:"

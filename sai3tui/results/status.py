@@ -205,7 +205,7 @@ def status_text(
         lines += [
             "",
             "=== How to go on ===",
-            how_to_go_on((stage.type, stage.status) for stage in stages),
+            how_to_go_on([(stage.type, stage.status) for stage in stages]),
             outcome.resume,
         ]
     files = sorted(path.name for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
